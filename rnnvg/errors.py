@@ -1,0 +1,62 @@
+"""What a user can get wrong, said in one sentence: the argument, what was found, what to pass instead.
+
+The checks here are shared by every public function. No torch: `rnnvg --help` must start at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Misuse that a user can mend: the message names the argument, what was found and what to pass."""
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """The known name that `name` was probably meant to be, or None where nothing is close.
+
+    >>> nearest("lsmt", ["rnn", "lstm", "gru"])
+    'lstm'
+    """
+    found = difflib.get_close_matches(str(name).lower(), [str(each) for each in known], n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def check_name(argument: str, name: object, known: Iterable[str]) -> str:
+    """`name` where it is one of `known`; otherwise an InputError with the nearest right one and the whole list."""
+    options = list(known)
+    if isinstance(name, str) and name in options:
+        return name
+    guess = nearest(name, options)
+    hint = f"Did you mean {guess!r}? " if guess else ""
+    raise InputError(f"`{argument}` has no {name!r}. {hint}Pass one of: {', '.join(options)}.")
+
+
+def check_int(argument: str, value: object, *, least: int, most: int | None = None) -> int:
+    """`value` as an int of at least `least` (and at most `most`), or an InputError."""
+    bounds = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise InputError(f"`{argument}` must be {bounds}; got {value!r}.")
+    number = int(value)
+    if number < least or (most is not None and number > most):
+        raise InputError(f"`{argument}` must be {bounds}; got {number}.")
+    return number
+
+
+def check_float(argument: str, value: object, *, above: float = -math.inf, below: float = math.inf) -> float:
+    """`value` as a finite float strictly between `above` and `below`, or an InputError."""
+    bounds = {
+        (False, False): "a finite number",
+        (True, False): f"a finite number above {above:g}",
+        (False, True): f"a finite number below {below:g}",
+        (True, True): f"a number strictly between {above:g} and {below:g}",
+    }[math.isfinite(above), math.isfinite(below)]
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise InputError(f"`{argument}` must be {bounds}; got {value!r}.")
+    number = float(value)
+    if not math.isfinite(number) or not above < number < below:
+        raise InputError(f"`{argument}` must be {bounds}; got {number:g}.")
+    return number
