@@ -12,8 +12,9 @@ from typing import Any
 from rnnvg.errors import InputError, check_name, nearest
 from rnnvg.tasks.task import Batch, Task
 
-# Name -> module and class.
+# Name -> module and class. The copy task's module is not called `copy`, which would shadow the standard library's.
 _HOME = {
+    "copy": ("rnnvg.tasks.copy_memory", "CopyMemory"),
     "adding": ("rnnvg.tasks.adding", "Adding"),
 }
 NAMES = tuple(_HOME)
