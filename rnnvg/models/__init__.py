@@ -1,0 +1,19 @@
+"""Networks that remember: recurrent cores with an encoder and a readout, their initialisers and weight files."""
+
+from rnnvg.models.build import build, check_fits, count_parameters, matched_hidden
+from rnnvg.models.initialisers import INITS
+from rnnvg.models.sequence_model import CELLS, SequenceModel
+from rnnvg.models.weights import load, read_header, save
+
+__all__ = [
+    "CELLS",
+    "INITS",
+    "SequenceModel",
+    "build",
+    "check_fits",
+    "count_parameters",
+    "load",
+    "matched_hidden",
+    "read_header",
+    "save",
+]
