@@ -22,7 +22,7 @@ _HOME = {
 }
 _MODULES = ("bench", "bptt", "models", "report", "tasks", "text", "training")
 
-__all__ = [*_HOME, *_MODULES]
+__all__ = list(_HOME) + list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,7 @@
+"""The analyzer: recurrences linearised along a trajectory, and what their Jacobian products say. It stands alone."""
+
+from rnnvg.bptt.diagonal import Diagonal
+from rnnvg.bptt.linearize import linearize
+from rnnvg.bptt.profile import GradientProfile, gradient_profile
+
+__all__ = ["Diagonal", "GradientProfile", "gradient_profile", "linearize"]

@@ -1,0 +1,177 @@
+"""Checks of what the analyzer is handed, and the shapes it works on: time first, a state per layer, sources as steps.
+
+Every refusal names the argument, what was found and what to pass.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnnvg.errors import InputError, check_name
+
+FUSED = (nn.RNN, nn.LSTM, nn.GRU)
+CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+WRT = ("state", "hidden", "cell", "input")
+Sources = str | int | Sequence[int]
+
+
+def check_module(module: nn.RNNBase | nn.RNNCellBase) -> None:
+    """Refuse what has no exact closed form here, with the reason."""
+    kind = next((kind for kind in (*FUSED, *CELLS) if isinstance(module, kind)), None)
+    if kind is None or type(module).forward is not kind.forward:
+        raise InputError(
+            f"`recurrence` is a {type(module).__name__} with a forward of its own, so its weights alone do not say what it "
+            "computes; pass a function step(x_t, state) -> state."
+        )
+    if isinstance(module, nn.RNNBase):
+        if module.bidirectional:
+            raise InputError(
+                "`recurrence` is bidirectional: its output looks both ways, so 'distance' has no single meaning; "
+                "pass a module with bidirectional=False."
+            )
+        if module.dropout > 0 and module.training and module.num_layers > 1:
+            raise InputError(
+                f"`recurrence` has dropout {module.dropout:g} between its layers and is in training mode, so its masks "
+                "are not known here; call .eval() on it first."
+            )
+
+
+def module_inputs(module: nn.RNNBase | nn.RNNCellBase, inputs: Tensor) -> Tensor:
+    """`inputs` checked against the module and detached, time first: [T, B, I]."""
+    batch_first = bool(getattr(module, "batch_first", False))
+    layout = "[B, T, I]" if batch_first else "[T, B, I]"
+    if not isinstance(inputs, Tensor):
+        raise InputError(f"`inputs` is a {type(inputs).__name__}; pass a tensor {layout}.")
+    if inputs.ndim != 3:
+        raise InputError(
+            f"`inputs` has shape {list(inputs.shape)}; pass {layout} (one sequence alone is a batch of 1)."
+        )
+    if inputs.shape[2] != module.input_size:
+        raise InputError(
+            f"`inputs` has {inputs.shape[2]} features and the module takes {module.input_size}; pass "
+            f"{layout.replace('I', str(module.input_size))}."
+        )
+    if 0 in inputs.shape:
+        raise InputError(
+            f"`inputs` is empty, shape {list(inputs.shape)}; pass {layout} with at least one step and sequence."
+        )
+    weight = getattr(module, "weight_ih_l0", None)
+    weight = module.weight_ih if weight is None else weight
+    if inputs.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"`inputs` has dtype {inputs.dtype}; pass float32 or float64.")
+    if inputs.dtype != weight.dtype:
+        raise InputError(
+            f"`inputs` is {inputs.dtype} and the module's weights {weight.dtype}; pass inputs.to({weight.dtype})."
+        )
+    if inputs.device != weight.device:
+        raise InputError(
+            f"`inputs` is on {inputs.device} and the module on {weight.device}; pass inputs.to({str(weight.device)!r})."
+        )
+    if not bool(torch.isfinite(inputs).all()):
+        raise InputError("`inputs` holds a value that is not finite; pass finite numbers.")
+    return (inputs.transpose(0, 1) if batch_first else inputs).detach()
+
+
+def module_state(module: nn.RNNBase | nn.RNNCellBase, state: Any, inputs: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+    """The initial state layer by layer, (h [B, P], c [B, H] or None); zeros where `state` is None."""
+    layers, batch, hidden = getattr(module, "num_layers", 1), inputs.shape[1], module.hidden_size
+    projected = getattr(module, "proj_size", 0) or hidden
+    has_cell = isinstance(module, (nn.LSTM, nn.LSTMCell))
+    lead = [layers] if isinstance(module, nn.RNNBase) else []
+    shapes = [[*lead, batch, projected], [*lead, batch, hidden]] if has_cell else [[*lead, batch, projected]]
+    if state is None:
+        parts = [inputs.new_zeros(shape) for shape in shapes]
+    else:
+        parts = list(state) if isinstance(state, (tuple, list)) else [state]
+        found = [list(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in parts]
+        if found != shapes or has_cell != isinstance(state, (tuple, list)):
+            wanted = "the pair (h_0, c_0) of shapes " if has_cell else "h_0 of shape "
+            raise InputError(
+                f"`state` is {' and '.join(map(str, found))}; pass {wanted}{' and '.join(map(str, shapes))}, "
+                "or None for zeros."
+            )
+        for part in parts:
+            if part.dtype != inputs.dtype or part.device != inputs.device:
+                raise InputError(
+                    f"`state` is {part.dtype} on {part.device} and `inputs` {inputs.dtype} on {inputs.device}; pass the same."
+                )
+            if not bool(torch.isfinite(part).all()):
+                raise InputError("`state` holds a value that is not finite; pass finite numbers.")
+    parts = [part.detach().reshape(layers, batch, -1) for part in parts]
+    return [(parts[0][index], parts[1][index] if has_cell else None) for index in range(layers)]
+
+
+def check_lengths(lengths: Any, n_steps: int, batch: int) -> np.ndarray | None:
+    """Valid steps per sequence, [B] int64, or None where every sequence has all T."""
+    if lengths is None:
+        return None
+    found = np.asarray(lengths.cpu() if isinstance(lengths, Tensor) else lengths)
+    if found.shape != (batch,) or not np.issubdtype(found.dtype, np.integer):
+        raise InputError(
+            f"`lengths` must be {batch} whole numbers, one per sequence; got shape {list(found.shape)}, {found.dtype}."
+        )
+    if found.min() < 1 or found.max() > n_steps:
+        wrong = int(found.min()) if found.min() < 1 else int(found.max())
+        raise InputError(f"`lengths` holds {wrong}; pass values from 1 to {n_steps}, the steps in `inputs`.")
+    return found.astype(np.int64)
+
+
+def source_steps(
+    sources: Sources, n_steps: int, lengths: np.ndarray | None, batch: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The source steps for full length [S], and per sequence [S, B] with -1 where a sequence has no such step."""
+    own = np.full(batch, n_steps, dtype=np.int64) if lengths is None else lengths
+    if isinstance(sources, str):
+        check_name("sources", sources, ("last", "all"))
+        if sources == "last":
+            return np.array([n_steps - 1]), own[None, :] - 1
+        steps = np.arange(n_steps)
+        return steps, _absolute(steps, own)
+    if isinstance(sources, numbers.Integral) and not isinstance(sources, bool):
+        count = int(sources)
+        if not 1 <= count <= n_steps:
+            raise InputError(f"`sources` is {count}; pass from 1 to {n_steps} sources for {n_steps} steps.")
+        return _evenly(count, np.array(n_steps)), _evenly(count, own[None, :], column=True)
+    try:
+        wanted = [_index(each) for each in sources]  # type: ignore[union-attr]
+    except TypeError:
+        raise InputError(
+            f"`sources` is {sources!r}; pass 'last', 'all', a number of sources, or a list of step indices."
+        ) from None
+    if not wanted:
+        raise InputError("`sources` is an empty list; pass at least one step index.")
+    for each in wanted:
+        if not -n_steps <= each < n_steps:
+            raise InputError(
+                f"`sources` holds step {each}; pass indices from {-n_steps} to {n_steps - 1} for {n_steps} steps."
+            )
+    steps = np.array([each if each >= 0 else n_steps + each for each in wanted])
+    per_sequence = [_absolute(np.array([each]), own)[0] if each >= 0 else np.maximum(own + each, -1) for each in wanted]
+    return steps, np.stack(per_sequence)
+
+
+def _index(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (numbers.Integral, Tensor)):
+        raise TypeError
+    return int(value)
+
+
+def _evenly(count: int, length: np.ndarray, column: bool = False) -> np.ndarray:
+    """round((i + 1) T / n) - 1; a sequence shorter than n has fewer distinct sources, the doubled ones are dropped."""
+    index = np.arange(1, count + 1)
+    if column:
+        steps = np.rint(index[:, None] * length / count).astype(np.int64) - 1
+        repeated = np.zeros_like(steps, dtype=bool)
+        repeated[1:] = steps[1:] == steps[:-1]
+        return np.where(repeated, -1, steps)
+    return np.rint(index * length / count).astype(np.int64) - 1
+
+
+def _absolute(steps: np.ndarray, own: np.ndarray) -> np.ndarray:
+    return np.where(steps[:, None] < own[None, :], steps[:, None], -1)

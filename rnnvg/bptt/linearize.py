@@ -1,0 +1,228 @@
+"""A recurrence linearised along one trajectory: products with its step Jacobians J_t = ds_t / ds_{t-1}.
+
+    pullback(t, a)      J_t^T a    adjoints, backwards in time
+    pushforward(t, v)   J_t v      tangents, forwards in time
+
+Steps are numbered from 0; s_{-1} is the initial state. Everything that step t passes to step t+1 is one vector of N
+coordinates per sequence, layer by layer, h before c; h and c are independent coordinates.
+Axes: T steps, B sequences, N state coordinates, n adjoints or tangents carried together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnvg.bptt import arguments
+from rnnvg.bptt.diagonal import Diagonal, DiagonalLinearization
+from rnnvg.bptt.layers import GRULayer, Layer, LayerWeights, LSTMLayer, RNNLayer
+from rnnvg.bptt.segments import KEEP_BYTES, Coordinate, Linearization, split_steps
+from rnnvg.bptt.step_function import StepLinearization
+from rnnvg.errors import InputError
+
+# A segment's gates should stay in a core's own cache between the passes over them, and its products be large enough.
+SEGMENT_NUMBERS = 2**18
+
+Recurrence = nn.Module | Diagonal | Callable[..., Any]
+
+
+def linearize(
+    recurrence: Recurrence, inputs: Tensor, state: Any = None, *, keep_bytes: int = KEEP_BYTES
+) -> Linearization:
+    """Linearise `recurrence` along the trajectory that `inputs` drive it through from `state`.
+
+    Args:
+        recurrence: an nn.RNN, nn.LSTM or nn.GRU of any number of layers (closed forms), one of the nn.*Cell classes
+            (closed forms), a `Diagonal` recurrence, or any function `step(x_t, state) -> state` (by autograd).
+        inputs: [T, B, I], or [B, T, I] where the module says batch_first; a cell or step function is handed inputs[t].
+        state: the initial state as the module takes it; None for zeros (a step function needs one).
+        keep_bytes: states are kept for every step up to this many bytes, and beyond it only at checkpoints.
+
+    Raises:
+        InputError: an argument that does not fit, with what to pass.
+
+    >>> cell = nn.RNN(1, 1, dtype=torch.float64)
+    >>> linear = linearize(cell, torch.zeros(5, 1, 1, dtype=torch.float64))
+    >>> linear.pullback(4, torch.ones(1, 1, dtype=torch.float64)).shape
+    torch.Size([1, 1])
+    """
+    if isinstance(recurrence, Diagonal):
+        return DiagonalLinearization(recurrence.factors(inputs), state)
+    if isinstance(recurrence, (nn.RNNBase, nn.RNNCellBase)):
+        layers = module_layers(recurrence)
+        sequence = arguments.module_inputs(recurrence, inputs)
+        states = arguments.module_state(recurrence, state, sequence)
+        return ModuleLinearization(layers, sequence, states, keep_bytes)
+    if callable(recurrence):
+        return StepLinearization(recurrence, inputs, state, keep_bytes)
+    raise InputError(
+        f"`recurrence` is a {type(recurrence).__name__}; pass an nn.RNN, nn.LSTM, nn.GRU, one of their cells, "
+        "or a function step(x_t, state) -> state."
+    )
+
+
+def module_layers(module: nn.RNNBase | nn.RNNCellBase) -> list[Layer]:
+    """The closed forms of a module's layers, bottom first, over its own weights (detached, not copied).
+
+    Raises:
+        InputError: the module is bidirectional, has active dropout between layers, or overrides its class's forward.
+    """
+    arguments.check_module(module)
+    if isinstance(module, nn.RNNCellBase):
+        return [_layer(module, "", getattr(module, "nonlinearity", "tanh"))]
+    nonlinearity = getattr(module, "nonlinearity", "tanh")
+    return [_layer(module, f"_l{index}", nonlinearity) for index in range(module.num_layers)]
+
+
+def _layer(module: nn.Module, suffix: str, nonlinearity: str) -> Layer:
+    def weight(name: str) -> Tensor | None:
+        found = getattr(module, name + suffix, None)
+        return None if found is None else found.detach()
+
+    into, hidden = weight("weight_ih"), weight("weight_hh")
+    assert into is not None
+    assert hidden is not None
+    weights = LayerWeights(into, hidden, weight("bias_ih"), weight("bias_hh"), weight("weight_hr"))
+    if isinstance(module, (nn.LSTM, nn.LSTMCell)):
+        return LSTMLayer(weights)
+    if isinstance(module, (nn.GRU, nn.GRUCell)):
+        return GRULayer(weights)
+    return RNNLayer(weights, nonlinearity)
+
+
+@dataclass(frozen=True)
+class _LayerState:
+    """Where a layer's part of the state lies: columns of h and, for an LSTM, of c."""
+
+    hidden: slice
+    cell: slice | None
+
+
+class ModuleLinearization(Linearization):
+    """A stack of closed-form layers. One fused forward pass gives the states, one batched product a segment the gates."""
+
+    def __init__(
+        self,
+        layers: list[Layer],
+        inputs: Tensor,
+        states: list[tuple[Tensor, Tensor | None]],
+        keep_bytes: int = KEEP_BYTES,
+    ) -> None:
+        self.layers = layers
+        self.inputs = inputs
+        self.places, coordinates = _places(layers)
+        super().__init__(
+            n_steps=inputs.shape[0],
+            batch=inputs.shape[1],
+            coordinates=coordinates,
+            output=self.places[-1].hidden,
+            n_inputs=inputs.shape[2],
+            like=inputs,
+        )
+        widest = max(layer.gates * layer.hidden for layer in layers)
+        self.bounds = split_steps(self.n_steps, SEGMENT_NUMBERS // (self.batch * widest))
+        self._fused = [layer.module() for layer in layers]
+        whole = self.n_steps * self.batch * sum(layer.output for layer in layers) * inputs.element_size()
+        self._kept: list[list[Tensor]] | None = [] if whole <= keep_bytes else None
+        self._checkpoints: list[list[tuple[Tensor, Tensor | None]]] = []
+        for start, stop in self.bounds:
+            self._checkpoints.append(states)
+            hidden, states = self._forward(inputs[start:stop], states)
+            for layer in hidden:
+                self._note_nonfinite(layer[1:], start)
+            if self._kept is not None:
+                self._kept.append(hidden)
+
+    @torch.no_grad()
+    def _forward(
+        self, x: Tensor, states: list[tuple[Tensor, Tensor | None]]
+    ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor | None]]]:
+        """Hidden states [c+1, B, P] of every layer over one segment, the one before it first, and the states after it."""
+        hidden, after = [], []
+        for layer, module, (h, c) in zip(self.layers, self._fused, states, strict=True):
+            if c is None:
+                x, last = module(x, h.unsqueeze(0))
+                after.append((last[0], None))
+            else:
+                x, (last, cell) = module(x, (h.unsqueeze(0), c.unsqueeze(0)))
+                after.append((last[0], cell[0]))
+            hidden.append(torch.cat([h.unsqueeze(0), x]))
+            x = hidden[-1][1:]
+            assert layer.output == x.shape[-1]
+        return hidden, after
+
+    def segment(self, index: int) -> ModuleSegment:
+        start, stop = self.bounds[index]
+        x, states = self.inputs[start:stop], self._checkpoints[index]
+        hidden = self._kept[index] if self._kept is not None else self._forward(x, states)[0]
+        return ModuleSegment(self, start, x, hidden, [cell for _, cell in states])
+
+
+def _places(layers: list[Layer]) -> tuple[list[_LayerState], tuple[Coordinate, ...]]:
+    places, coordinates, at = [], [], 0
+    for index, layer in enumerate(layers):
+        hidden = slice(at, at + layer.output)
+        coordinates.append(Coordinate(index, "hidden", hidden))
+        cell = None
+        if layer.has_cell:
+            cell = slice(hidden.stop, hidden.stop + layer.hidden)
+            coordinates.append(Coordinate(index, "cell", cell))
+        places.append(_LayerState(hidden, cell))
+        at = (cell or hidden).stop
+    return places, tuple(coordinates)
+
+
+class ModuleSegment:
+    """The factors of a run of steps, and the two products with them."""
+
+    def __init__(
+        self, whole: ModuleLinearization, start: int, x: Tensor, hidden: list[Tensor], cells: list[Tensor | None]
+    ) -> None:
+        self.start, self.stop = start, start + x.shape[0]
+        self._layers, self._places = whole.layers, whole.places
+        self._factors: list[Any] = []
+        with torch.no_grad():
+            for layer, states, cell in zip(whole.layers, hidden, cells, strict=True):
+                self._factors.append(layer.factors(x, states, cell))
+                x = states[1:]
+        self._deltas: list[Tensor] = []
+
+    def pull(self, t: int, a: Tensor, out: Tensor) -> None:
+        """Write J_t^T a to `out`; both [n, B, N], contiguous."""
+        n, batch, size = a.shape
+        if not self._deltas or self._deltas[0].shape[0] != n:
+            self._deltas = [layer.new_delta(n, batch, a) for layer in self._layers]
+        rows = out.view(n * batch, size)
+        from_above = None
+        for index in range(len(self._layers) - 1, -1, -1):
+            layer, place, delta = self._layers[index], self._places[index], self._deltas[index]
+            a_h = a[..., place.hidden]
+            if from_above is not None:
+                a_h = a_h + from_above
+            a_c = out_c = None
+            if place.cell is not None:
+                a_c, out_c = a[..., place.cell], out[..., place.cell]
+            layer.pull(self._factors[index], t - self.start, a_h, a_c, rows[:, place.hidden], out_c, delta)
+            if index:
+                from_above = layer.input_adjoint(delta)
+
+    def input_adjoint(self) -> Tensor:
+        """The adjoint of step t's input, [n, B, I], by the pull that came last."""
+        return self._layers[0].input_adjoint(self._deltas[0])
+
+    def push(self, t: int, v: Tensor) -> Tensor:
+        """J_t v, [n, B, N]."""
+        out = torch.empty_like(v)
+        from_below = None
+        for layer, place, factors in zip(self._layers, self._places, self._factors, strict=True):
+            v_c = None if place.cell is None else v[..., place.cell]
+            hidden, cell = layer.push(factors, t - self.start, v[..., place.hidden], v_c, from_below)
+            out[..., place.hidden] = hidden
+            if place.cell is not None and cell is not None:
+                out[..., place.cell] = cell
+            from_below = hidden
+        return out

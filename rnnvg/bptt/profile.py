@@ -1,0 +1,295 @@
+"""gradient_profile(): gradient magnitude against time-step distance, and what can be asked of it.
+
+Axes: S sources, K distances, B sequences, T steps.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnnvg.bptt import arguments, curves
+from rnnvg.bptt.linearize import Recurrence, linearize
+from rnnvg.bptt.segments import Linearization
+from rnnvg.bptt.sweep import sweep
+from rnnvg.errors import InputError, check_int, check_name
+from rnnvg.horizon import MemoryHorizon, memory_horizon
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from rnnvg.bptt.certificate import Certificate
+
+MAX_BYTES = 2**31
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a profile was made from, kept so that it can be checked (`verify`); not saved with it."""
+
+    recurrence: Recurrence
+    inputs: Tensor
+    state: Any
+    steps: np.ndarray  # [S, B]
+    covectors: Tensor  # [S, B, N]
+    layer: int | None
+
+
+@dataclass(frozen=True)
+class GradientProfile:
+    """Gradient magnitude against distance, source by source and sequence by sequence.
+
+    Attributes:
+        log_norm: [S, K, B] float64, natural log of ||dL_source / d(wrt at distance k)||. -inf is an exact zero; nan lies
+            before the start of the sequence, or behind a state that is not finite. k = 0 is the source's own state,
+            k = source + 1 the initial state (for "input" that one is nan).
+        sources: [S] steps at which the loss is applied, for a sequence of full length.
+        distance: [K] steps back, 0..K-1.
+        wrt: "state", "hidden", "cell" or "input".
+        layer: the layer it was restricted to, or None.
+        first_nonfinite: [B] the first step whose state is inf or nan; -1 where there is none.
+
+    Source: the adjoint of one loss at a time (Hochreiter 1991; Pascanu, Mikolov and Bengio 2013), in log space.
+    """
+
+    log_norm: np.ndarray
+    sources: np.ndarray
+    distance: np.ndarray
+    wrt: str
+    layer: int | None = None
+    first_nonfinite: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    origin: Origin | None = field(default=None, repr=False, compare=False)
+
+    def log_gain(self, reference: int = 1) -> np.ndarray:
+        """log_norm relative to distance `reference`, [S, K, B] nats; nan for k < reference or an exactly zero reference.
+
+        One step back by default: at distance 0 the gradient sits on the output alone, which would count an LSTM's
+        hand-over from h to c as decay.
+        """
+        reference = check_int("reference", reference, least=0, most=len(self.distance) - 1)
+        return curves.log_gain(self.log_norm, reference)
+
+    def curve(self, reference: int = 1) -> pd.DataFrame:
+        """The gain over sources and sequences, a row per distance.
+
+        Columns: distance; log10_gain (mean of the logs = geometric mean; the median where n_zero > 0); log10_gain_rms (root
+        mean square, nan where fewer than 10 effective samples (sum g^2)^2 / sum g^4 carry it); low, high (10 and 90 %
+        quantiles, log10: spread, not an interval over models); n (gains observed), n_zero (of them exactly zero).
+        A source whose own gradient is zero is left out.
+        """
+        return curves.table(self.log_gain(reference), self.distance)
+
+    def horizon(self, threshold: float = math.exp(-1), reference: int = 1) -> MemoryHorizon:
+        """The memory horizon of the mean log gain: the last distance at which `threshold` of the gradient is left.
+
+        Raises:
+            InputError: `threshold` outside (0, 1), or no gain was observed at all.
+        """
+        return memory_horizon(curves.mean_log_gain(self.log_gain(reference)), threshold)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Tidy: a row per source, distance and sequence that was observed; columns source, distance, sequence, log_norm."""
+        import pandas as pd
+
+        source, distance, sequence = np.nonzero(~np.isnan(self.log_norm))
+        return pd.DataFrame(
+            {
+                "source": self.sources[source],
+                "distance": self.distance[distance],
+                "sequence": sequence,
+                "log_norm": self.log_norm[source, distance, sequence],
+            }
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The curve with its spread on a log axis; for many sources the source x time map. Returns the Axes."""
+        from rnnvg.bptt import figures
+
+        many = len(self.sources) >= figures.MAP_FROM
+        return figures.draw_map(self, ax) if many else figures.draw_curve(self, ax)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the profile to one .npz file (no pickle); what it was made from is not saved."""
+        layer = -1 if self.layer is None else self.layer
+        with open(path, "wb") as file:
+            np.savez_compressed(
+                file,
+                log_norm=self.log_norm,
+                sources=self.sources,
+                wrt=np.array(self.wrt),
+                layer=np.array(layer),
+                first_nonfinite=self.first_nonfinite,
+            )
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> GradientProfile:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing or is not a saved profile.
+        """
+        if not Path(path).is_file():
+            raise InputError(f"`path` {str(path)!r} is not a file; pass one that GradientProfile.save wrote.")
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                log_norm, layer = stored["log_norm"], int(stored["layer"])
+                return GradientProfile(
+                    log_norm=log_norm,
+                    sources=stored["sources"],
+                    distance=np.arange(log_norm.shape[1]),
+                    wrt=str(stored["wrt"]),
+                    layer=None if layer < 0 else layer,
+                    first_nonfinite=stored["first_nonfinite"],
+                )
+        except (KeyError, ValueError, OSError, EOFError, AttributeError) as error:
+            raise InputError(
+                f"`path` {str(path)!r} is not a profile that GradientProfile.save wrote ({error})."
+            ) from None
+
+    def verify(self, n: int = 8) -> Certificate:
+        """Compare `n` entries with float64 autograd, and the weights' temporal contributions with `.grad`.
+
+        Raises:
+            InputError: the profile was loaded from a file, or the recurrence's weights are gone.
+        """
+        from rnnvg.bptt.certificate import certify
+
+        return certify(self, n)
+
+
+def gradient_profile(
+    recurrence: Recurrence,
+    inputs: Tensor,
+    state: Any = None,
+    *,
+    output_grad: Tensor | None = None,
+    sources: arguments.Sources = "last",
+    lengths: Any = None,
+    wrt: str = "state",
+    generator: torch.Generator | None = None,
+    layer: int | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> GradientProfile:
+    """Gradient magnitude against time-step distance, exactly and in log space, for each source on its own.
+
+    Args:
+        recurrence: an nn.RNN, nn.LSTM, nn.GRU (any number of layers), one of their cells, a `Diagonal`, or a function
+            step(x_t, state) -> state with `state` a tensor [B, H] or a tuple of them, the output first.
+        inputs: [T, B, I] (or [B, T, I] where the module says batch_first), float32 or float64. The sweep runs in this
+            dtype; norms and logs are float64.
+        state: initial state as the recurrence takes it; None for zeros (a step function needs one).
+        output_grad: the direct gradient dL_t/d(output_t) of each step's own loss, shaped like the output. None draws one
+            random unit covector per source and sequence.
+        sources: steps at which the loss is applied: "last"; "all"; an int n (steps round((i+1) T/n) - 1); or a list of
+            step indices, negative from the end.
+        lengths: valid steps per sequence, [B]. "last", negatives and n count on each sequence's own length; "all" and
+            non-negative indices are absolute, nan at or beyond a sequence's length.
+        wrt: "state" (all coordinates that a step passes on), "hidden", "cell" or "input".
+        generator: for the random covectors; None is a fresh one seeded 0.
+        layer: restrict "state", "hidden" or "cell" to one layer, 0 the lowest.
+        max_bytes: the result takes S K B 8 bytes; refused above this.
+
+    Raises:
+        InputError: an argument that does not fit: which, what was found, what to pass.
+
+    >>> module = nn.RNN(1, 1, nonlinearity="relu", bias=False, dtype=torch.float64)
+    >>> _ = nn.init.constant_(module.weight_hh_l0, 0.5), nn.init.ones_(module.weight_ih_l0)
+    >>> profile = gradient_profile(module, torch.ones(2000, 1, 1, dtype=torch.float64))
+    >>> bool(np.isclose(profile.log_norm[0, 2000, 0], 2000 * np.log(0.5), rtol=1e-12))
+    True
+    """
+    check_name("wrt", wrt, arguments.WRT)
+    linear = linearize(recurrence, inputs, state)
+    lengths = arguments.check_lengths(lengths, linear.n_steps, linear.batch)
+    shared, steps = arguments.source_steps(sources, linear.n_steps, lengths, linear.batch)
+    _check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
+    if output_grad is None:
+        outputs = _random_covectors(linear, steps.shape[0], generator)
+    else:
+        outputs = _given_covectors(recurrence, linear, output_grad, steps)
+    covectors = outputs.new_zeros(*steps.shape, linear.size)
+    covectors[..., linear.output] = outputs
+    origin = Origin(recurrence, inputs, state, steps, covectors, layer)
+    return profile_of(linear, shared, origin, wrt)
+
+
+def profile_of(linear: Linearization, shared: np.ndarray, origin: Origin, wrt: str) -> GradientProfile:
+    """The profile of a linearised recurrence for whole-state covectors, [S, B, N] in `origin`; `shared` as `.sources`."""
+    columns = _columns(linear, wrt, origin.layer)
+    n_distances = int(shared.max()) + 2
+    log_norm = sweep(linear, origin.steps, origin.covectors, columns, n_distances)
+    return GradientProfile(
+        log_norm=log_norm,
+        sources=shared,
+        distance=np.arange(n_distances),
+        wrt=wrt,
+        layer=origin.layer,
+        first_nonfinite=linear.first_nonfinite.numpy(),
+        origin=origin,
+    )
+
+
+def _columns(linear: Linearization, wrt: str, layer: int | None) -> list[slice] | None:
+    layers = 1 + max(each.layer for each in linear.coordinates)
+    if layer is not None:
+        check_int("layer", layer, least=0, most=layers - 1)
+    if wrt == "input":
+        if linear.n_inputs is None:
+            raise InputError("`wrt` is 'input', but this recurrence has no input to differentiate by; pass 'state'.")
+        if layer is not None:
+            raise InputError("`layer` picks a layer's state, and `wrt` is 'input'; pass layer=None.")
+        return None
+    chosen = [each for each in linear.coordinates if wrt in ("state", each.kind) and layer in (None, each.layer)]
+    if not chosen:
+        raise InputError(f"`wrt` is {wrt!r}, but this recurrence has no {wrt} state; pass 'state' or 'hidden'.")
+    if len(chosen) == len(linear.coordinates):
+        return [slice(0, linear.size)]
+    return [each.columns for each in chosen]
+
+
+def _check_size(n_sources: int, n_distances: int, batch: int, max_bytes: int) -> None:
+    needed = n_sources * n_distances * batch * 8
+    if needed > max_bytes:
+        raise InputError(
+            f"`sources` asks for {n_sources} sources x {n_distances} distances x {batch} sequences, {needed / 2**30:.1f} GiB; "
+            f"pass fewer sources (an int), or max_bytes={needed} if there is room."
+        )
+
+
+def _random_covectors(linear: Linearization, n_sources: int, generator: torch.Generator | None) -> Tensor:
+    width = linear.output.stop - linear.output.start
+    if generator is None:
+        generator = torch.Generator().manual_seed(0)
+    dtype = torch.complex128 if linear.dtype.is_complex else torch.float64
+    drawn = torch.randn(n_sources, linear.batch, width, generator=generator, dtype=dtype, device=generator.device)
+    return (drawn / torch.linalg.vector_norm(drawn, dim=-1, keepdim=True)).to(linear.device)
+
+
+def _given_covectors(recurrence: Recurrence, linear: Linearization, output_grad: Tensor, steps: np.ndarray) -> Tensor:
+    """Rows of `output_grad` at the sources, [S, B, P] float64; zero where a sequence has no such source."""
+    batch_first = isinstance(recurrence, nn.RNNBase) and recurrence.batch_first
+    width = linear.output.stop - linear.output.start
+    lead = (linear.batch, linear.n_steps) if batch_first else (linear.n_steps, linear.batch)
+    if not isinstance(output_grad, Tensor) or tuple(output_grad.shape) != (*lead, width):
+        found = list(output_grad.shape) if isinstance(output_grad, Tensor) else type(output_grad).__name__
+        raise InputError(f"`output_grad` is {found}; pass dL_t/d(output_t) shaped like the output, {[*lead, width]}.")
+    if output_grad.device != linear.device:
+        raise InputError(
+            f"`output_grad` is on {output_grad.device} and the inputs on {linear.device}; pass the same device."
+        )
+    by_time = output_grad.detach().transpose(0, 1) if batch_first else output_grad.detach()
+    present = torch.from_numpy(steps >= 0).to(linear.device)
+    index = torch.from_numpy(np.maximum(steps, 0)).to(linear.device)
+    chosen = by_time[index, torch.arange(linear.batch, device=linear.device)]
+    if not bool(torch.isfinite(chosen).all()):
+        raise InputError("`output_grad` holds a value that is not finite at a source; pass finite numbers.")
+    wide = torch.complex128 if linear.dtype.is_complex else torch.float64
+    return chosen.to(wide) * present.unsqueeze(-1)

@@ -1,0 +1,129 @@
+"""What every linearised recurrence is: coordinates, segments of steps, and the two products with a step Jacobian.
+
+Subclasses say how a segment of steps is made (closed forms, a step function, diagonal factors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from rnnvg.errors import InputError
+
+KEEP_BYTES = 2**28  # states of every step are kept up to here, and only at checkpoints beyond
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """A block of the state: its layer, what it is ("hidden", "cell" or "other"), and its columns."""
+
+    layer: int
+    kind: Literal["hidden", "cell", "other"]
+    columns: slice
+
+
+class Segment(Protocol):
+    """A run of steps start..stop-1 with everything needed to multiply by their Jacobians."""
+
+    start: int
+    stop: int
+
+    def pull(self, t: int, a: Tensor, out: Tensor) -> None:
+        """Write J_t^T a to `out`; both [n, B, N], contiguous, and not the same memory."""
+        ...
+
+    def input_adjoint(self) -> Tensor:
+        """The adjoint of step t's input, [n, B, I], by the pull that came last."""
+        ...
+
+    def push(self, t: int, v: Tensor) -> Tensor:
+        """J_t v, [n, B, N]."""
+        ...
+
+
+class Linearization:
+    """A recurrence linearised along one trajectory of T steps, B sequences, N state coordinates.
+
+    Attributes:
+        n_steps, batch, size: T, B, N.
+        coordinates: the blocks of the state, in order.
+        output: the columns that the recurrence shows to the outside (the top layer's h).
+        n_inputs: I, or None where the recurrence has no input to differentiate by.
+        dtype, device: of the states.
+        bounds: [(start, stop), ...] of the segments, in order.
+        first_nonfinite: [B], the first step whose state is inf or nan, -1 where there is none.
+    """
+
+    bounds: list[tuple[int, int]]
+
+    def __init__(
+        self,
+        *,
+        n_steps: int,
+        batch: int,
+        coordinates: tuple[Coordinate, ...],
+        output: slice,
+        n_inputs: int | None,
+        like: Tensor,
+    ) -> None:
+        self.n_steps, self.batch = n_steps, batch
+        self.coordinates, self.output, self.n_inputs = coordinates, output, n_inputs
+        self.size = coordinates[-1].columns.stop
+        self.dtype, self.device = like.dtype, like.device
+        self.first_nonfinite = torch.full((batch,), -1, dtype=torch.int64)
+        self._current: tuple[int, Segment] | None = None
+
+    def segment(self, index: int) -> Segment:
+        raise NotImplementedError
+
+    def segments(self, steps: int | None = None, *, backwards: bool = False) -> Iterator[Segment]:
+        """The segments that hold steps 0..steps-1 (all by default), in order of time or backwards."""
+        steps = self.n_steps if steps is None else steps
+        indices = [index for index, (start, _) in enumerate(self.bounds) if start < steps]
+        for index in reversed(indices) if backwards else indices:
+            yield self.segment(index)
+
+    def pullback(self, t: int, a: Tensor) -> Tensor:
+        """J_t^T a: the adjoint of the state after step t, [..., B, N], carried to the state before it."""
+        flat = self._vectors("a", a)
+        out = torch.empty_like(flat)
+        self._segment_of(t).pull(t, flat, out)
+        return out.view(a.shape)
+
+    def pushforward(self, t: int, v: Tensor) -> Tensor:
+        """J_t v: a perturbation of the state before step t, [..., B, N], carried to the state after it."""
+        return self._segment_of(t).push(t, self._vectors("v", v)).view(v.shape)
+
+    def _vectors(self, name: str, vectors: Tensor) -> Tensor:
+        if vectors.ndim < 2 or tuple(vectors.shape[-2:]) != (self.batch, self.size):
+            raise InputError(
+                f"`{name}` has shape {list(vectors.shape)}; pass [..., {self.batch}, {self.size}]: sequences, coordinates."
+            )
+        return vectors.reshape(-1, self.batch, self.size).contiguous()
+
+    def _segment_of(self, t: int) -> Segment:
+        if not 0 <= t < self.n_steps:
+            raise InputError(f"`t` is {t}; pass a step from 0 to {self.n_steps - 1}.")
+        index = next(index for index, (_, stop) in enumerate(self.bounds) if t < stop)
+        if self._current is None or self._current[0] != index:
+            self._current = (index, self.segment(index))
+        return self._current[1]
+
+    def _note_nonfinite(self, states: Tensor, start: int) -> None:
+        """Remember where `states` [c, B, N] of the steps from `start` on first leave the finite numbers."""
+        if bool(torch.isfinite(states.sum())):
+            return
+        bad = ~torch.isfinite(states).all(-1).cpu()
+        step = start + bad.to(torch.uint8).argmax(0)
+        earlier = bad.any(0) & ((self.first_nonfinite < 0) | (step < self.first_nonfinite))
+        self.first_nonfinite[earlier] = step[earlier]
+
+
+def split_steps(n_steps: int, length: int) -> list[tuple[int, int]]:
+    """[(start, stop), ...] of segments of at most `length` steps (and at least one)."""
+    length = max(1, length)
+    return [(start, min(start + length, n_steps)) for start in range(0, n_steps, length)]

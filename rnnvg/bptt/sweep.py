@@ -1,0 +1,157 @@
+"""The adjoint recursion in log space: how much of a gradient survives k steps back.
+
+    delta(S, k) = J_{S-k+1}^T ... J_S^T dL_S/ds_S        (Hochreiter 1991; Pascanu, Mikolov and Bengio 2013)
+
+Linearised recurrence in, logs of norms out. No modules, tasks or files here. After each step the adjoint is divided by its
+largest coordinate and the log of that is kept, so 10^-3000 is measured as well as 10^-3, and denormal numbers never slow it
+down. Each source is followed on its own; sources are never summed.
+Axes: S sources, n of them under way, T steps, B sequences, N state coordinates, K distances.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnvg.bptt.segments import Linearization
+
+# Adjoints of so many steps wait for one batched norm; more would push the segment's factors out of the cache.
+WAITING_NUMBERS, WAITING_STEPS = 2**17, 32
+
+
+def sweep(
+    linear: Linearization, sources: np.ndarray, covectors: Tensor, columns: list[slice] | None, n_distances: int
+) -> np.ndarray:
+    """ln ||dL_S / d(what is asked for, k steps before the source)||.
+
+    Args:
+        linear: the linearised recurrence.
+        sources: step of each source in each sequence, [S, B] int64; -1 where a sequence has none.
+        covectors: dL_S/ds_S, [S, B, N], float64 (or complex128).
+        columns: the state columns whose norm is asked for, or None for the input's.
+        n_distances: K, at least max(source) + 2.
+
+    Returns:
+        [S, K, B] float64: -inf is an exact zero; nan lies before the start, or behind a state that is not finite.
+    """
+    return _Sweep(linear, sources, covectors, columns, n_distances).run()
+
+
+class _Sweep:
+    """One sweep's moving parts. Row t + 1 of `rows` is step t until the end, when it becomes distance S - t."""
+
+    def __init__(
+        self,
+        linear: Linearization,
+        sources: np.ndarray,
+        covectors: Tensor,
+        columns: list[slice] | None,
+        n_distances: int,
+    ) -> None:
+        self.linear, self.sources, self.columns = linear, sources, columns
+        S, B = sources.shape
+        self.rows = np.full((S, n_distances, B), np.nan)
+        self.order = np.argsort(-sources.max(1), kind="stable")  # latest source first: those under way are a prefix
+        self.first = int(sources.max())
+        norm = torch.linalg.vector_norm(covectors, dim=-1)
+        self.log_start = norm.log().to(torch.float64)
+        self.unit = (covectors / norm.clamp_min(torch.finfo(torch.float64).tiny).unsqueeze(-1)).to(linear.dtype)
+        per_step = S * B * linear.size
+        self.waiting = max(1, min(WAITING_STEPS, WAITING_NUMBERS // per_step))
+        empty = {"dtype": linear.dtype, "device": linear.device}
+        self.slots = torch.zeros(self.waiting + 1, S, B, linear.size, **empty)
+        self.scales = torch.ones(
+            self.waiting + 1,
+            S,
+            B,
+            1,
+            dtype=norm.dtype if linear.dtype.is_complex else linear.dtype,
+            device=linear.device,
+        )
+        self.inputs = [torch.empty(0)] * self.waiting
+        self.log_scale = torch.zeros(S, B, dtype=torch.float64, device=linear.device)
+        self.under_way = 0
+        self.done = 0  # slots filled since the last flush
+        self.tiny = torch.finfo(self.scales.dtype).tiny
+
+    def run(self) -> np.ndarray:
+        if self.first < 0:
+            return self.rows
+        events = self._events()
+        t = self.first
+        with torch.no_grad():
+            for segment in self.linear.segments(t + 1, backwards=True):
+                while t >= segment.start:
+                    if t in events:
+                        self._flush(t)
+                        self._start(events[t])
+                    self._step(segment, t)
+                    t -= 1
+                    if self.done == self.waiting:
+                        self._flush(t)
+            self._flush(t)
+            if self.columns is not None:
+                self._write(t, t + 1, self.slots[:1, : self.under_way], self.log_scale[: self.under_way].unsqueeze(0))
+        return self._by_distance()
+
+    def _events(self) -> dict[int, list[tuple[int, np.ndarray]]]:
+        """Step -> [(position in sweep order, sequences)] of the sources that begin there."""
+        found: dict[int, list[tuple[int, np.ndarray]]] = {}
+        for position, source in enumerate(self.order):
+            for step in np.unique(self.sources[source]):
+                if step >= 0:
+                    found.setdefault(int(step), []).append((position, np.flatnonzero(self.sources[source] == step)))
+        return found
+
+    def _start(self, beginning: list[tuple[int, np.ndarray]]) -> None:
+        for position, which in beginning:
+            sequences, source = torch.from_numpy(which), int(self.order[position])
+            self.under_way = max(self.under_way, position + 1)
+            self.slots[0, position, sequences] = self.unit[source, sequences]
+            start = self.log_start[source, sequences]
+            self.log_scale[position, sequences] = torch.where(
+                torch.isinf(start), 0.0, start
+            )  # a zero covector stays zero
+
+    def _step(self, segment, t: int) -> None:
+        """From the adjoint of s_t to that of s_{t-1}, one slot on."""
+        n, j = self.under_way, self.done
+        after = self.slots[j + 1, :n]
+        segment.pull(t, self.slots[j, :n], after)
+        if self.columns is None:
+            self.inputs[j] = segment.input_adjoint()
+        scale = torch.linalg.vector_norm(after, float("inf"), dim=-1, keepdim=True, out=self.scales[j + 1, :n])
+        after.div_(scale.clamp_min_(self.tiny))
+        self.done += 1
+
+    def _flush(self, t: int) -> None:
+        """Write the norms of the waiting slots; the adjoint of s_t, not written yet, becomes the first slot."""
+        n, used = self.under_way, self.done
+        if not used:
+            return
+        logs = self.scales[1 : used + 1, :n, :, 0].to(torch.float64).log_().cumsum_(0).add_(self.log_scale[:n])
+        before = torch.cat([self.log_scale[:n].unsqueeze(0), logs[:-1]])
+        vectors = torch.stack(self.inputs[:used]) if self.columns is None else self.slots[:used, :n]
+        self._write(t + 1, t + 1 + used, vectors, before)
+        self.log_scale[:n] = logs[-1]
+        self.slots[0, :n] = self.slots[used, :n]
+        self.done = 0
+
+    def _write(self, first: int, end: int, vectors: Tensor, log_scale: Tensor) -> None:
+        """Rows of steps first..end-1 from their adjoints [steps, n, B, N], latest step first."""
+        parts = [vectors] if self.columns is None else [vectors[..., each] for each in self.columns]
+        wide = torch.complex128 if vectors.dtype.is_complex else torch.float64
+        norms = [torch.linalg.vector_norm(part, dim=-1, dtype=wide) for part in parts]
+        norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        values = (norm.log_() + log_scale).flip(0).transpose(0, 1)
+        self.rows[self.order[: self.under_way], first + 1 : end + 1] = values.cpu().numpy()
+
+    def _by_distance(self) -> np.ndarray:
+        """Turn rows by step into rows by distance from each sequence's own source, in place."""
+        distance = np.arange(self.rows.shape[1])
+        for source, steps in enumerate(self.sources):
+            row = steps[None, :] + 1 - distance[:, None]
+            found = np.take_along_axis(self.rows[source], np.maximum(row, 0), 0)
+            self.rows[source] = np.where((row >= 0) & (steps >= 0), found, np.nan)
+        return self.rows
