@@ -1,0 +1,177 @@
+"""fit(): a model trained on a task. One optimiser step is the unit of budget; seconds are a result."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+import torch
+
+from rnnvg.errors import InputError, check_float, check_int, check_name
+from rnnvg.models import SequenceModel, check_fits
+from rnnvg.training import resume as resume_file
+from rnnvg.training.feed import DrawnFeed, StreamedFeed
+from rnnvg.training.loop import Loop, Plan
+from rnnvg.training.resume import Parts, Progress
+
+if TYPE_CHECKING:
+    from rnnvg.tasks import Task
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training came to.
+
+    Attributes:
+        history: tidy, one number a row: step, split, metric, value. "train" rows are the mean loss of the last 20
+            steps or fewer, "valid" rows held-out scores while training, "test" rows the final score.
+        status: "ok", or "diverged" where a loss, gradient or weight stopped being finite.
+        reason: what happened and at which step; empty where the status is "ok".
+        steps: optimiser steps done.
+        solved_at: the first evaluated step whose held-out score counts as solved; None where none did.
+        score: the final held-out score by metric, on data used nowhere else; of a text its whole test split.
+        seconds: wall time over all sittings, evaluation included, on_checkpoint left out.
+    """
+
+    history: pd.DataFrame
+    status: Literal["ok", "diverged"]
+    reason: str
+    steps: int
+    solved_at: int | None
+    score: dict[str, float]
+    seconds: float
+
+
+def fit(
+    model: SequenceModel,
+    task: Task,
+    *,
+    steps: int,
+    batch: int = 50,
+    lr: float = 0.005,
+    optimizer: str = "adam",
+    clip: float | None = 1.0,
+    generator: torch.Generator,
+    bptt: int | None = None,
+    eval_every: int = 100,
+    eval_size: int = 1000,
+    checkpoints: Sequence[int] = (),
+    on_checkpoint: Callable[[int, SequenceModel], object] | None = None,
+    on_progress: Callable[[int, int, float], object] | None = None,
+    stop_when_solved: bool = True,
+    decay: float | None = None,
+    resume: str | Path | None = None,
+    resume_every: float = 60.0,
+) -> TrainingResult:
+    """Trains a model in place.
+
+    The same model, generator seed and global torch seed (dropout draws from it) give the same numbers, bit for bit on
+    one machine with one number of threads; so does a training that was interrupted and taken up from its resume file.
+
+    Args:
+        model: from rnnvg.models.build or load.
+        task: sequences are drawn by task.batch; a task with a `stream` is read on and on, its state carried over.
+        steps: budget in optimiser steps; 0 scores and measures the model as it is.
+        batch: sequences a step.
+        lr: learning rate.
+        optimizer: "adam", "rmsprop" or "sgd" (without momentum), otherwise with PyTorch's defaults.
+        clip: the gradient is scaled down to this global norm before each step (Pascanu, Mikolov, Bengio 2013); None:
+            it is not.
+        generator: draws the training batches; held-out data come from other generators derived from its seed.
+        bptt: steps a window of a streamed text (None: task.steps).
+        eval_every: steps between scores on held-out data; the first and last step are scored too.
+        eval_size: held-out sequences a score, always the same ones.
+        checkpoints: steps, from 0 to `steps`, after which on_checkpoint(step, model) is called; it is also called
+            once after the last step done. It may change the model's mode and draw from torch's global generator.
+            Weights that are not finite are not handed out: there is nothing to measure.
+        on_progress: called as on_progress(step, steps, loss) every 20 steps or 0.2 seconds, and at the last.
+        stop_when_solved: end at the first held-out score that counts as solved.
+        decay: factor in (0, 1) on the learning rate after each held-out loss that is not the lowest so far; None: none.
+        resume: a file to go on from where it is there. It is written every `resume_every` seconds and on
+            KeyboardInterrupt (unless that falls into the optimiser's own update: the last one then stands), and removed
+            at the end. Checkpoints before the step that it holds are not repeated.
+        resume_every: seconds.
+
+    Raises:
+        InputError: an argument out of its range, a model that does not fit the task, a resume file of other settings.
+        KeyboardInterrupt: passed on.
+        OSError: the resume file cannot be written.
+    """
+    plan = Plan(
+        steps=check_int("steps", steps, least=0),
+        clip=math.inf if clip is None else check_float("clip", clip, above=0),
+        eval_every=check_int("eval_every", eval_every, least=1),
+        eval_size=check_int("eval_size", eval_size, least=1),
+        stop_when_solved=bool(stop_when_solved),
+        decay=None if decay is None else check_float("decay", decay, above=0, below=1),
+        checkpoints=frozenset(check_int("checkpoints", step, least=0, most=steps) for step in checkpoints),
+        on_checkpoint=on_checkpoint,
+        on_progress=on_progress,
+        resume=None if resume is None else Path(resume),
+        resume_every=check_float("resume_every", resume_every, above=0),
+    )
+    batch = check_int("batch", batch, least=1)
+    lr = check_float("lr", lr, above=0)
+    check_name("optimizer", optimizer, OPTIMIZERS)
+    check_fits(model.spec, task)
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        raise InputError(
+            f"`generator` must be a torch.Generator on the CPU; got {generator!r}. "
+            "Pass torch.Generator().manual_seed(0)."
+        )
+    window = _window(task, bptt)
+    feed = DrawnFeed(task, batch, generator) if window is None else StreamedFeed(task, batch, window)
+    parts = Parts(model, OPTIMIZERS[optimizer](model.parameters(), lr=lr), feed, generator, Progress())
+    settings = {
+        "task": {"name": task.name, **task.settings},
+        "model": model.spec,
+        "seed": generator.initial_seed(),
+        "steps": plan.steps,
+        "batch": batch,
+        "lr": lr,
+        "optimizer": optimizer,
+        "clip": clip,
+        "bptt": window,
+        "eval_every": plan.eval_every,
+        "eval_size": plan.eval_size,
+        "stop_when_solved": plan.stop_when_solved,
+        "decay": decay,
+    }
+    settings = json.loads(json.dumps(settings))  # as they will be read back: lists for tuples
+    if plan.resume is not None:
+        resume_file.restore(plan.resume, settings, parts)
+    mode = model.training
+    try:
+        score = Loop(task, plan, parts, settings).run()
+    finally:
+        model.train(mode)
+    if plan.resume is not None:
+        plan.resume.unlink(missing_ok=True)
+    return _result(parts.progress, score)
+
+
+def _window(task: Any, bptt: int | None) -> int | None:
+    if hasattr(task, "stream"):
+        return check_int("bptt", task.steps if bptt is None else bptt, least=1)
+    if bptt is not None:
+        raise InputError(f"`bptt` cuts a text into windows; task {task.name!r} is not a text. Pass bptt=None.")
+    return None
+
+
+def _result(progress: Progress, score: dict[str, float]) -> TrainingResult:
+    return TrainingResult(
+        history=pd.DataFrame(progress.rows, columns=["step", "split", "metric", "value"]),
+        status="diverged" if progress.reason else "ok",
+        reason=progress.reason,
+        steps=progress.step,
+        solved_at=progress.solved_at,
+        score=score,
+        seconds=progress.seconds,
+    )

@@ -1,0 +1,211 @@
+"""The training loop itself: steps, held-out scores, checkpoints, and what an interruption leaves behind.
+
+Training batches, held-out data and dropout draw from three different generators, so that looking at a network more
+often does not change how it learns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rnnvg.models import SequenceModel
+from rnnvg.training import resume
+from rnnvg.training.resume import Generators, Parts
+
+# Training losses are averaged over this many steps for the history; progress is told as often, or each 0.2 s.
+TRAIN_ROW_EVERY = 20
+TELL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training does apart from its batches: fit()'s arguments, checked."""
+
+    steps: int
+    clip: float
+    eval_every: int
+    eval_size: int
+    stop_when_solved: bool
+    decay: float | None
+    checkpoints: frozenset[int]
+    on_checkpoint: Callable[[int, SequenceModel], object] | None
+    on_progress: Callable[[int, int, float], object] | None
+    resume: Path | None
+    resume_every: float
+
+
+class Loop:
+    """One training, from wherever its parts stand to the end.
+
+    Args:
+        settings: what the numbers depend on, to be kept in the resume file.
+    """
+
+    def __init__(self, task: Any, plan: Plan, parts: Parts, settings: dict[str, Any]) -> None:
+        self.task, self.plan, self.parts, self.settings = task, plan, parts, settings
+        self.model, self.progress = parts.model, parts.progress
+        self.parameters = list(parts.model.parameters())
+        self.device = self.parameters[0].device
+        self.seed = parts.generator.initial_seed()
+        # The generators' states at the start of the step under way; None between steps.
+        self.before: Generators | None = None
+        # False while weights, place in the text and progress do not belong to the same step.
+        self.whole = True
+        self.since = self.told = self.kept = time.perf_counter()
+
+    def run(self) -> dict[str, float]:
+        """Trains to the end and gives the final held-out score."""
+        progress, plan = self.progress, self.plan
+        try:
+            self.model.train()
+            while True:
+                last = progress.step >= plan.steps
+                if (last or progress.step % plan.eval_every == 0) and progress.evaluated < progress.step:
+                    self._evaluate()
+                over = last or bool(progress.reason) or (plan.stop_when_solved and progress.solved_at is not None)
+                if (over or progress.step in plan.checkpoints) and progress.measured < progress.step:
+                    self._checkpoint()
+                if over:
+                    break
+                self._keep_now_and_then()
+                self._step()
+            return self._finish()
+        except KeyboardInterrupt:
+            self._keep_at_interrupt()
+            raise
+
+    def _step(self) -> None:
+        parts, progress = self.parts, self.progress
+        self.before = parts.generators() if self.plan.resume else None
+        batch, state = parts.feed.draw()
+        batch = batch if self.device.type == "cpu" else batch.to(self.device)
+        outputs, state = self.model(batch.inputs, state)
+        loss = self.task.loss(outputs, batch)
+        parts.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
+        value, norm = torch.stack((loss.detach(), norm)).tolist()
+        with self._changing():
+            progress.pending.append(value)
+            if math.isfinite(value) and math.isfinite(norm):
+                parts.optimizer.step()
+                parts.feed.advance(state)
+                progress.step += 1
+                if progress.step % TRAIN_ROW_EVERY == 0:
+                    self._train_row(progress.step)
+            else:
+                # The weights stay as they were before this step.
+                what = f"loss was {value}" if not math.isfinite(value) else f"gradient's norm was {norm}"
+                progress.reason = f"The {what} at step {progress.step + 1}."
+                self._train_row(progress.step + 1)
+        self.before = None
+        self._tell(value)
+
+    def _evaluate(self) -> None:
+        progress = self.progress
+        if not self._finite_weights():
+            progress.reason = f"A weight was not finite after step {progress.step}."
+            return
+        score = self._score("valid")
+        with self._changing():
+            self._rows("valid", score)
+            if self.plan.decay is not None and not score["loss"] < progress.best:
+                for group in self.parts.optimizer.param_groups:
+                    group["lr"] *= self.plan.decay
+            progress.best = min(progress.best, score["loss"])
+            if progress.solved_at is None and self.task.solved(score):
+                progress.solved_at = progress.step
+            progress.evaluated = progress.step
+
+    def _checkpoint(self) -> None:
+        if self.plan.on_checkpoint is not None and self._finite_weights():
+            self._stop_clock()
+            with torch.random.fork_rng(devices=[]):
+                self.plan.on_checkpoint(self.progress.step, self.model)
+            self.since = time.perf_counter()
+            self.model.train()
+        self.progress.measured = self.progress.step
+
+    def _finish(self) -> dict[str, float]:
+        whole_split = {"split": "test", "max_words": None} if hasattr(self.task, "stream") else {}
+        score = self._score("test", **whole_split)
+        with self._changing():
+            if self.progress.pending:
+                self._train_row(self.progress.step)
+            self._rows("test", score)
+        self._stop_clock()
+        return score
+
+    def _score(self, name: str, **options: Any) -> dict[str, float]:
+        generator = derived_generator(name, self.seed)
+        with torch.random.fork_rng(devices=[]):
+            score = self.task.score(self.model, generator, self.plan.eval_size, **options)
+        self.model.train()
+        return score
+
+    def _train_row(self, step: int) -> None:
+        pending = self.progress.pending
+        self.progress.rows.append((step, "train", "loss", math.fsum(pending) / len(pending)))
+        pending.clear()
+
+    def _rows(self, split: str, score: dict[str, float]) -> None:
+        self.progress.rows.extend((self.progress.step, split, metric, float(value)) for metric, value in score.items())
+
+    def _finite_weights(self) -> bool:
+        return all(bool(parameter.isfinite().all()) for parameter in self.parameters)
+
+    def _tell(self, loss: float) -> None:
+        if self.plan.on_progress is None:
+            return
+        now, step = time.perf_counter(), self.progress.step
+        if step % TRAIN_ROW_EVERY == 0 or step == self.plan.steps or now - self.told > TELL_SECONDS:
+            self.told = now
+            self.plan.on_progress(step, self.plan.steps, loss)
+
+    def _stop_clock(self) -> None:
+        now = time.perf_counter()
+        self.progress.seconds += now - self.since
+        self.since = now
+
+    def _keep_now_and_then(self) -> None:
+        if self.plan.resume and time.perf_counter() - self.kept > self.plan.resume_every:
+            self._keep(self.plan.resume)
+
+    def _keep_at_interrupt(self) -> None:
+        # An interrupt may fall anywhere. Before the optimiser's update a step can be done again from the generators'
+        # states at its start; inside it there is nothing whole to write, and the last file stands.
+        if self.plan.resume and self.whole:
+            try:
+                self._keep(self.plan.resume)
+            except OSError as error:
+                warnings.warn(
+                    f"The training could not be kept in {self.plan.resume}: {error}", RuntimeWarning, stacklevel=2
+                )
+
+    def _keep(self, path: Path) -> None:
+        self._stop_clock()
+        resume.write(path, self.settings, self.parts, self.before or self.parts.generators())
+        self.kept = time.perf_counter()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        self.whole = False
+        yield
+        self.whole = True
+
+
+def derived_generator(name: str, seed: int) -> torch.Generator:
+    """A generator whose seed is a function of a name and another seed."""
+    digest = hashlib.sha256(f"{name} {seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -1,0 +1,148 @@
+"""A training that was interrupted, as one file: weights, optimiser, random generators, place in the text, history.
+
+No pickle: tensors lie in a safetensors file, everything else in its JSON header (where floats survive exactly).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnvg.errors import InputError
+from rnnvg.models import SequenceModel
+from rnnvg.models.tensorfile import read_tensors, write_tensors
+from rnnvg.models.weights import own_tensors, put_tensors
+from rnnvg.training.feed import DrawnFeed, StreamedFeed
+
+FORMAT = "rnnvg training 1"
+Generators = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Progress:
+    """Everything of a training that is neither tensor nor setting.
+
+    Attributes:
+        step: optimiser steps done.
+        evaluated, measured: the last step that was scored on held-out data, and the last that was handed to
+            on_checkpoint; -1 for none.
+        best: the lowest held-out loss so far.
+        rows: the history: step, split, metric, value.
+        pending: training losses since the last row of them.
+        seconds: time spent, over all sittings, without on_checkpoint.
+    """
+
+    step: int = 0
+    evaluated: int = -1
+    measured: int = -1
+    solved_at: int | None = None
+    reason: str = ""
+    best: float = float("inf")
+    rows: list[tuple[int, str, str, float]] = field(default_factory=list)
+    pending: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class Parts:
+    """The objects whose numbers a training changes."""
+
+    model: SequenceModel
+    optimizer: torch.optim.Optimizer
+    feed: DrawnFeed | StreamedFeed
+    generator: torch.Generator
+    progress: Progress
+
+    def generators(self) -> Generators:
+        """The states of the given generator and of torch's global one, from which dropout draws."""
+        return self.generator.get_state(), torch.get_rng_state()
+
+
+def write(path: Path, settings: dict[str, Any], parts: Parts, generators: Generators) -> None:
+    """Writes the file in one move.
+
+    Args:
+        settings: what the training's numbers depend on; `restore` wants the same again.
+        generators: their states at the step that is to be done next.
+
+    Raises:
+        OSError: the folder is missing or read-only, or the disk is full; an older file is then untouched.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in own_tensors(parts.model).items()}
+    kept = parts.optimizer.state_dict()
+    for index, state in kept["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": each for name, each in state.items() if isinstance(each, Tensor)}
+    carried, position = parts.feed.position()
+    tensors |= {f"feed.{name}": each for name, each in carried.items()}
+    tensors |= {"generator": generators[0], "global_generator": generators[1]}
+    header = {
+        "format": FORMAT,
+        "settings": settings,
+        "progress": asdict(parts.progress),
+        "position": position,
+        "lr": [group["lr"] for group in kept["param_groups"]],
+    }
+    write_tensors(path, tensors, header)
+
+
+def restore(path: Path, settings: dict[str, Any], parts: Parts) -> bool:
+    """Puts a file's numbers into `parts`; False, and nothing changed, where there is no file to go on from.
+
+    A damaged file is renamed to end in .corrupt, with a warning.
+
+    Raises:
+        InputError: the file belongs to a training with other settings.
+    """
+    if not path.exists():
+        return False
+    try:
+        tensors, header = read_tensors(path)
+        if header.get("format") != FORMAT:
+            raise InputError(f"{path} is {header.get('format', 'of no known format')!r} and not a resume file.")
+    except InputError as error:
+        aside = path.with_name(f"{path.name}.corrupt")
+        path.replace(aside)
+        warnings.warn(f"{error} It was renamed to {aside.name}; training starts again.", RuntimeWarning, stacklevel=3)
+        return False
+    _check_settings(path, header["settings"], settings)
+    put_tensors(parts.model, _under("model", tensors))
+    _put_optimizer(parts.optimizer, _under("optimizer", tensors), header["lr"])
+    parts.feed.restore(_under("feed", tensors), header["position"])
+    parts.generator.set_state(tensors["generator"])
+    torch.set_rng_state(tensors["global_generator"])
+    kept = header["progress"]
+    for name, value in kept.items():
+        setattr(parts.progress, name, value)
+    parts.progress.rows = [(step, split, metric, value) for step, split, metric, value in kept["rows"]]
+    return True
+
+
+def _check_settings(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    other = [name for name in wanted if found.get(name) != wanted[name]]
+    if other:
+        was = ", ".join(f"{name}={found.get(name)!r}" for name in other)
+        now = ", ".join(f"{name}={wanted[name]!r}" for name in other)
+        raise InputError(
+            f"`resume` {path} belongs to a training with {was}, and this one has {now}. "
+            "Pass another path, or delete the file to start again."
+        )
+
+
+def _put_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], lr: list[float]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    for group, rate in zip(groups, lr, strict=True):
+        group["lr"] = rate
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}."): each for name, each in tensors.items() if name.startswith(f"{prefix}.")}
