@@ -16,6 +16,7 @@ from rnnvg.tasks.task import Batch, Task
 _HOME = {
     "copy": ("rnnvg.tasks.copy_memory", "CopyMemory"),
     "adding": ("rnnvg.tasks.adding", "Adding"),
+    "next-word": ("rnnvg.tasks.next_word", "NextWord"),
 }
 NAMES = tuple(_HOME)
 

@@ -1,0 +1,51 @@
+"""Windows on a text of word ids: drawn anywhere, or consecutive so that a state can be carried over.
+
+Axes: T words of a window, B windows side by side. Targets are the words after the inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from rnnvg.errors import check_int
+from rnnvg.tasks.scoring import check_generator
+from rnnvg.tasks.task import Batch
+
+
+def drawn(ids: np.ndarray, steps: int, size: int, generator: torch.Generator) -> Batch:
+    """`size` windows of `steps` words, each from anywhere in `ids` [N]."""
+    size = check_int("size", size, least=1)
+    starts = torch.randint(len(ids) - steps, (size,), generator=check_generator(generator)).numpy()
+    held = ids[starts + np.arange(steps + 1)[:, None]]
+    return Batch(_tensor(held[:-1]), _tensor(held[1:]))
+
+
+def consecutive(ids: np.ndarray, batch: int, steps: int) -> Iterator[Batch]:
+    """`ids` [N] cut into `batch` equal parts that are read side by side; what is left over at the end is not read."""
+    length = (len(ids) - 1) // batch
+    inputs = ids[: length * batch].reshape(batch, length)
+    targets = ids[1 : length * batch + 1].reshape(batch, length)
+    for start in range(0, length, steps):
+        window = slice(start, start + steps)
+        yield Batch(_tensor(inputs[:, window].T), _tensor(targets[:, window].T))
+
+
+def whole(ids: np.ndarray, batch: int, steps: int) -> Iterator[Batch]:
+    """As `consecutive`, with every word of `ids` but the first a target once: a weight leaves out the padding."""
+    n = len(ids) - 1
+    length = -(-n // batch)
+    inputs, targets, weight = (np.zeros(length * batch, dtype) for dtype in (np.int32, np.int32, np.float32))
+    inputs[:n], targets[:n], weight[:n] = ids[:-1], ids[1:], 1
+    rows = [each.reshape(batch, length) for each in (inputs, targets, weight)]
+    for start in range(0, length, steps):
+        read, due, scored = (row[:, start : start + steps].T for row in rows)
+        padded = not scored.all()
+        yield Batch(_tensor(read), _tensor(due), torch.from_numpy(scored.copy(order="C")) if padded else None)
+
+
+def _tensor(ids: np.ndarray) -> torch.Tensor:
+    # A copy: a corpus is shared and must not be written to.
+    return torch.from_numpy(ids.astype(np.int64, order="C"))

@@ -1,0 +1,152 @@
+"""Text from a file, or from a directory with train, valid and test files as Penn Treebank and WikiText come.
+
+A file is read in pieces cut at white space, so that a large one never stands in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from rnnvg.errors import InputError, check_name
+from rnnvg.text.corpus import SPLITS, Corpus, OpenIds, build_corpus
+from rnnvg.text.tokens import TOKENS
+
+PIECE = 1 << 20
+# Where one file ends its training part and its validation part.
+CUTS = (0.90, 0.95)
+# How published corpora name their files, the first whose train file is there; with the tokens that they come in.
+CONVENTIONS = (
+    ("ptb.{}.txt", "spaces"),
+    ("wiki.{}.tokens", "spaces"),
+    ("wiki.{}.raw", "words"),
+    ("{}.txt", "words"),
+    ("{}.tokens", "spaces"),
+    ("{}", "words"),
+)
+_SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "validation", "dev", "val"), "test": ("test",)}
+_WHITE = (b"\n", b" ", b"\t", b"\r")
+
+
+def read_pieces(path: Path, digest: object = None) -> Iterator[str]:
+    """The text of a UTF-8 file in pieces of about a megabyte, each cut after white space.
+
+    Args:
+        path: the file.
+        digest: a hashlib object to be fed with the bytes that are read.
+
+    Raises:
+        InputError: the file cannot be read, holds a NUL byte, or is not UTF-8; the last two name the byte.
+    """
+    try:
+        with path.open("rb") as file:
+            held, offset = b"", 0
+            while block := file.read(PIECE):
+                if digest is not None:
+                    digest.update(block)  # type: ignore[attr-defined]
+                held += block
+                # White space is a single byte that occurs in no other character: a cut after it splits none.
+                cut = max(held.rfind(white) for white in _WHITE) + 1
+                if cut:
+                    yield _decoded(path, held[:cut], offset)
+                    held, offset = held[cut:], offset + cut
+            if held:
+                yield _decoded(path, held, offset)
+    except OSError as error:
+        raise InputError(f"The text {str(path)!r} cannot be read: {error.strerror}.") from error
+
+
+def _decoded(path: Path, piece: bytes, offset: int) -> str:
+    nul = piece.find(0)
+    if nul >= 0:
+        raise InputError(f"{str(path)!r} is not a text: byte {offset + nul} is NUL; pass a UTF-8 text file.")
+    try:
+        text = piece.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = offset + error.start
+        raise InputError(
+            f"The text {str(path)!r} is not UTF-8 at byte {at} (0x{piece[error.start]:02x}); save it as UTF-8."
+        ) from error
+    # A byte order mark is not part of the text.
+    return text.removeprefix("\ufeff") if offset == 0 else text
+
+
+def encode_file(path: Path, cut: Callable[[str], list[str]], seen: OpenIds) -> tuple[np.ndarray, str]:
+    """The open ids of a file's tokens, and the sha256 of its bytes.
+
+    Raises:
+        InputError: as `read_pieces`, or there is no token in the file.
+    """
+    digest = hashlib.sha256()
+    ids = seen.encode(cut(piece) for piece in read_pieces(path, digest))
+    if not len(ids):
+        raise InputError(f"The text {str(path)!r} is empty: it holds no words; pass a file with text in it.")
+    return ids, digest.hexdigest()
+
+
+def find_splits(directory: Path) -> tuple[dict[str, Path], str]:
+    """The train, valid and test files of a directory, and the name of the tokens that they come in.
+
+    Raises:
+        InputError: one of the three is missing.
+    """
+    for pattern, tokens in CONVENTIONS:
+        found = {}
+        for split, names in _SPLIT_NAMES.items():
+            paths = [directory / pattern.format(name) for name in names]
+            found[split] = next((path for path in paths if path.is_file()), None)
+        if found["train"] is None:
+            continue
+        for split, path in found.items():
+            if path is None:
+                raise InputError(
+                    f"The directory {str(directory)!r} has {found['train'].name!r} but no {pattern.format(split)!r}; "
+                    "put the three splits side by side."
+                )
+        return found, tokens
+    known = ", ".join(pattern.format("train") for pattern, _ in CONVENTIONS[:4])
+    raise InputError(f"The directory {str(directory)!r} has no train file; name it as one of: {known}.")
+
+
+def load_files(path: Path, *, vocabulary: object, minimum_count: int, tokens: str | None) -> Corpus:
+    """A corpus from a file, split by position into 90, 5 and 5 %, or from a directory with a file for each split.
+
+    Args:
+        path: the file or directory.
+        vocabulary: how many words to keep, None for all, or a vocabulary.
+        minimum_count: words seen less often in train are left out.
+        tokens: "words", "spaces", or None: as the directory's file names tell, else "words".
+
+    Raises:
+        InputError: a file is missing, unreadable, empty, binary or not UTF-8.
+    """
+    if tokens is not None:
+        check_name("tokens", tokens, TOKENS)
+    if path.is_dir():
+        files, published = find_splits(path)
+    else:
+        files, published = {"all": path}, "words"
+    tokens = tokens or published
+    seen = OpenIds()
+    encoded = {split: encode_file(file, TOKENS[tokens], seen) for split, file in files.items()}
+    splits = {split: ids for split, (ids, _) in encoded.items()}
+    if "all" in splits:
+        whole = splits["all"]
+        bounds = [int(len(whole) * share) for share in CUTS]
+        splits.update(zip(SPLITS, np.split(whole, bounds), strict=True))
+    provenance = {
+        "source": str(path),
+        "tokens": tokens,
+        "files": {split: {"name": file.name, "sha256": encoded[split][1]} for split, file in files.items()},
+    }
+    return build_corpus(
+        path.resolve().name,
+        splits,
+        seen,
+        vocabulary=vocabulary,
+        minimum_count=minimum_count,
+        provenance=provenance,
+    )
