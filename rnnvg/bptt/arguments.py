@@ -21,23 +21,23 @@ WRT = ("state", "hidden", "cell", "input")
 Sources = str | int | Sequence[int]
 
 
-def check_module(module: nn.RNNBase | nn.RNNCellBase) -> None:
+def check_module(module: nn.RNNBase | nn.RNNCellBase, argument: str = "recurrence") -> None:
     """Refuse what has no exact closed form here, with the reason."""
     kind = next((kind for kind in (*FUSED, *CELLS) if isinstance(module, kind)), None)
     if kind is None or type(module).forward is not kind.forward:
         raise InputError(
-            f"`recurrence` is a {type(module).__name__} with a forward of its own, so its weights alone do not say what it "
+            f"`{argument}` is a {type(module).__name__} with a forward of its own, so its weights alone do not say what it "
             "computes; pass a function step(x_t, state) -> state."
         )
     if isinstance(module, nn.RNNBase):
         if module.bidirectional:
             raise InputError(
-                "`recurrence` is bidirectional: its output looks both ways, so 'distance' has no single meaning; "
+                f"`{argument}` is bidirectional: its output looks both ways, so 'distance' has no single meaning; "
                 "pass a module with bidirectional=False."
             )
         if module.dropout > 0 and module.training and module.num_layers > 1:
             raise InputError(
-                f"`recurrence` has dropout {module.dropout:g} between its layers and is in training mode, so its masks "
+                f"`{argument}` has dropout {module.dropout:g} between its layers and is in training mode, so its masks "
                 "are not known here; call .eval() on it first."
             )
 
@@ -105,6 +105,22 @@ def module_state(module: nn.RNNBase | nn.RNNCellBase, state: Any, inputs: Tensor
                 raise InputError("`state` holds a value that is not finite; pass finite numbers.")
     parts = [part.detach().reshape(layers, batch, -1) for part in parts]
     return [(parts[0][index], parts[1][index] if has_cell else None) for index in range(layers)]
+
+
+def direct_gradients(module: nn.RNNBase | nn.RNNCellBase, inputs: Tensor, output_grad: Any) -> Tensor:
+    """`output_grad` checked against the module's output for `inputs` (as the module takes them), time first: [T, B, P]."""
+    batch_first = bool(getattr(module, "batch_first", False))
+    shape = [*inputs.shape[:2], getattr(module, "proj_size", 0) or module.hidden_size]
+    if not isinstance(output_grad, Tensor) or list(output_grad.shape) != shape:
+        found = list(output_grad.shape) if isinstance(output_grad, Tensor) else type(output_grad).__name__
+        raise InputError(f"`output_grad` is {found}; pass dL_t/d(output_t) shaped like the output, {shape}.")
+    if output_grad.device != inputs.device:
+        raise InputError(
+            f"`output_grad` is on {output_grad.device} and the inputs on {inputs.device}; pass the same device."
+        )
+    if not bool(torch.isfinite(output_grad).all()):
+        raise InputError("`output_grad` holds a value that is not finite; pass finite numbers.")
+    return (output_grad.transpose(0, 1) if batch_first else output_grad).detach()
 
 
 def check_lengths(lengths: Any, n_steps: int, batch: int) -> np.ndarray | None:

@@ -66,7 +66,7 @@ class DiagonalLinearization(Linearization):
         self.bounds = [(0, n_steps)]
         self._note_nonfinite(factors, 0)
 
-    def segment(self, index: int) -> DiagonalSegment:
+    def segment(self, index: int, reuse: bool = False) -> DiagonalSegment:
         return DiagonalSegment(self._factors)
 
 

@@ -11,12 +11,21 @@ their relative precision until the number itself leaves the dtype's range.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+
+class StateViews(NamedTuple):
+    """One layer's part of an adjoint [n, B, N]: hidden [n, B, P], the same as rows [n B, P], cell [n, B, H] or None."""
+
+    hidden: Tensor
+    hidden_rows: Tensor
+    cell: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -36,236 +45,278 @@ class LayerWeights:
         return self.input_bias + self.hidden_bias
 
 
-def slope_of_tanh(z: Tensor) -> Tensor:
-    """d tanh(z)/dz to full relative precision."""
-    doubled = 2 * z
-    return torch.sigmoid(doubled).mul_(torch.sigmoid(doubled.neg_())).mul_(4)
+class Buffers:
+    """Memory that one segment's factors are written into. Handing the same Buffers to the next segment overwrites them."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, like: Tensor, *shape: int) -> Tensor:
+        """An uninitialised tensor of `shape`, the same memory for the same name while it is large enough."""
+        size = math.prod(shape)
+        held = self._held.get(name)
+        if held is None or held.numel() < size:
+            held = self._held[name] = like.new_empty(size)
+        return held[:size].view(shape)
 
 
-def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    rows = x.reshape(-1, x.shape[-1])
-    flat = rows @ weight.t() if bias is None else torch.addmm(bias, rows, weight.t())
-    return flat.view(*x.shape[:-1], weight.shape[0])
+def slope_of_tanh(z: Tensor, out: Tensor | None = None) -> Tensor:
+    """d tanh(z)/dz to full relative precision; `z` is overwritten."""
+    z *= 2
+    slope = torch.sigmoid(z, out=out)
+    return slope.mul_(z.neg_().sigmoid_()).mul_(4)
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+    """W x + b for every step and sequence, [c, B, G H], into `out`."""
+    rows, flat = x.reshape(-1, x.shape[-1]), out.view(-1, weight.shape[0])
+    if bias is None:
+        torch.mm(rows, weight.t(), out=flat)
+    else:
+        torch.addmm(bias, rows, weight.t(), out=flat)
+    return out
+
+
+def _add_product(out: Tensor, h: Tensor, weight: Tensor) -> None:
+    out.view(-1, weight.shape[0]).addmm_(h.reshape(-1, h.shape[-1]), weight.t())
 
 
 class RNNLayer:
-    """h' = phi(W_ih x + b_ih + W_hh h + b_hh) with phi tanh or relu."""
+    """h' = phi(W_ih x + b_ih + W_hh h + b_hh) with phi tanh or relu. Factors of a step: the slopes phi'(z), [B, H]."""
 
     gates = 1
     has_cell = False
 
     def __init__(self, weights: LayerWeights, nonlinearity: str) -> None:
-        self.weights = weights
-        self.nonlinearity = nonlinearity
-        self.hidden = weights.hidden.shape[0]
-        self.output = self.hidden
+        self.weights, self.nonlinearity = weights, nonlinearity
+        self.bias = weights.bias
+        self.hidden = self.output = weights.hidden.shape[0]
 
     def module(self) -> nn.RNNBase:
         return _fused(nn.RNN, self, nonlinearity=self.nonlinearity)
 
-    def factors(self, x: Tensor, h: Tensor, c: Tensor | None) -> Tensor:
-        """Slopes phi'(z), [c, B, H], from inputs [c, B, I] and hidden states [c+1, B, H]."""
+    def factors(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> list[Any]:
+        """Per-step factors from inputs [c, B, I] and hidden states [c+1, B, H]."""
         if self.nonlinearity == "relu":
             # 0 * h keeps a state that is not finite visible: nan, not a slope of 0.
-            return (h[1:] > 0).to(h.dtype).add_(h[1:] * 0)
-        z = _affine(x, self.weights.input, self.weights.bias)
-        rows = h[:-1].reshape(-1, self.hidden)
-        z.view(-1, self.hidden).addmm_(rows, self.weights.hidden.t())
-        return slope_of_tanh(z)
+            slopes = torch.mul(h[1:], 0, out=new("slopes", h, *h[1:].shape))
+            return list(slopes.add_(h[1:] > 0).unbind())
+        z = _affine(x, self.weights.input, self.bias, new("z", h, *h[1:].shape))
+        _add_product(z, h[:-1], self.weights.hidden)
+        return list(slope_of_tanh(z, out=new("slopes", h, *h[1:].shape)).unbind())
 
-    def new_delta(self, n: int, batch: int, like: Tensor) -> Tensor:
-        return like.new_empty(n, batch, self.hidden)
+    def new_delta(self, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        delta = like.new_empty(n, like.shape[-2], self.hidden)
+        return delta, delta.view(-1, self.hidden)
 
     def pull(
-        self, f: Tensor, k: int, a_h: Tensor, a_c: Tensor | None, out_h: Tensor, out_c: Tensor | None, delta: Tensor
+        self, slope: Tensor, a: StateViews, out: StateViews, delta: tuple[Tensor, ...], above: Tensor | None
     ) -> None:
-        torch.mul(a_h, f[k], out=delta)
-        torch.mm(delta.view(-1, self.hidden), self.weights.hidden, out=out_h)
+        torch.mul(a.hidden if above is None else a.hidden + above, slope, out=delta[0])
+        torch.mm(delta[1], self.weights.hidden, out=out.hidden_rows)
 
-    def input_adjoint(self, delta: Tensor) -> Tensor:
-        return delta @ self.weights.input
+    def input_adjoint(self, delta: tuple[Tensor, ...]) -> Tensor:
+        return delta[0] @ self.weights.input
 
-    def push(
-        self, f: Tensor, k: int, v_h: Tensor, v_c: Tensor | None, v_x: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def weight_adjoints(self, delta: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Adjoints of W_ih x + b_ih and of W_hh h + b_hh, [n, B, G H] in PyTorch's gate order, from what `pull` left."""
+        return delta[0], delta[0]
+
+    def push(self, slope: Tensor, v_h: Tensor, v_c: Tensor | None, v_x: Tensor | None) -> tuple[Tensor, Tensor | None]:
         z = v_h @ self.weights.hidden.t()
         if v_x is not None:
             z = z + v_x @ self.weights.input.t()
-        return z * f[k], None
-
-
-@dataclass(frozen=True)
-class LSTMFactors:
-    """Per step: dc = a_c + a_h o sech^2(c) =: a_c + a_h `output_slope`; gate adjoints dc * `gates` (i, f, g) and
-    a_h * `output_gate`; a_c' = dc * `forget`. Shapes [c, B, H], `gates` [c, B, 3, H]."""
-
-    output_slope: Tensor
-    gates: Tensor
-    output_gate: Tensor
-    forget: Tensor
+        return z * slope, None
 
 
 class LSTMLayer:
-    """c' = f c + i g,  h' = W_hr (o tanh(c')), with gates i, f, g, o in PyTorch's order."""
+    """c' = f c + i g,  h' = W_hr (o tanh(c')), with gates i, f, g, o in PyTorch's order.
+
+    Factors of a step, as dc := a_c + a_h * slope: (slope o sech^2(c) [B, H]; into_cell dc -> gates i, f, g [B, 3, H];
+    into_output a_h -> gate o [B, H]; forget dc -> a_c' [B, H]).
+    """
 
     gates = 4
     has_cell = True
 
     def __init__(self, weights: LayerWeights) -> None:
         self.weights = weights
+        self.bias = weights.bias
         self.hidden = weights.hidden.shape[0] // 4
         self.output = weights.hidden.shape[1]
 
     def module(self) -> nn.RNNBase:
         return _fused(nn.LSTM, self, proj_size=0 if self.weights.projection is None else self.output)
 
-    def preactivations(self, x: Tensor, h: Tensor) -> Tensor:
+    def preactivations(self, x: Tensor, h: Tensor, out: Tensor | None = None) -> Tensor:
         """All gates before their nonlinearity, [c, B, 4, H], from inputs [c, B, I] and hidden states [c+1, B, P]."""
-        z = _affine(x, self.weights.input, self.weights.bias)
-        z.view(-1, 4 * self.hidden).addmm_(h[:-1].reshape(-1, self.output), self.weights.hidden.t())
-        return z.view(x.shape[0], x.shape[1], 4, self.hidden)
+        shape = (x.shape[0], x.shape[1], 4 * self.hidden)
+        z = _affine(x, self.weights.input, self.bias, h.new_empty(shape) if out is None else out.view(shape))
+        _add_product(z, h[:-1], self.weights.hidden)
+        return z.view(*shape[:2], 4, self.hidden)
 
-    def cell_states(self, gates: Tensor, candidate: Tensor, c: Tensor) -> Tensor:
+    def cell_states(self, gates: Tensor, candidate: Tensor, c: Tensor, out: Tensor | None = None) -> Tensor:
         """Cell states [c+1, B, H] from the gates [c, B, 4, H], the candidate tanh(z_g) and the first cell state [B, H]."""
-        added = gates[:, :, 0] * candidate
-        states = torch.empty(added.shape[0] + 1, *added.shape[1:], dtype=added.dtype, device=added.device)
+        states = c.new_empty(candidate.shape[0] + 1, *c.shape) if out is None else out
         states[0] = c
-        for k in range(added.shape[0]):
-            torch.addcmul(added[k], gates[k, :, 1], states[k], out=states[k + 1])
+        torch.mul(gates[:, :, 0], candidate, out=states[1:])
+        for before, after, forget in zip(
+            states[:-1].unbind(), states[1:].unbind(), gates[:, :, 1].unbind(), strict=True
+        ):
+            after.addcmul_(forget, before)
         return states
 
-    def factors(self, x: Tensor, h: Tensor, c: Tensor | None) -> LSTMFactors:
+    def factors(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> list[Any]:
+        """Per-step factors from inputs [c, B, I], hidden states [c+1, B, P] and the first cell state [B, H]."""
         assert c is not None
-        z = self.preactivations(x, h)
-        candidate = torch.tanh(z[:, :, 2])
-        z[:, :, 2] *= 2
-        gates = torch.sigmoid(z)
-        slopes = torch.sigmoid(z.neg_()).mul_(gates)
-        states = self.cell_states(gates, candidate, c)
-        into_cell = torch.empty_like(slopes[:, :, :3])
-        torch.mul(candidate, slopes[:, :, 0], out=into_cell[:, :, 0])
-        torch.mul(states[:-1], slopes[:, :, 1], out=into_cell[:, :, 1])
-        torch.mul(gates[:, :, 0], slopes[:, :, 2], out=into_cell[:, :, 2])
-        into_cell[:, :, 2] *= 4
-        return LSTMFactors(
-            output_slope=slope_of_tanh(states[1:]).mul_(gates[:, :, 3]),
-            gates=into_cell,
-            output_gate=torch.tanh(states[1:]).mul_(slopes[:, :, 3]),
-            forget=gates[:, :, 1].contiguous(),
-        )
+        steps, batch, H = x.shape[0], x.shape[1], self.hidden
+        z = self.preactivations(x, h, new("z", h, steps, batch, 4, H))
+        candidate = torch.tanh(z[:, :, 2], out=new("candidate", h, steps, batch, H))
+        z[:, :, 2] *= 2  # tanh'(z) = 4 sigmoid'(2z): one pass gives all four slopes
+        gates = torch.sigmoid(z, out=new("gates", h, steps, batch, 4, H))
+        slopes = z.neg_().sigmoid_().mul_(gates)
+        states = self.cell_states(gates, candidate, c, new("states", h, steps + 1, batch, H))
+        slopes[:, :, 0].mul_(candidate)
+        slopes[:, :, 1].mul_(states[:-1])
+        slopes[:, :, 2].mul_(gates[:, :, 0]).mul_(4)
+        slopes[:, :, 3].mul_(torch.tanh(states[1:], out=candidate))
+        slope = slope_of_tanh(states[1:], out=new("slope", h, steps, batch, H)).mul_(gates[:, :, 3])
+        into_cell, into_output = slopes[:, :, :3], slopes[:, :, 3]
+        return list(zip(slope.unbind(), into_cell.unbind(), into_output.unbind(), gates[:, :, 1].unbind(), strict=True))
 
-    def new_delta(self, n: int, batch: int, like: Tensor) -> Tensor:
-        return like.new_empty(n, batch, 4, self.hidden)
+    def new_delta(self, n: int, like: Tensor) -> tuple[Tensor, ...]:
+        delta = like.new_empty(n, like.shape[-2], 4, self.hidden)
+        dc = like.new_empty(n, like.shape[-2], self.hidden)
+        flat = delta.view(-1, 4 * self.hidden)
+        return delta.flatten(-2), flat, delta[..., :3, :], delta[..., 3, :], dc, dc.unsqueeze(-2)
 
     def pull(
         self,
-        f: LSTMFactors,
-        k: int,
-        a_h: Tensor,
-        a_c: Tensor | None,
-        out_h: Tensor,
-        out_c: Tensor | None,
-        delta: Tensor,
+        factors: tuple[Tensor, ...],
+        a: StateViews,
+        out: StateViews,
+        delta: tuple[Tensor, ...],
+        above: Tensor | None,
     ) -> None:
-        assert a_c is not None
-        assert out_c is not None
+        slope, into_cell, into_output, forget = factors
+        _, flat, cell_gates, output_gate, dc, dc_for_gates = delta
+        a_h = a.hidden if above is None else a.hidden + above
         if self.weights.projection is not None:
             a_h = a_h @ self.weights.projection
-        dc = torch.addcmul(a_c, a_h, f.output_slope[k])
-        torch.mul(dc.unsqueeze(-2), f.gates[k], out=delta[..., :3, :])
-        torch.mul(a_h, f.output_gate[k], out=delta[..., 3, :])
-        torch.mm(delta.view(-1, 4 * self.hidden), self.weights.hidden, out=out_h)
-        torch.mul(dc, f.forget[k], out=out_c)
+        torch.addcmul(a.cell, a_h, slope, out=dc)
+        torch.mul(dc_for_gates, into_cell, out=cell_gates)
+        torch.mul(a_h, into_output, out=output_gate)
+        torch.mm(flat, self.weights.hidden, out=out.hidden_rows)
+        torch.mul(dc, forget, out=out.cell)
 
-    def input_adjoint(self, delta: Tensor) -> Tensor:
-        return delta.flatten(-2) @ self.weights.input
+    def input_adjoint(self, delta: tuple[Tensor, ...]) -> Tensor:
+        return delta[0] @ self.weights.input
+
+    def weight_adjoints(self, delta: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Adjoints of W_ih x + b_ih and of W_hh h + b_hh, [n, B, G H] in PyTorch's gate order, from what `pull` left."""
+        return delta[0], delta[0]
+
+    def unprojected(self, x: Tensor, h: Tensor, c: Tensor) -> Tensor:
+        """o tanh(c') before the projection, [c, B, H], from inputs [c, B, I], hidden states [c+1, B, P] and first c."""
+        z = self.preactivations(x, h)
+        candidate = torch.tanh(z[:, :, 2])
+        gates = torch.sigmoid(z)
+        return self.cell_states(gates, candidate, c)[1:].tanh_().mul_(gates[:, :, 3])
 
     def push(
-        self, f: LSTMFactors, k: int, v_h: Tensor, v_c: Tensor | None, v_x: Tensor | None
+        self, factors: tuple[Tensor, ...], v_h: Tensor, v_c: Tensor | None, v_x: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         assert v_c is not None
+        slope, into_cell, into_output, forget = factors
         z = v_h @ self.weights.hidden.t()
         if v_x is not None:
             z = z + v_x @ self.weights.input.t()
         z = z.view(*z.shape[:-1], 4, self.hidden)
-        cell = v_c * f.forget[k] + (z[..., :3, :] * f.gates[k]).sum(-2)
-        hidden = cell * f.output_slope[k] + z[..., 3, :] * f.output_gate[k]
+        cell = v_c * forget + (z[..., :3, :] * into_cell).sum(-2)
+        hidden = cell * slope + z[..., 3, :] * into_output
         if self.weights.projection is not None:
             hidden = hidden @ self.weights.projection.t()
         return hidden, cell
 
 
-@dataclass(frozen=True)
-class GRUFactors:
-    """Per step: preactivation adjoints a * `gates`, blocks (n, r, z, hn) with hn the hidden part inside the candidate,
-    [c, B, 4, H]; direct carry a * `update`, [c, B, H]."""
-
-    gates: Tensor
-    update: Tensor
-
-
 class GRULayer:
-    """h' = (1 - z) n + z h,  n = tanh(W_in x + b_in + r (W_hn h + b_hn)), with gates r, z, n in PyTorch's order."""
+    """h' = (1 - z) n + z h,  n = tanh(W_in x + b_in + r (W_hn h + b_hn)), with gates r, z, n in PyTorch's order.
+
+    Factors of a step: (into a_h -> preactivations (n, r, z, hn), hn the hidden part inside the candidate, [B, 4, H];
+    update, the direct carry z, [B, H]).
+    """
 
     gates = 3
     has_cell = False
 
     def __init__(self, weights: LayerWeights) -> None:
         self.weights = weights
-        self.hidden = weights.hidden.shape[0] // 3
-        self.output = self.hidden
+        self.hidden = self.output = weights.hidden.shape[0] // 3
         # The input sees the blocks (n, r, z), the hidden state (r, z, hn): with the blocks in the order (n, r, z, hn)
         # both are contiguous, and only the input's weight needs its rows in another order.
-        reset, update, new = weights.input.chunk(3)
-        self._input_nrz = torch.cat([new, reset, update])
+        reset, update, candidate = weights.input.chunk(3)
+        self._input_nrz = torch.cat([candidate, reset, update])
 
     def module(self) -> nn.RNNBase:
         return _fused(nn.GRU, self)
 
-    def factors(self, x: Tensor, h: Tensor, c: Tensor | None) -> GRUFactors:
-        H = self.hidden
-        before = h[:-1]
-        from_x = _affine(x, self.weights.input, self.weights.input_bias)
-        from_h = _affine(before, self.weights.hidden, self.weights.hidden_bias)
+    def factors(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> list[Any]:
+        """Per-step factors from inputs [c, B, I] and hidden states [c+1, B, H]."""
+        before, H = h[:-1], self.hidden
+        lead = before.shape[:2]
+        from_x = _affine(x, self.weights.input, self.weights.input_bias, new("x", h, *lead, 3 * H))
+        from_h = _affine(before, self.weights.hidden, self.weights.hidden_bias, new("h", h, *lead, 3 * H))
         hn = from_h[..., 2 * H :]
-        z = from_x[..., : 2 * H] + from_h[..., : 2 * H]
-        gates = torch.sigmoid(z)
-        slopes = torch.sigmoid(z.neg_())
+        z = from_h[..., : 2 * H].add_(from_x[..., : 2 * H])
+        gates = torch.sigmoid(z, out=new("gates", h, *lead, 2 * H))
+        closing = z.neg_().sigmoid_()  # 1 - r and 1 - z, to full relative precision
         reset, update = gates[..., :H], gates[..., H:]
-        closed = slopes[..., H:]  # 1 - z, to full relative precision
-        candidate = torch.addcmul(from_x[..., 2 * H :], reset, hn)
-        into = torch.empty(*before.shape[:-1], 4, H, dtype=h.dtype, device=h.device)
-        torch.mul(slope_of_tanh(candidate), closed, out=into[..., 0, :])
-        torch.mul(into[..., 0, :], reset, out=into[..., 3, :])
-        torch.mul(into[..., 3, :], slopes[..., :H], out=into[..., 1, :])
-        into[..., 1, :] *= hn
-        torch.sub(before, torch.tanh(candidate), out=into[..., 2, :])
-        into[..., 2, :] *= update
-        into[..., 2, :] *= closed
-        return GRUFactors(gates=into, update=update.contiguous())
+        candidate = from_x[..., 2 * H :].addcmul_(reset, hn)
+        into = new("into", h, *lead, 4, H)
+        into_n, into_r, into_z, into_hn = into.unbind(-2)
+        torch.sub(before, torch.tanh(candidate, out=new("tanh", h, *lead, H)), out=into_z)
+        into_z.mul_(update).mul_(closing[..., H:])
+        slope_of_tanh(candidate, out=into_n).mul_(closing[..., H:])
+        torch.mul(into_n, reset, out=into_hn)
+        torch.mul(into_hn, closing[..., :H], out=into_r).mul_(hn)
+        return list(zip(into.unbind(), update.unbind(), strict=True))
 
-    def new_delta(self, n: int, batch: int, like: Tensor) -> Tensor:
-        return like.new_empty(n, batch, 4, self.hidden)
+    def new_delta(self, n: int, like: Tensor) -> tuple[Tensor, ...]:
+        delta = like.new_empty(n, like.shape[-2], 4, self.hidden)
+        flat = delta.flatten(-2)
+        return flat[..., : 3 * self.hidden], delta.view(-1, 4 * self.hidden)[:, self.hidden :], delta
 
     def pull(
-        self, f: GRUFactors, k: int, a_h: Tensor, a_c: Tensor | None, out_h: Tensor, out_c: Tensor | None, delta: Tensor
+        self,
+        factors: tuple[Tensor, ...],
+        a: StateViews,
+        out: StateViews,
+        delta: tuple[Tensor, ...],
+        above: Tensor | None,
     ) -> None:
-        torch.mul(a_h.unsqueeze(-2), f.gates[k], out=delta)
-        torch.mm(delta.view(-1, 4 * self.hidden)[:, self.hidden :], self.weights.hidden, out=out_h)
-        out_h.view_as(a_h).addcmul_(a_h, f.update[k])
+        into, update = factors
+        a_h = a.hidden if above is None else a.hidden + above
+        torch.mul(a_h.unsqueeze(-2), into, out=delta[2])
+        torch.mm(delta[1], self.weights.hidden, out=out.hidden_rows)
+        out.hidden.addcmul_(a_h, update)
 
-    def input_adjoint(self, delta: Tensor) -> Tensor:
-        return delta.flatten(-2)[..., : 3 * self.hidden] @ self._input_nrz
+    def input_adjoint(self, delta: tuple[Tensor, ...]) -> Tensor:
+        return delta[0] @ self._input_nrz
+
+    def weight_adjoints(self, delta: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Adjoints of W_ih x + b_ih and of W_hh h + b_hh, [n, B, G H] in PyTorch's gate order, from what `pull` left."""
+        new, reset, update, new_hidden = delta[2].unbind(-2)
+        return torch.cat([reset, update, new], -1), torch.cat([reset, update, new_hidden], -1)
 
     def push(
-        self, f: GRUFactors, k: int, v_h: Tensor, v_c: Tensor | None, v_x: Tensor | None
+        self, factors: tuple[Tensor, ...], v_h: Tensor, v_c: Tensor | None, v_x: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
+        into, update = factors
         z = v_h @ self.weights.hidden.t()
-        z = z.view(*z.shape[:-1], 3, self.hidden)
-        hidden = v_h * f.update[k] + (z * f.gates[k][..., 1:, :]).sum(-2)
+        hidden = v_h * update + (z.view(*z.shape[:-1], 3, self.hidden) * into[..., 1:, :]).sum(-2)
         if v_x is not None:
             x = v_x @ self._input_nrz.t()
-            hidden = hidden + (x.view(*x.shape[:-1], 3, self.hidden) * f.gates[k][..., :3, :]).sum(-2)
+            hidden = hidden + (x.view(*x.shape[:-1], 3, self.hidden) * into[..., :3, :]).sum(-2)
         return hidden, None
 
 

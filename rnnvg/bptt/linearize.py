@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.diagonal import Diagonal, DiagonalLinearization
-from rnnvg.bptt.layers import GRULayer, Layer, LayerWeights, LSTMLayer, RNNLayer
+from rnnvg.bptt.layers import Buffers, GRULayer, Layer, LayerWeights, LSTMLayer, RNNLayer, StateViews
 from rnnvg.bptt.segments import KEEP_BYTES, Coordinate, Linearization, split_steps
 from rnnvg.bptt.step_function import StepLinearization
 from rnnvg.errors import InputError
@@ -126,6 +126,7 @@ class ModuleLinearization(Linearization):
         widest = max(layer.gates * layer.hidden for layer in layers)
         self.bounds = split_steps(self.n_steps, SEGMENT_NUMBERS // (self.batch * widest))
         self._fused = [layer.module() for layer in layers]
+        self._buffers = [Buffers() for _ in layers]
         whole = self.n_steps * self.batch * sum(layer.output for layer in layers) * inputs.element_size()
         self._kept: list[list[Tensor]] | None = [] if whole <= keep_bytes else None
         self._checkpoints: list[list[tuple[Tensor, Tensor | None]]] = []
@@ -155,11 +156,24 @@ class ModuleLinearization(Linearization):
             assert layer.output == x.shape[-1]
         return hidden, after
 
-    def segment(self, index: int) -> ModuleSegment:
+    def segment(self, index: int, reuse: bool = False) -> ModuleSegment:
         start, stop = self.bounds[index]
         x, states = self.inputs[start:stop], self._checkpoints[index]
         hidden = self._kept[index] if self._kept is not None else self._forward(x, states)[0]
-        return ModuleSegment(self, start, x, hidden, [cell for _, cell in states])
+        buffers = self._buffers if reuse else [Buffers() for _ in self.layers]
+        return ModuleSegment(self, start, x, hidden, [cell for _, cell in states], buffers)
+
+    def view(self, vectors: Tensor) -> list[StateViews]:
+        """Layer by layer, the parts of `vectors` [n, B, N] that a pull reads or writes."""
+        rows = vectors.view(-1, self.size)
+        return [
+            StateViews(
+                vectors[..., place.hidden],
+                rows[:, place.hidden],
+                None if place.cell is None else vectors[..., place.cell],
+            )
+            for place in self.places
+        ]
 
 
 def _places(layers: list[Layer]) -> tuple[list[_LayerState], tuple[Coordinate, ...]]:
@@ -177,52 +191,55 @@ def _places(layers: list[Layer]) -> tuple[list[_LayerState], tuple[Coordinate, .
 
 
 class ModuleSegment:
-    """The factors of a run of steps, and the two products with them."""
+    """The factors of a run of steps, and the two products with them.
+
+    Attributes, layer by layer: layers, places; factors (step by step); hidden: states [c+1, B, P], the one before step
+    `start` first; cells: cell state [B, H] before step `start`; deltas: what the pull that came last left.
+    """
 
     def __init__(
-        self, whole: ModuleLinearization, start: int, x: Tensor, hidden: list[Tensor], cells: list[Tensor | None]
+        self,
+        whole: ModuleLinearization,
+        start: int,
+        x: Tensor,
+        hidden: list[Tensor],
+        cells: list[Tensor | None],
+        buffers: list[Buffers],
     ) -> None:
         self.start, self.stop = start, start + x.shape[0]
-        self._layers, self._places = whole.layers, whole.places
-        self._factors: list[Any] = []
+        self.layers, self.places = whole.layers, whole.places
+        self.inputs, self.hidden, self.cells = x, hidden, cells
+        self.factors: list[list[Any]] = []
         with torch.no_grad():
-            for layer, states, cell in zip(whole.layers, hidden, cells, strict=True):
-                self._factors.append(layer.factors(x, states, cell))
+            for layer, states, cell, new in zip(whole.layers, hidden, cells, buffers, strict=True):
+                self.factors.append(layer.factors(x, states, cell, new))
                 x = states[1:]
-        self._deltas: list[Tensor] = []
+        self.deltas: list[tuple[Tensor, ...]] = []
+        self._n = -1
 
-    def pull(self, t: int, a: Tensor, out: Tensor) -> None:
-        """Write J_t^T a to `out`; both [n, B, N], contiguous."""
-        n, batch, size = a.shape
-        if not self._deltas or self._deltas[0].shape[0] != n:
-            self._deltas = [layer.new_delta(n, batch, a) for layer in self._layers]
-        rows = out.view(n * batch, size)
-        from_above = None
-        for index in range(len(self._layers) - 1, -1, -1):
-            layer, place, delta = self._layers[index], self._places[index], self._deltas[index]
-            a_h = a[..., place.hidden]
-            if from_above is not None:
-                a_h = a_h + from_above
-            a_c = out_c = None
-            if place.cell is not None:
-                a_c, out_c = a[..., place.cell], out[..., place.cell]
-            layer.pull(self._factors[index], t - self.start, a_h, a_c, rows[:, place.hidden], out_c, delta)
+    def pull(self, t: int, a: list[StateViews], out: list[StateViews]) -> None:
+        like = a[0].hidden
+        if self._n != like.shape[0]:
+            self._n = like.shape[0]
+            self.deltas = [layer.new_delta(self._n, like) for layer in self.layers]
+        step, above = t - self.start, None
+        for index in range(len(self.layers) - 1, -1, -1):
+            layer, delta = self.layers[index], self.deltas[index]
+            layer.pull(self.factors[index][step], a[index], out[index], delta, above)
             if index:
-                from_above = layer.input_adjoint(delta)
+                above = layer.input_adjoint(delta)
 
     def input_adjoint(self) -> Tensor:
-        """The adjoint of step t's input, [n, B, I], by the pull that came last."""
-        return self._layers[0].input_adjoint(self._deltas[0])
+        return self.layers[0].input_adjoint(self.deltas[0])
 
     def push(self, t: int, v: Tensor) -> Tensor:
-        """J_t v, [n, B, N]."""
         out = torch.empty_like(v)
-        from_below = None
-        for layer, place, factors in zip(self._layers, self._places, self._factors, strict=True):
+        below = None
+        for layer, place, factors in zip(self.layers, self.places, self.factors, strict=True):
             v_c = None if place.cell is None else v[..., place.cell]
-            hidden, cell = layer.push(factors, t - self.start, v[..., place.hidden], v_c, from_below)
+            hidden, cell = layer.push(factors[t - self.start], v[..., place.hidden], v_c, below)
             out[..., place.hidden] = hidden
             if place.cell is not None and cell is not None:
                 out[..., place.cell] = cell
-            from_below = hidden
+            below = hidden
         return out

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -32,8 +32,8 @@ class Segment(Protocol):
     start: int
     stop: int
 
-    def pull(self, t: int, a: Tensor, out: Tensor) -> None:
-        """Write J_t^T a to `out`; both [n, B, N], contiguous, and not the same memory."""
+    def pull(self, t: int, a: Any, out: Any) -> None:
+        """Write J_t^T a to `out`: two different vectors [n, B, N], each as Linearization.view gave it."""
         ...
 
     def input_adjoint(self) -> Tensor:
@@ -77,21 +77,26 @@ class Linearization:
         self.first_nonfinite = torch.full((batch,), -1, dtype=torch.int64)
         self._current: tuple[int, Segment] | None = None
 
-    def segment(self, index: int) -> Segment:
+    def segment(self, index: int, reuse: bool = False) -> Segment:
+        """Segment `index` of `bounds`. With `reuse` it may take over the memory of the one before, which is then void."""
         raise NotImplementedError
 
-    def segments(self, steps: int | None = None, *, backwards: bool = False) -> Iterator[Segment]:
+    def segments(self, steps: int | None = None, *, backwards: bool = False, reuse: bool = False) -> Iterator[Segment]:
         """The segments that hold steps 0..steps-1 (all by default), in order of time or backwards."""
         steps = self.n_steps if steps is None else steps
         indices = [index for index, (start, _) in enumerate(self.bounds) if start < steps]
         for index in reversed(indices) if backwards else indices:
-            yield self.segment(index)
+            yield self.segment(index, reuse)
+
+    def view(self, vectors: Tensor) -> Any:
+        """Contiguous `vectors` [n, B, N] in the form that a segment's pull takes: cut up once, used many times."""
+        return vectors
 
     def pullback(self, t: int, a: Tensor) -> Tensor:
         """J_t^T a: the adjoint of the state after step t, [..., B, N], carried to the state before it."""
         flat = self._vectors("a", a)
         out = torch.empty_like(flat)
-        self._segment_of(t).pull(t, flat, out)
+        self._segment_of(t).pull(t, self.view(flat), self.view(out))
         return out.view(a.shape)
 
     def pushforward(self, t: int, v: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class StepLinearization(Linearization):
             states[t - start + 1] = self.call(t, self.inputs[t], states[t - start])
         return states
 
-    def segment(self, index: int) -> StepSegment:
+    def segment(self, index: int, reuse: bool = False) -> StepSegment:
         start, stop = self.bounds[index]
         kept = self._kept
         states = kept[index] if kept is not None else self._forward(start, stop, self._checkpoints[index])

@@ -10,14 +10,17 @@ Axes: S sources, n of them under way, T steps, B sequences, N state coordinates,
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.segments import Linearization
+from rnnvg.bptt.segments import Linearization, Segment
 
 # Adjoints of so many steps wait for one batched norm; more would push the segment's factors out of the cache.
 WAITING_NUMBERS, WAITING_STEPS = 2**17, 32
+INFINITY = float("inf")
 
 
 def sweep(
@@ -72,6 +75,8 @@ class _Sweep:
         self.inputs = [torch.empty(0)] * self.waiting
         self.log_scale = torch.zeros(S, B, dtype=torch.float64, device=linear.device)
         self.under_way = 0
+        self.views: list[Any] = []
+        self.pairs: list[tuple[Tensor, Tensor]] = []
         self.done = 0  # slots filled since the last flush
         self.tiny = torch.finfo(self.scales.dtype).tiny
 
@@ -81,7 +86,7 @@ class _Sweep:
         events = self._events()
         t = self.first
         with torch.no_grad():
-            for segment in self.linear.segments(t + 1, backwards=True):
+            for segment in self.linear.segments(t + 1, backwards=True, reuse=True):
                 while t >= segment.start:
                     if t in events:
                         self._flush(t)
@@ -113,17 +118,24 @@ class _Sweep:
             self.log_scale[position, sequences] = torch.where(
                 torch.isinf(start), 0.0, start
             )  # a zero covector stays zero
+        self._cut()
 
-    def _step(self, segment, t: int) -> None:
+    def _step(self, segment: Segment, t: int) -> None:
         """From the adjoint of s_t to that of s_{t-1}, one slot on."""
-        n, j = self.under_way, self.done
-        after = self.slots[j + 1, :n]
-        segment.pull(t, self.slots[j, :n], after)
+        j = self.done
+        segment.pull(t, self.views[j], self.views[j + 1])
         if self.columns is None:
             self.inputs[j] = segment.input_adjoint()
-        scale = torch.linalg.vector_norm(after, float("inf"), dim=-1, keepdim=True, out=self.scales[j + 1, :n])
+        after, scale = self.pairs[j + 1]
+        torch.linalg.vector_norm(after, INFINITY, dim=-1, keepdim=True, out=scale)
         after.div_(scale.clamp_min_(self.tiny))
         self.done += 1
+
+    def _cut(self) -> None:
+        """Views of the slots for the sources now under way, made once and used until another source begins."""
+        n = self.under_way
+        self.views = [self.linear.view(slot[:n]) for slot in self.slots]
+        self.pairs = [(slot[:n], scale[:n]) for slot, scale in zip(self.slots, self.scales, strict=True)]
 
     def _flush(self, t: int) -> None:
         """Write the norms of the waiting slots; the adjoint of s_t, not written yet, becomes the first slot."""
