@@ -42,6 +42,13 @@ def check_module(module: nn.RNNBase | nn.RNNCellBase, argument: str = "recurrenc
             )
 
 
+def weight_versions(recurrence: object) -> tuple[tuple[int, int], ...]:
+    """Where each parameter lies and how often it was written to, so that a later change is noticed; () for a function."""
+    if not isinstance(recurrence, nn.Module):
+        return ()
+    return tuple((parameter.data_ptr(), parameter._version) for parameter in recurrence.parameters())
+
+
 def module_inputs(module: nn.RNNBase | nn.RNNCellBase, inputs: Tensor) -> Tensor:
     """`inputs` checked against the module and detached, time first: [T, B, I]."""
     batch_first = bool(getattr(module, "batch_first", False))

@@ -203,7 +203,7 @@ class LSTMLayer:
         a_h = a.hidden if above is None else a.hidden + above
         if self.weights.projection is not None:
             a_h = a_h @ self.weights.projection
-        torch.addcmul(a.cell, a_h, slope, out=dc)
+        torch.addcmul(a.cell, a_h, slope, out=dc)  # pyright: ignore[reportArgumentType]
         torch.mul(dc_for_gates, into_cell, out=cell_gates)
         torch.mul(a_h, into_output, out=output_gate)
         torch.mm(flat, self.weights.hidden, out=out.hidden_rows)

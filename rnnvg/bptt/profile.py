@@ -41,6 +41,7 @@ class Origin:
     steps: np.ndarray  # [S, B]
     covectors: Tensor  # [S, B, N]
     layer: int | None
+    versions: tuple[tuple[int, int], ...]  # of the weights
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def gradient_profile(
         outputs = _given_covectors(recurrence, linear, output_grad, steps)
     covectors = outputs.new_zeros(*steps.shape, linear.size)
     covectors[..., linear.output] = outputs
-    origin = Origin(recurrence, inputs, state, steps, covectors, layer)
+    origin = Origin(recurrence, inputs, state, steps, covectors, layer, arguments.weight_versions(recurrence))
     return profile_of(linear, shared, origin, wrt)
 
 

@@ -1,0 +1,264 @@
+"""Numerical certificates: entries of a profile against float64 autograd, which knows nothing of closed forms or logs.
+
+A leaf is put where the gradient is asked for, the recurrence itself (PyTorch's own module in float64, or the step function)
+is run from there to the source, and autograd differentiates it. Slow, and it underflows where the profile does not.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnnvg.bptt import arguments
+from rnnvg.bptt.diagonal import Diagonal
+from rnnvg.bptt.segments import Linearization
+from rnnvg.errors import InputError, check_int
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rnnvg.bptt.profile import GradientProfile, Origin
+
+# Below this autograd's float64 norm, which squares, has begun to lose digits.
+LOG_SMALLEST = 0.5 * math.log(torch.finfo(torch.float64).tiny) + 10
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How far a sample of a profile is from float64 autograd.
+
+    Attributes:
+        source, distance, sequence: [n] the entries compared.
+        log_norm, reference: [n] the profile's value and autograd's, nats.
+        skipped: entries of the sample that autograd cannot represent (underflow), not compared.
+        weights: parameter name -> relative distance between the sum of temporal contributions and autograd's `.grad`;
+            empty where the recurrence is not a module.
+        dtype: what the profile was computed in; float64 agrees to rounding, float32 to about 1e-5 unless it is chaotic.
+    """
+
+    source: np.ndarray
+    distance: np.ndarray
+    sequence: np.ndarray
+    log_norm: np.ndarray
+    reference: np.ndarray
+    skipped: int
+    weights: dict[str, float]
+    dtype: str
+
+    @property
+    def residual(self) -> float:
+        """Largest relative difference of the norms compared; nan where none could be."""
+        if not len(self.log_norm):
+            return math.nan
+        same = self.log_norm == self.reference  # two exact zeros agree
+        with np.errstate(invalid="ignore"):
+            apart = np.where(same, 0.0, np.abs(np.expm1(self.log_norm - self.reference)))
+        return float(apart.max())
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per entry compared: source, distance, sequence, log_norm, reference."""
+        import pandas as pd
+
+        names = ("source", "distance", "sequence", "log_norm", "reference")
+        return pd.DataFrame({name: getattr(self, name) for name in names})
+
+    def __str__(self) -> str:
+        compared = f"{len(self.log_norm)} entries of the {self.dtype} profile agree with float64 autograd to "
+        skipped = f" ({self.skipped} more are below what autograd can represent)" if self.skipped else ""
+        weights = ""
+        if self.weights:
+            weights = f"; temporal contributions add up to .grad within {max(self.weights.values()):.1e} of its norm"
+        return f"{compared}{self.residual:.1e} relative{skipped}{weights}."
+
+
+def certify(profile: GradientProfile, n: int) -> Certificate:
+    """Compare up to `n` entries of `profile`, spread over its distances, with float64 autograd."""
+    check_int("n", n, least=1)
+    origin = profile.origin
+    if origin is None:
+        raise InputError(
+            "This profile was loaded from a file, without the recurrence it was made from; measure it again."
+        )
+    if arguments.weight_versions(origin.recurrence) != origin.versions:
+        raise InputError(
+            "`recurrence` has had a weight changed since the profile was measured; measure it again to verify."
+        )
+    run = _runner(origin)
+    found: list[tuple[int, int, int, float, float]] = []
+    skipped = 0
+    for row, distance, sequence in _sample(profile, n):
+        reference = run(profile, row, distance, sequence)
+        value = float(profile.log_norm[row, distance, sequence])
+        if value < LOG_SMALLEST and (value > -math.inf or reference > -math.inf):
+            skipped += 1
+        else:
+            found.append((int(origin.steps[row, sequence]), distance, sequence, value, reference))
+    columns = np.array(found, dtype=np.float64).reshape(-1, 5).T
+    return Certificate(
+        source=columns[0].astype(np.int64),
+        distance=columns[1].astype(np.int64),
+        sequence=columns[2].astype(np.int64),
+        log_norm=columns[3],
+        reference=columns[4],
+        skipped=skipped,
+        weights=_weights(origin),
+        dtype=str(_dtype(origin)).removeprefix("torch."),
+    )
+
+
+def _sample(profile: GradientProfile, n: int) -> list[tuple[int, int, int]]:
+    """Observed entries spread evenly over the distances, going round sources and sequences."""
+    observed = np.argwhere(~np.isnan(profile.log_norm).transpose(1, 0, 2))
+    chosen = observed[np.unique(np.linspace(0, len(observed) - 1, min(n, len(observed))).round().astype(int))]
+    return [(int(row), int(distance), int(sequence)) for distance, row, sequence in chosen]
+
+
+def _dtype(origin: Origin) -> torch.dtype:
+    if origin.inputs.is_floating_point() or origin.inputs.is_complex():
+        return origin.inputs.dtype
+    return (origin.state if isinstance(origin.state, Tensor) else origin.state[0]).dtype
+
+
+def _runner(origin: Origin) -> Callable[[GradientProfile, int, int, int], float]:
+    if isinstance(origin.recurrence, Diagonal):
+        return _diagonal(origin)
+    if isinstance(origin.recurrence, (nn.RNNBase, nn.RNNCellBase)):
+        module = copy.deepcopy(origin.recurrence).double().requires_grad_(False).eval()
+        inputs = arguments.module_inputs(module, origin.inputs.double())
+        state = _map(origin.state, lambda part: part.detach().double())
+        layers = arguments.module_state(module, state, inputs)
+        parts = [h for h, _ in layers] + [c for _, c in layers if c is not None]
+        step = _module_step(module, len(layers))
+    else:
+        inputs, step = origin.inputs.detach(), _function_step(origin)
+        parts = [origin.state] if isinstance(origin.state, Tensor) else list(origin.state)
+    return _autograd(step, inputs, [part.detach() for part in parts])
+
+
+def _map(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if state is None or isinstance(state, Tensor):
+        return None if state is None else change(state)
+    return tuple(change(part) for part in state)
+
+
+Step = Callable[[Tensor, list[Tensor]], list[Tensor]]
+
+
+def _module_step(module: nn.RNNBase | nn.RNNCellBase, layers: int) -> Step:
+    """One step of a module on [h of every layer, then c of every layer]."""
+    pair = isinstance(module, (nn.LSTM, nn.LSTMCell))
+
+    def step(x: Tensor, parts: list[Tensor]) -> list[Tensor]:
+        if isinstance(module, nn.RNNCellBase):
+            after = module(x, tuple(parts) if pair else parts[0])
+            return list(after) if pair else [after]
+        h = torch.stack(parts[:layers])
+        sequence = x.unsqueeze(1 if module.batch_first else 0)
+        _, after = module(sequence, (h, torch.stack(parts[layers:])) if pair else h)
+        return [part for each in (after if pair else (after,)) for part in each.unbind()]
+
+    return step
+
+
+def _function_step(origin: Origin) -> Step:
+    single = isinstance(origin.state, Tensor)
+
+    def step(x: Tensor, parts: list[Tensor]) -> list[Tensor]:
+        after = origin.recurrence(x, parts[0] if single else tuple(parts))  # type: ignore[operator]
+        return [after] if single else list(after)
+
+    return step
+
+
+def _autograd(step: Step, inputs: Tensor, initial: list[Tensor]) -> Callable[[GradientProfile, int, int, int], float]:
+    def run(profile: GradientProfile, row: int, distance: int, sequence: int) -> float:
+        assert profile.origin is not None
+        source = int(profile.origin.steps[row, sequence])
+        covector = profile.origin.covectors[row, sequence]
+        begin = source - distance + 1  # the first step after the state asked for
+        parts = initial
+        with torch.no_grad():
+            for t in range(begin if profile.wrt != "input" else begin - 1):
+                parts = step(inputs[t], parts)
+        with torch.enable_grad():
+            if profile.wrt == "input":
+                leaf = inputs[begin - 1].clone().requires_grad_()
+                leaves, parts = [leaf], step(leaf, parts)
+            else:
+                parts = [part.clone().requires_grad_() for part in parts]
+                leaves = _asked(profile, parts)
+            for t in range(begin, source + 1):
+                parts = step(inputs[t], parts)
+            loss = (_in_order(profile, parts)[sequence] * covector.to(parts[0].dtype)).sum()
+            found = torch.autograd.grad(loss, leaves, allow_unused=True)
+        squares = sum(float(each[sequence].double().square().sum()) for each in found if each is not None)
+        return 0.5 * math.log(squares) if squares > 0 else -math.inf
+
+    return run
+
+
+def _asked(profile: GradientProfile, parts: list[Tensor]) -> list[Tensor]:
+    """Of [h of every layer, c of every layer] those that `wrt` and `layer` name."""
+    origin = profile.origin
+    assert origin is not None
+    layers = getattr(origin.recurrence, "num_layers", 1)
+    is_step = not isinstance(origin.recurrence, (nn.RNNBase, nn.RNNCellBase))
+    kinds = ("hidden", "cell") + ("other",) * len(parts)
+    named = [(0, kinds[i]) if is_step else (i % layers, kinds[i // layers]) for i in range(len(parts))]
+    return [
+        part
+        for part, (layer, kind) in zip(parts, named, strict=True)
+        if profile.wrt in ("state", kind) and profile.layer in (None, layer)
+    ]
+
+
+def _in_order(profile: GradientProfile, parts: list[Tensor]) -> Tensor:
+    """The state as the covectors have it, [B, N]: layer by layer, h before c."""
+    assert profile.origin is not None
+    if not isinstance(profile.origin.recurrence, nn.RNNBase):
+        return torch.cat(parts, -1)
+    layers = profile.origin.recurrence.num_layers
+    return torch.cat([part for layer in range(layers) for part in parts[layer::layers]], -1)
+
+
+def _diagonal(origin: Origin) -> Callable[[GradientProfile, int, int, int], float]:
+    assert isinstance(origin.recurrence, Diagonal)
+    factors = origin.recurrence.factors(origin.inputs)
+
+    def run(profile: GradientProfile, row: int, distance: int, sequence: int) -> float:
+        source = int(origin.steps[row, sequence])
+        product = factors[source - distance + 1 : source + 1, sequence].to(torch.complex128).prod(0)
+        norm = float(torch.linalg.vector_norm(product * origin.covectors[row, sequence]))
+        return math.log(norm) if norm > 0 else -math.inf
+
+    return run
+
+
+def _weights(origin: Origin) -> dict[str, float]:
+    """Relative distance of the summed temporal contributions from autograd's gradient, in float64."""
+    if not isinstance(origin.recurrence, (nn.RNNBase, nn.RNNCellBase)):
+        return {}
+    from rnnvg.bptt.contributions import temporal_contributions
+    from rnnvg.bptt.linearize import linearize
+
+    module = copy.deepcopy(origin.recurrence).double().eval()
+    inputs = origin.inputs.detach().double()
+    state = _map(origin.state, lambda part: part.detach().double())
+    linear: Linearization = linearize(module, inputs, state)
+    output_grad = torch.zeros(
+        linear.n_steps, linear.batch, linear.output.stop - linear.output.start, dtype=torch.float64
+    )
+    for row, steps in enumerate(origin.steps):
+        for sequence in np.flatnonzero(steps >= 0):
+            output_grad[steps[sequence], sequence] += origin.covectors[row, sequence, linear.output].cpu()
+    if getattr(module, "batch_first", False):
+        output_grad = output_grad.transpose(0, 1)
+    found = temporal_contributions(module, inputs, state, output_grad=output_grad.to(inputs.device))
+    return found.verify()
