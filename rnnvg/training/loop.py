@@ -150,9 +150,7 @@ class Loop:
     def _score(self, name: str, **options: Any) -> dict[str, float]:
         generator = derived_generator(name, self.seed)
         with torch.random.fork_rng(devices=[]):
-            score = self.task.score(self.model, generator, self.plan.eval_size, **options)
-        self.model.train()
-        return score
+            return self.task.score(self.model, generator, self.plan.eval_size, **options)
 
     def _train_row(self, step: int) -> None:
         pending = self.progress.pending

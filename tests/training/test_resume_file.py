@@ -22,7 +22,7 @@ CASES = {
         TEXT,
         "rnn",
         {"layers": 2, "dropout": 0.2},
-        {"decay": 0.5, "optimizer": "sgd", "lr": 2.0},
+        {"decay": 0.5, "optimizer": "sgd", "lr": 20.0},
     ),
 }
 
