@@ -64,7 +64,7 @@ def describe(name: str) -> str:
 
 
 def _class(name: str) -> Any:
-    module, kind = _HOME[check_name("name", name, NAMES)]
+    module, kind = _HOME[check_name("task", name, NAMES)]
     return getattr(importlib.import_module(module), kind)
 
 

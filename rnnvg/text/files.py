@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ _SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "validation", "dev", "va
 _WHITE = (b"\n", b" ", b"\t", b"\r")
 
 
-def read_pieces(path: Path, digest: object = None) -> Iterator[str]:
+def read_pieces(path: Path, digest: Any = None) -> Iterator[str]:
     """The text of a UTF-8 file in pieces of about a megabyte, each cut after white space.
 
     Args:
@@ -43,11 +44,12 @@ def read_pieces(path: Path, digest: object = None) -> Iterator[str]:
     """
     try:
         with path.open("rb") as file:
-            held, offset = b"", 0
+            held, offset, ended = b"", 0, True
             while block := file.read(PIECE):
                 if digest is not None:
-                    digest.update(block)  # type: ignore[attr-defined]
+                    digest.update(block)
                 held += block
+                ended = held.endswith(b"\n")
                 # White space is a single byte that occurs in no other character: a cut after it splits none.
                 cut = max(held.rfind(white) for white in _WHITE) + 1
                 if cut:
@@ -55,6 +57,9 @@ def read_pieces(path: Path, digest: object = None) -> Iterator[str]:
                     held, offset = held[cut:], offset + cut
             if held:
                 yield _decoded(path, held, offset)
+            if not ended:
+                # A last line is a line, with or without its end.
+                yield "\n"
     except OSError as error:
         raise InputError(f"The text {str(path)!r} cannot be read: {error.strerror}.") from error
 
