@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 _HOME = {
     "gradient_profile": "rnnvg.bptt.profile",
     "GradientProfile": "rnnvg.bptt.profile",
+    "temporal_contributions": "rnnvg.bptt.contributions",
+    "TemporalContributions": "rnnvg.bptt.contributions",
     "memory_horizon": "rnnvg.horizon",
     "pool_horizons": "rnnvg.horizon",
     "MemoryHorizon": "rnnvg.horizon",
@@ -40,6 +42,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from rnnvg import bench, bptt, models, report, tasks, text, training
     from rnnvg.bench.store import load_results
+    from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
     from rnnvg.bptt.profile import GradientProfile, gradient_profile
     from rnnvg.errors import InputError
     from rnnvg.horizon import HorizonEstimate, MemoryHorizon, memory_horizon, pool_horizons

@@ -1,0 +1,66 @@
+"""Slow, obviously right versions of what says why a gradient vanishes: weights of their own for every step, Jacobians written
+out, products multiplied with as many digits as they need."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def cell_step(kind: str, weights: dict[str, Tensor], x: Tensor, h: Tensor, c: Tensor | None):
+    """One step of one layer by PyTorch's documented equations; -> (h, c). `kind`: tanh, relu, lstm or gru."""
+    zero = torch.zeros((), dtype=x.dtype)
+    from_x = x @ weights["weight_ih"].t() + weights.get("bias_ih", zero)
+    from_h = h @ weights["weight_hh"].t() + weights.get("bias_hh", zero)
+    if kind in ("tanh", "relu"):
+        return (torch.tanh if kind == "tanh" else torch.relu)(from_x + from_h), None
+    if kind == "lstm":
+        i, f, g, o = (from_x + from_h).chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        return (h @ weights["weight_hr"].t() if "weight_hr" in weights else h), c
+    (xr, xz, xn), (hr, hz, hn) = from_x.chunk(3, -1), from_h.chunk(3, -1)
+    z = torch.sigmoid(xz + hz)
+    return (1 - z) * torch.tanh(xn + torch.sigmoid(xr + hr) * hn) + z * h, None
+
+
+def kind_of(module: nn.Module) -> str:
+    if isinstance(module, (nn.LSTM, nn.LSTMCell)):
+        return "lstm"
+    return "gru" if isinstance(module, (nn.GRU, nn.GRUCell)) else module.nonlinearity
+
+
+def layer_weights(module: nn.Module) -> list[dict[str, Tensor]]:
+    """Per layer, "weight_ih" and so on -> parameter, detached."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, parameter in module.named_parameters():
+        kind, _, index = name.partition("_l")
+        layers.setdefault(index, {})[kind] = parameter.detach()
+    return list(layers.values())
+
+
+def per_step_gradients(module: nn.Module, inputs: Tensor, output_grad: Tensor, state_grads=None) -> dict[str, Tensor]:
+    """d+L/dW|_t for every parameter, [T, *shape], by giving every step weights of its own. Time first, zero state."""
+    kind, layers = kind_of(module), layer_weights(module)
+    n_layers, hidden = len(layers), layers[0]["weight_hh"].shape[1]
+    cell = layers[0]["weight_hh"].shape[0] // 4 if kind == "lstm" else 0
+    states = [(inputs.new_zeros(inputs.shape[1], hidden), inputs.new_zeros(inputs.shape[1], cell)) for _ in layers]
+    own: list[list[dict[str, Tensor]]] = []
+    loss = inputs.new_zeros(())
+    for t, x in enumerate(inputs):
+        own.append([{name: w.clone().requires_grad_() for name, w in layer.items()} for layer in layers])
+        for index in range(n_layers):
+            h, c = cell_step(kind, own[t][index], x, *states[index])
+            states[index] = (h, c)
+            x = h
+        loss = loss + (x * output_grad[t]).sum()
+        if state_grads and t in state_grads:
+            whole = torch.cat([part for pair in states for part in pair if part is not None], -1)
+            loss = loss + (whole * state_grads[t]).sum()
+    loss.backward()
+    suffix = "" if isinstance(module, nn.RNNCellBase) else "_l{}"
+    return {
+        name + suffix.format(index): torch.stack([own[t][index][name].grad for t in range(len(inputs))])
+        for index, layer in enumerate(layers)
+        for name in layer
+    }
