@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ class NextWord:
             "bptt": self.steps,
         }
         self._check_length()
+        self.baseline_loss = self.unigram_loss("test")
 
     def _check_length(self) -> None:
         sizes = {split: len(self.corpus.split(split)) for split in SPLITS}
@@ -148,10 +149,6 @@ class NextWord:
     @property
     def best_loss(self) -> float | None:
         return self.corpus.entropy_rate
-
-    @cached_property
-    def baseline_loss(self) -> float:
-        return self.unigram_loss("test")
 
     @property
     def baseline(self) -> float:

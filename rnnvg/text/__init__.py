@@ -31,7 +31,7 @@ def load(
         text: "agreement", "shakespeare", a UTF-8 file (split by position into 90, 5 and 5 %), or a directory with train,
             valid and test files named as Penn Treebank's or WikiText's, or `train.txt` and so on.
         vocabulary: how many words to keep, `<unk>` among them (None: all), or a vocabulary: a list of words, a
-            `Vocabulary` or one of torchtext's. "agreement" has its own.
+            `Vocabulary` or one of torchtext's. "agreement" has its own, and takes a number that leaves room for it.
         minimum_count: words seen less often in train are left out.
         tokens: "words" (lower case, and `. , ; : ! ?`) or "spaces" (as the text comes, `<eos>` at each line's end);
             None: "spaces" for files named as published corpora that come already split, else "words". Files only.
@@ -45,9 +45,10 @@ def load(
     generated = {"distance": distance, "n_words": n_words}
     given = {setting: value for setting, value in generated.items() if value is not None}
     if name == "agreement":
-        from rnnvg.text.agreement import load_agreement
+        from rnnvg.text.agreement import check_vocabulary, load_agreement
 
         _refuse_tokens(name, tokens)
+        check_vocabulary(vocabulary, minimum_count)
         return load_agreement(**given)
     for setting in given:
         raise InputError(f"`{setting}` is a setting of the text 'agreement'; the text {name!r} does not have it.")
@@ -59,11 +60,18 @@ def load(
     from rnnvg.text.files import load_files
 
     path = Path(text)
-    if not path.exists():
+    if not _exists(path):
         guess = nearest(name, NAMES)
         hint = f"Did you mean {guess!r}? " if guess else ""
         raise InputError(f"`text` has no {name!r}. {hint}Pass one of {', '.join(NAMES)}, or a file or directory.")
     return load_files(path, vocabulary=vocabulary, minimum_count=minimum_count, tokens=tokens)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise InputError(f"The text {str(path)!r} cannot be read: {error.strerror}.") from error
 
 
 def _refuse_tokens(name: str, tokens: str | None) -> None:

@@ -111,6 +111,25 @@ class Agreement:
         Path(path).write_text(text + "\n", encoding="utf-8")
 
 
+def check_vocabulary(vocabulary: object, minimum_count: int) -> None:
+    """Refuse what would leave out words of the language: its entropy rate is that of all of them.
+
+    Raises:
+        InputError: `vocabulary` is neither None nor a number that has room, or `minimum_count` is not 1.
+    """
+    if vocabulary is not None and not isinstance(vocabulary, int):
+        raise InputError(f"`vocabulary` is fixed for the text 'agreement': its own {len(WORDS)} words; leave it out.")
+    if isinstance(vocabulary, int) and vocabulary < len(WORDS):
+        raise InputError(
+            f"`vocabulary` of {vocabulary!r} has no room for the {len(WORDS)} words of the text 'agreement'; "
+            f"pass at least {len(WORDS)}."
+        )
+    if minimum_count != 1:
+        raise InputError(
+            f"`minimum_count` of {minimum_count!r} would leave out words of the text 'agreement'; leave it at 1."
+        )
+
+
 def load_agreement(*, distance: int | Sequence[int] = DISTANCE, n_words: int = N_WORDS) -> Corpus:
     """A text of `n_words` words for training and a tenth as many for validation and for testing, always the same.
 

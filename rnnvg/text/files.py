@@ -48,6 +48,10 @@ def read_pieces(path: Path, digest: Any = None) -> Iterator[str]:
             while block := file.read(PIECE):
                 if digest is not None:
                     digest.update(block)
+                nul = block.find(0)
+                if nul >= 0:
+                    at = offset + len(held) + nul
+                    raise InputError(f"{str(path)!r} is not a text: byte {at} is NUL; pass a UTF-8 text file.")
                 held += block
                 ended = held.endswith(b"\n")
                 # White space is a single byte that occurs in no other character: a cut after it splits none.
@@ -65,9 +69,6 @@ def read_pieces(path: Path, digest: Any = None) -> Iterator[str]:
 
 
 def _decoded(path: Path, piece: bytes, offset: int) -> str:
-    nul = piece.find(0)
-    if nul >= 0:
-        raise InputError(f"{str(path)!r} is not a text: byte {offset + nul} is NUL; pass a UTF-8 text file.")
     try:
         text = piece.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, check_name
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -25,8 +25,13 @@ def data_file(name: str) -> Path:
 
 
 def manifest(name: str) -> dict[str, Any]:
-    """What the manifest says of one corpus."""
-    return tomllib.loads(data_file("manifest.toml").read_text(encoding="utf-8"))[name]
+    """What the manifest says of one corpus.
+
+    Raises:
+        InputError: it is not listed.
+    """
+    listed = tomllib.loads(data_file("manifest.toml").read_text(encoding="utf-8"))
+    return listed[check_name("corpus", name, listed)]
 
 
 def verified_text(path: Path, sha256: str, remedy: str) -> str:

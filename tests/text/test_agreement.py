@@ -216,6 +216,18 @@ def test_the_sample_is_the_one_listed_and_is_written_again_the_same(tmp_path):
             "`n_words` of 100 leaves 10 words to test on, fewer than the longest sentence of 12; pass at least 120.",
         ),
         ({"tokens": "words"}, "`tokens` is a setting of files; the text 'agreement' has its own."),
+        (
+            {"vocabulary": 250},
+            "`vocabulary` of 250 has no room for the 251 words of the text 'agreement'; pass at least 251.",
+        ),
+        (
+            {"vocabulary": ["a", "b"]},
+            "`vocabulary` is fixed for the text 'agreement': its own 251 words; leave it out.",
+        ),
+        (
+            {"minimum_count": 2},
+            "`minimum_count` of 2 would leave out words of the text 'agreement'; leave it at 1.",
+        ),
     ],
 )
 def test_bad_settings_are_one_clear_sentence(settings, message):

@@ -67,6 +67,7 @@ def test_texts_that_are_not_there_or_hold_nothing(tmp_path):
     assert refused(path) == f"The text '{path}' is empty: it holds no words; pass a file with text in it."
     missing = tmp_path / "missing.txt"
     assert refused(missing).startswith(f"`text` has no '{missing}'. ")
+    assert refused("x" * 5000) == f"The text '{'x' * 5000}' cannot be read: File name too long."
     assert refused("shakespear") == (
         "`text` has no 'shakespear'. Did you mean 'shakespeare'? Pass one of agreement, shakespeare, or a file or directory."
     )
@@ -81,6 +82,11 @@ def test_unreadable_files_say_why(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", refuse)
     assert refused(path) == f"The text '{path}' cannot be read: Permission denied."
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device here")
+def test_a_source_without_end_is_refused_at_once():
+    assert refused("/dev/zero") == "'/dev/zero' is not a text: byte 0 is NUL; pass a UTF-8 text file."
 
 
 def test_one_file_is_split_by_position(tmp_path):
