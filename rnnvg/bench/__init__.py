@@ -1,0 +1,72 @@
+"""Benchmarks: a specification, the grid of runs that it stands for, workers that do them, and the directory they fill.
+
+Names are loaded where they are first used: to read results takes neither torch nor Dask.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "Event": "events",
+    "Grid": "grid",
+    "Measure": "spec",
+    "Observer": "events",
+    "ProgressBar": "progress",
+    "Published": "check",
+    "RunSpec": "spec",
+    "StorageError": "files",
+    "Store": "store",
+    "Training": "spec",
+    "WorkersLostError": "sweep",
+    "execute": "run",
+    "load_results": "store",
+    "names": "grid",
+    "read": "grid",
+    "run_all": "runner",
+    "run_spec": "spec",
+}
+
+__all__ = [
+    "Event",
+    "Grid",
+    "Measure",
+    "Observer",
+    "ProgressBar",
+    "Published",
+    "RunSpec",
+    "StorageError",
+    "Store",
+    "Training",
+    "WorkersLostError",
+    "execute",
+    "load_results",
+    "names",
+    "read",
+    "run_all",
+    "run_spec",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"rnnvg.bench.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'rnnvg.bench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+if TYPE_CHECKING:
+    from rnnvg.bench.check import Published
+    from rnnvg.bench.events import Event, Observer
+    from rnnvg.bench.files import StorageError
+    from rnnvg.bench.grid import Grid, names, read
+    from rnnvg.bench.progress import ProgressBar
+    from rnnvg.bench.run import execute
+    from rnnvg.bench.runner import run_all
+    from rnnvg.bench.spec import Measure, RunSpec, Training, run_spec
+    from rnnvg.bench.store import Store, load_results
+    from rnnvg.bench.sweep import WorkersLostError

@@ -1,0 +1,213 @@
+"""What a benchmark file says, gone through once: what is right is kept, every fault is noted with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rnnvg.bench.expand import expand
+from rnnvg.bench.faults import Fault, Place, faults_of, no_such, unknown
+from rnnvg.bench.spec import NETWORK, Measure, RunSpec, Training
+
+# Tables that a file may have, and a task inside it; each value is checked by the model that a run will hold it in.
+PARTS: Mapping[str, type[BaseModel]] = {"model": RunSpec, "training": Training, "measure": Measure}
+# Settings that are lists by nature: one value, not an axis.
+_LISTS = ("checkpoints", "wrt")
+
+
+class Published(BaseModel):
+    """A figure from a paper to compare with: for one cell, under `where` settings, and where it is from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    cell: str
+    metric: str
+    value: float
+    source: Annotated[str, Field(min_length=1)]
+    task: str | None = None
+    where: dict[str, Any] = {}
+    # What the paper did otherwise.
+    note: str = ""
+
+
+class _File(BaseModel):
+    """The shape of a file; what stands in its tables is checked value by value."""
+
+    model_config = ConfigDict(extra="forbid")
+    title: str = ""
+    about: str = ""
+    cells: Annotated[list[str], Field(min_length=1)]
+    seeds: Any = 3
+    task: Any
+    model: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    measure: dict[str, Any] = {}
+    published: list[Published] = []
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One task's table.
+
+    Attributes:
+        name: of the task.
+        axes: dotted names of the settings with more than one value.
+        specs: its runs, for seed 0.
+    """
+
+    name: str
+    axes: frozenset[str]
+    specs: tuple[RunSpec, ...]
+
+
+class Check:
+    """One pass over a file's content.
+
+    Attributes:
+        faults: what is wrong, in the order found.
+        cells, seeds, entries, published: what is right; to be used only where there are no faults.
+    """
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.data = data
+        self.faults: list[Fault] = []
+        try:
+            _File.model_validate(dict(data))
+        except ValidationError as error:
+            self.faults += faults_of(error, _File)
+        self.cells = self._cells(data.get("cells"))
+        self.seeds = self._seeds(data.get("seeds", 3))
+        shared = {part: self._part(part, data.get(part, {}), (part,)) for part in PARTS}
+        entries = [self._entry(table, place, shared) for table, place in self._task_tables(data.get("task"))]
+        self.entries = tuple(entry for entry in entries if entry is not None)
+        self.published = () if self.faults else self._published()
+
+    def fault(self, place: Place, text: str) -> None:
+        if Fault(place, text) not in self.faults:
+            self.faults.append(Fault(place, text))
+
+    def _cells(self, cells: Any) -> tuple[str, ...]:
+        from rnnvg import models
+
+        if not isinstance(cells, list):
+            return ()
+        named = [(index, cell) for index, cell in enumerate(cells) if isinstance(cell, str)]
+        known = [self._named(("cells", index), cell, models.CELLS) for index, cell in named]
+        return self._once(("cells",), cells) if all(known) else ()
+
+    def _seeds(self, seeds: Any) -> tuple[int, ...]:
+        values = range(seeds) if type(seeds) is int else seeds if isinstance(seeds, list) else []
+        if values and all(type(each) is int and each >= 0 for each in values):
+            return self._once(("seeds",), values)
+        self.fault(("seeds",), f"must be a count of at least 1, or a list of whole numbers from 0; got {seeds!r}.")
+        return ()
+
+    def _published(self) -> tuple[Published, ...]:
+        from rnnvg import models
+
+        figures = _File.model_validate(dict(self.data)).published
+        for index, each in enumerate(figures):
+            self._named(("published", index, "cell"), each.cell, models.CELLS)
+            if each.task is not None:
+                self._named(("published", index, "task"), each.task, [entry.name for entry in self.entries])
+        return tuple(figures)
+
+    def _task_tables(self, tables: Any) -> list[tuple[dict[str, Any], Place]]:
+        if isinstance(tables, dict):
+            return [(tables, ("task",))]
+        if isinstance(tables, list) and tables and all(isinstance(each, dict) for each in tables):
+            return [(each, ("task", index)) for index, each in enumerate(tables)]
+        if tables is not None:
+            self.fault(("task",), f"must be a table [task] or tables [[task]]; got {tables!r}.")
+        return []
+
+    def _entry(self, table: dict[str, Any], place: Place, shared: Mapping[str, dict[str, tuple]]) -> Entry | None:
+        from rnnvg import tasks
+
+        parts = {part: shared[part] | self._part(part, table.get(part, {}), (*place, part)) for part in PARTS}
+        if not any("hidden" in _dict(where.get("model")) for where in (self.data, table)):
+            self.fault((*place, "model", "hidden") if "model" in table else ("model", "hidden"), "is missing.")
+        if "name" not in table:
+            return self.fault((*place, "name"), "is missing.")
+        if not self._named((*place, "name"), table["name"], tasks.NAMES):
+            return None
+        known, settings = tasks.settings(table["name"]), {}
+        for key in [key for key in table if key not in ("name", *PARTS)]:
+            if key in known:
+                settings[key] = self._values((*place, key), table[key])
+            else:
+                self.fault((*place, key), unknown(key, [*known, *PARTS]))
+        settings = {key: values for key, values in settings.items() if values}
+        specs, impossible = expand(table["name"], settings, None if self.faults else parts, self.cells)
+        for text in impossible:
+            self.fault(place, f"cannot be run: {text}")
+        axes = {f"task.{key}" for key, values in settings.items() if len(values) > 1}
+        for part, prefix in (("model", ""), ("training", "training."), ("measure", "measure.")):
+            axes |= {f"{prefix}{key}" for key, values in parts[part].items() if len(values) > 1}
+        return Entry(table["name"], frozenset(axes), tuple(specs))
+
+    def _part(self, part: str, table: Any, place: Place) -> dict[str, tuple]:
+        """Every value of every setting in a model, training or measure table."""
+        if not isinstance(table, dict):
+            if len(place) > 1:  # at the top of the file the shape has been checked
+                self.fault(place, f"must be a table; got {table!r}.")
+            return {}
+        found = {key: self._part_values(part, key, value, (*place, key)) for key, value in table.items()}
+        return {key: values for key, values in found.items() if values}
+
+    def _part_values(self, part: str, key: str, value: Any, place: Place) -> tuple[Any, ...]:
+        from rnnvg import models
+
+        model = PARTS[part]
+        known = (*NETWORK, "match") if part == "model" else tuple(model.model_fields)
+        if key not in known:
+            self.fault(place, unknown(key, known))
+            return ()
+        values = (value,) if key in _LISTS else self._values(place, value)
+        if key in ("init", "match"):
+            options = models.INITS if key == "init" else models.CELLS
+            known = [self._named(place, each, options) for each in values]
+            return values if all(known) else ()
+        # TOML has no null: `clip = false` is how a file says that gradients are not clipped.
+        values = tuple(None if key == "clip" and each is False else each for each in values)
+        before = len(self.faults)
+        for each in values:
+            required = {"task": {}, "cell": "", "hidden": 1} if part == "model" else {}
+            try:
+                model.model_validate(required | {key: each})
+            except ValidationError as error:
+                self.faults += faults_of(error, model, place[:-1])
+        return values if len(self.faults) == before else ()
+
+    def _values(self, place: Place, value: Any) -> tuple[Any, ...]:
+        values = value if isinstance(value, list) else [value]
+        if not values:
+            self.fault(place, "must have at least one value; got an empty list.")
+        for each in values:
+            # A list inside a list is one value of a setting that takes lists.
+            if not all(
+                isinstance(part, (bool, int, float, str)) for part in (each if isinstance(each, list) else [each])
+            ):
+                self.fault(place, f"must be a number, text in quotes, true or false, or a list of these; got {each!r}.")
+                return ()
+        return self._once(place, values)
+
+    def _once(self, place: Place, values: Sequence[Any]) -> tuple[Any, ...]:
+        twice = [
+            each for index, each in enumerate(values) if (type(each), each) in [(type(v), v) for v in values[:index]]
+        ]
+        if twice:
+            self.fault(place, f"lists {twice[0]!r} twice.")
+        return tuple(values)
+
+    def _named(self, place: Place, name: Any, options: Iterable[str]) -> bool:
+        if name in (known := list(options)):
+            return True
+        self.fault(place, no_such(name, known))
+        return False
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

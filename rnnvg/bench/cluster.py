@@ -1,0 +1,106 @@
+"""Worker processes on this machine: Dask's LocalCluster, set up so that results do not depend on it.
+
+One long-lived process a job, with one thread, and arithmetic on one thread from before torch is loaded. Everything
+listens on 127.0.0.1 alone and says nothing on the terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import dask.config
+from distributed import Client, LocalCluster
+
+# All of it 1: threads a process, and the seed of the order of Python's sets.
+_ONE: Mapping[str, str] = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "PYTHONHASHSEED": "1",
+}
+_CONFIG = {
+    # Deaths are counted by the sweep, which pins every run to one worker: Dask is to report the first and retry none.
+    "distributed.scheduler.allowed-failures": 0,
+    # A worker that died is started again under its name; on a busy machine that may take longer than Dask's 15 s, after
+    # which it would be given up for good.
+    "distributed.deploy.lost-worker-timeout": "1 hour",
+    "distributed.scheduler.worker-ttl": None,
+    # Dask would also set glibc's trim threshold, which costs training time.
+    "distributed.nanny.pre-spawn-environ": dict(_ONE),
+    "distributed.diagnostics.nvml": False,
+}
+_OPTIONS: dict[str, Any] = {
+    "threads_per_worker": 1,
+    "processes": True,
+    "host": "127.0.0.1",
+    "dashboard_address": None,
+    # The scheduler's web server starts without a dashboard too; any free port, so that two sweeps fit on a machine.
+    "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+    # No limit: Dask would end a worker that comes near it in the middle of its run.
+    "memory_limit": 0,
+    "silence_logs": logging.CRITICAL,
+}
+
+
+@contextmanager
+def local_workers(jobs: int) -> Iterator[Client]:
+    """A client of `jobs` worker processes on this machine, which end with the context, busy or not."""
+    # The environment and the configuration are read again whenever a worker is started anew.
+    with _environment(_ONE), dask.config.set(_CONFIG):
+        with _interrupts_not_inherited():
+            cluster = LocalCluster(n_workers=jobs, **_OPTIONS)
+        try:
+            with Client(cluster, set_as_default=False) as client:
+                yield client
+                _end_processes(cluster)
+        except BaseException:
+            _end_processes(cluster)
+            raise
+        finally:
+            cluster.close()
+
+
+def _end_processes(cluster: LocalCluster) -> None:
+    """Kills the workers without waiting: nothing in them is worth keeping, for what is done is on the disk."""
+    for nanny in list(cluster.workers.values()):
+        with suppress(Exception):
+            pid = nanny.pid
+            nanny.close_gracefully()
+            os.kill(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+
+
+@contextmanager
+def _interrupts_not_inherited() -> Iterator[None]:
+    """Threads and processes started inside never see Ctrl-C, which a terminal sends to all; the caller does, afterwards.
+
+    Blocking is inherited, by the thread that starts workers anew too, where a handler would not be.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

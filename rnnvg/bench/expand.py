@@ -1,0 +1,102 @@
+"""Every combination of the values in one task's table, each made once: runs for the first seed, or why one cannot be."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rnnvg.bench.spec import RunSpec, settings_of
+from rnnvg.errors import InputError
+
+if TYPE_CHECKING:
+    from rnnvg.tasks import Task
+
+Values = Mapping[str, tuple[Any, ...]]
+
+
+def expand(
+    name: str, settings: Values, parts: Mapping[str, Values] | None, cells: Sequence[str]
+) -> tuple[list[RunSpec], list[str]]:
+    """The runs of a table, in the order of its values, cells last; and one sentence for each combination that cannot be.
+
+    Combinations of initialiser and cell that have no meaning are left out where another initialiser is given.
+
+    Args:
+        name, settings: the task, and every value of its settings.
+        parts: every value of every setting of "model", "training" and "measure"; None where the task alone is to be tried.
+        cells: for each of them.
+    """
+    from rnnvg import tasks
+
+    specs, faults = [], []
+    inits = parts["model"].get("init", ("default",)) if parts else ()
+    for cell in cells if parts else ():
+        if not any(_init_fits(init, cell) for init in inits):
+            faults.append(f"no initialiser among {', '.join(inits)} fits cell {cell!r}.")
+    for chosen in _product(settings):
+        try:
+            task = tasks.make(name, **chosen)
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        for model, training, measure in _combinations(parts) if parts else ():
+            for cell in [cell for cell in cells if _init_fits(model.get("init", "default"), cell)]:
+                try:
+                    fields = {"cell": cell, "training": training, "measure": measure} | _network(task, cell, model)
+                    spec = RunSpec.model_validate({"task": settings_of(task), **fields})
+                    _check_runnable(spec, task)
+                    specs.append(spec)
+                except InputError as error:
+                    faults.append(str(error))
+    return specs, faults
+
+
+def _combinations(parts: Mapping[str, Values]) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    return itertools.product(*(list(_product(parts[part])) for part in ("model", "training", "measure")))
+
+
+def _product(settings: Values) -> Iterator[dict[str, Any]]:
+    return (dict(zip(settings, values, strict=True)) for values in itertools.product(*settings.values()))
+
+
+def _init_fits(init: str, cell: str) -> bool:
+    from rnnvg.models.initialisers import check_init
+
+    try:
+        return bool(check_init(init, cell))
+    except InputError:
+        return False
+
+
+def _network(task: Task, cell: str, model: Mapping[str, Any]) -> dict[str, Any]:
+    """The network's settings; with `match` a hidden size that gives `cell` as many parameters as that cell has."""
+    import torch
+
+    from rnnvg import models
+
+    network = {key: value for key, value in model.items() if key != "match"}
+    if model.get("match", cell) != cell:
+        shape = {key: value for key, value in network.items() if key in ("layers", "embed", "tied")}
+        with torch.device("meta"):  # shapes without numbers
+            wanted = models.count_parameters(models.build(task, model["match"], hidden=network["hidden"], **shape))
+        network["hidden"] = models.matched_hidden(task, cell, wanted, **shape)
+    return network
+
+
+def _check_runnable(spec: RunSpec, task: Task) -> None:
+    """What values that are each right can still get wrong together."""
+    import torch
+
+    from rnnvg import models
+
+    with torch.device("meta"):
+        models.build(task, spec.cell, **{**spec.network, "init": "default"})
+    training = spec.training
+    if spec.init == "chrono" and spec.t_max is None and task.distances is None:
+        raise InputError("`init` 'chrono' needs the longest dependency, which this task does not know. Pass `t_max`.")
+    if training.bptt is not None and not hasattr(task, "stream"):
+        raise InputError(f"`training.bptt` cuts a text into windows; task {task.name!r} is not a text. Leave it out.")
+    late = [step for step in training.checkpoints or () if step > training.steps]
+    if late:
+        raise InputError(f"`training.checkpoints` has {late[0]}, after the last of {training.steps} steps.")

@@ -1,0 +1,176 @@
+"""A benchmark: a few lines of TOML that stand for many runs.
+
+    title = "Adding, longer and longer"
+    cells = ["rnn", "lstm", "gru"]
+    seeds = 5                       # a count, or a list
+    [task]
+    name = "adding"
+    length = [50, 100, 200]         # a list is an axis of the grid
+    [model]
+    hidden = 64
+    [training]
+    lr = 0.005
+
+Several tasks are `[[task]]` tables; `model`, `training` and `measure` inside one of them go before those of the file.
+`model.match = "lstm"` gives every other cell the hidden size that brings its parameters nearest to the LSTM's.
+Where `init` is an axis, combinations of initialiser and cell that have no meaning are left out.
+"""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnnvg.bench.check import PARTS, Check, Entry, Published
+from rnnvg.bench.faults import refusal
+from rnnvg.bench.spec import NETWORK, RunSpec
+from rnnvg.errors import InputError, check_name, nearest
+
+# In a wheel the specs are inside the package, in a checkout beside it.
+_FOLDERS = (Path(__file__).parent.parent / "specs", Path(__file__).parent.parent.parent / "tasks")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A benchmark: what its file says, checked, and the runs that it stands for.
+
+    Attributes:
+        name, title, about: what to call it.
+        cells, seeds: run for every entry.
+        entries: one for each task of the file.
+        published: figures to compare with.
+        source: the file's content, with the changes made since.
+    """
+
+    name: str
+    title: str
+    about: str
+    cells: tuple[str, ...]
+    seeds: tuple[int, ...]
+    entries: tuple[Entry, ...]
+    published: tuple[Published, ...]
+    source: Mapping[str, Any]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, each once."""
+        return tuple(dict.fromkeys(entry.name for entry in self.entries))
+
+    @property
+    def axes(self) -> set[str]:
+        """Dotted names of the settings that take several values in this grid."""
+        return set().union(*(entry.axes for entry in self.entries))
+
+    def runs(self) -> list[RunSpec]:
+        """Every run once, a seed at a time, so that what is done first already covers every task and cell."""
+        found = [spec for entry in self.entries for spec in entry.specs]
+        seeded = [RunSpec.model_validate({**spec.to_dict(), "seed": seed}) for seed in self.seeds for spec in found]
+        return list({spec.id: spec for spec in seeded}.values())
+
+    def select(
+        self,
+        *,
+        tasks: Sequence[str] | None = None,
+        cells: Sequence[str] | None = None,
+        seeds: int | Sequence[int] | None = None,
+    ) -> Grid:
+        """The same grid for fewer (or other) tasks, cells and seeds; None leaves them.
+
+        Raises:
+            InputError: a task that the grid does not have, an unknown cell, no seeds.
+        """
+        data = self._copy()
+        if tasks is not None:
+            chosen = [check_name("tasks", name, self.tasks) for name in tasks]
+            data["task"] = [table for name in dict.fromkeys(chosen) for table in data["task"] if table["name"] == name]
+        if cells is not None:
+            data["cells"] = list(cells)
+        if seeds is not None:
+            data["seeds"] = seeds if isinstance(seeds, int) else list(seeds)
+        return from_dict(data, self.name)
+
+    def change(self, task: str | None = None, **settings: Any) -> Grid:
+        """The same grid with other settings, for one task or (None) for all: `change("adding", length=100, lr=0.001)`.
+
+        The task's own settings go before those of model, training and measure. A list is an axis.
+
+        Raises:
+            InputError: a task that the grid does not have, an unknown setting or a value out of its range.
+        """
+        from rnnvg import tasks
+
+        chosen = self.tasks if task is None else (check_name("task", task, self.tasks),)
+        homes = {"model": (*NETWORK, "match")} | {
+            part: tuple(PARTS[part].model_fields) for part in ("training", "measure")
+        }
+        data = self._copy()
+        for table in [table for table in data["task"] if table["name"] in chosen]:
+            for key, value in settings.items():
+                home = next((part for part, names in homes.items() if key in names), None)
+                if home is None or key in tasks.settings(table["name"]):
+                    table[key] = value
+                else:
+                    table.setdefault(home, {})[key] = value
+        return from_dict(data, self.name)
+
+    def _copy(self) -> dict[str, Any]:
+        data = copy.deepcopy(dict(self.source))
+        return data | {"task": [data["task"]] if isinstance(data["task"], dict) else data["task"]}
+
+
+def names() -> list[str]:
+    """The benchmarks that come with the package."""
+    return sorted({path.stem for folder in _FOLDERS for path in folder.glob("*.toml")})
+
+
+def find(name: str | Path) -> Path:
+    """The file of a benchmark: one that comes with the package, by name, or any by its path.
+
+    Raises:
+        InputError: there is none, with the nearest right name.
+    """
+    places = [Path(name), *(folder / f"{name}.toml" for folder in _FOLDERS)]
+    for path in places if Path(name).suffix == ".toml" or "/" in str(name) else places[1:]:
+        if path.is_file():
+            return path
+    guess = nearest(name, names())
+    hint = f"Did you mean {guess!r}? " if guess else ""
+    raise InputError(
+        f"No benchmark {str(name)!r}. {hint}Pass the path of a .toml file, or one of: {', '.join(names())}."
+    )
+
+
+def read(name: str | Path) -> Grid:
+    """The grid of a benchmark, by name or path.
+
+    Raises:
+        InputError: no such file, not TOML, or faults in it: all of them, a line each.
+    """
+    path = find(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except UnicodeDecodeError:
+        raise InputError(f"{path.name} is not text in UTF-8. Pass a benchmark in TOML.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path.name} is not valid TOML: {error}.") from None
+    return from_dict(data, path.stem, text)
+
+
+def from_dict(data: Mapping[str, Any], name: str, text: str = "") -> Grid:
+    """The grid that a file's content stands for; `text` is the file itself, for line numbers in the faults.
+
+    Raises:
+        InputError: every fault of it, a line each.
+    """
+    check = Check(data)
+    if check.faults:
+        raise refusal(name, check.faults, text)
+    title, about = data.get("title", ""), data.get("about", "")
+    return Grid(name, title, about, check.cells, check.seeds, check.entries, check.published, data)

@@ -1,0 +1,83 @@
+"""What is measured of a network at one checkpoint: gradient against distance on fixed held-out sequences, and horizons."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from rnnvg.bptt import gradient_profile
+from rnnvg.horizon import THRESHOLDS, memory_horizon
+
+if TYPE_CHECKING:
+    from rnnvg.bptt import GradientProfile
+    from rnnvg.bptt.arguments import Sources
+    from rnnvg.models import SequenceModel
+    from rnnvg.tasks import Batch, Task
+
+
+def profile(
+    model: SequenceModel, task: Task, probe: Batch, wrt: str, seed: int, sources: Sources | None = None
+) -> GradientProfile:
+    """The gradient profile of a model's recurrent core on `probe`, dropout off; `sources` None: the task's own.
+
+    One random unit covector a source and sequence, from a generator seeded `seed`: the same at every checkpoint.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            inputs = model.encode(probe.inputs)
+        generator = torch.Generator().manual_seed(seed)
+        chosen = task.probe_sources if sources is None else sources
+        return gradient_profile(model.core, inputs, sources=chosen, wrt=wrt, generator=generator)
+    finally:
+        model.train(training)
+
+
+def curve(profile: GradientProfile, step: int) -> pd.DataFrame:
+    """`profile.curve()` with the training step of the checkpoint and what the gradient is with respect to."""
+    frame = profile.curve()
+    frame.insert(0, "step", step)
+    frame.insert(1, "wrt", profile.wrt)
+    return frame
+
+
+def horizons(curves: pd.DataFrame, status: str) -> list[tuple[Any, ...]]:
+    """Rows of horizons.csv: for each checkpoint, wrt and threshold. A run without a curve has rows without numbers."""
+    rows: list[tuple[Any, ...]] = []
+    for _, each in curves.groupby(["step", "wrt"], sort=False):
+        step, wrt = each["step"].iloc[0], each["wrt"].iloc[0]
+        distance, log10_gain = each["distance"].to_numpy(), each["log10_gain"].to_numpy()
+        log_gain = np.full(distance.max() + 1, math.nan)
+        log_gain[distance] = log10_gain * math.log(10)
+        for threshold in THRESHOLDS:
+            if np.isnan(log_gain).all():
+                rows.append((step, wrt, threshold, None, None, None, None, None, status))
+                continue
+            found = memory_horizon(log_gain, threshold)
+            numbers = (found.last, found.first_below, found.censored, found.rate, found.e_fold)
+            rows.append((step, wrt, threshold, *numbers, status))
+    return rows
+
+
+def residuals(model: SequenceModel, task: Task, probe: Batch, seed: int) -> dict[str, Any]:
+    """How far the profile of two probe sequences is from float64 autograd, as `GradientProfile.verify` finds it.
+
+    Returns:
+        residual (largest relative difference of a norm), compared and skipped (entries), weights (largest relative
+        difference between summed temporal contributions and `.grad`), dtype.
+    """
+    two = replace(probe, inputs=probe.inputs[:, :2], targets=probe.targets[:, :2], weight=None)
+    found = profile(model, task, two, "state", seed).verify()
+    return {
+        "residual": found.residual,
+        "compared": len(found.log_norm),
+        "skipped": found.skipped,
+        "weights": max(found.weights.values(), default=None),
+        "dtype": found.dtype,
+    }

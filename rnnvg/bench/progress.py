@@ -1,0 +1,77 @@
+"""One progress bar for all runs, with what is running now; on a terminal alone."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TextIO
+
+from tqdm import tqdm
+
+from rnnvg.bench.events import Event
+
+_FORMAT = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}]{postfix}"
+
+
+class ProgressBar:
+    """An observer for `run_all`: a bar, and a line for whatever the user should know. Use it as a context.
+
+    Args:
+        quiet: nothing at all, but for notes and runs that came to nothing.
+        file: where to write, stderr by default.
+    """
+
+    def __init__(self, quiet: bool = False, file: TextIO | None = None) -> None:
+        self.quiet, self.file = quiet, file or sys.stderr
+        self.bar: tqdm | None = None
+        self.done = 0
+        # Run -> fraction done and what to show of it.
+        self.running: dict[str, tuple[float, str]] = {}
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "plan":
+            self.done = event.done
+            # tqdm shows nothing where `disable` is None and the file is not a terminal.
+            self.bar = tqdm(
+                total=event.total,
+                initial=event.done,
+                bar_format=_FORMAT,
+                file=self.file,
+                disable=True if self.quiet else None,
+                dynamic_ncols=True,
+            )
+        elif event.kind == "note":
+            self._say(event.text)
+        elif event.kind == "done":
+            self.running.pop(event.run, None)
+            self.done += 1
+            if event.status != "ok":
+                self._say(f"{event.run}: {event.status}. {event.text}")
+        elif event.kind == "again":
+            self.running.pop(event.run, None)
+            self._say(f"{event.run}: its worker process died; the run is tried again.")
+        else:
+            # The hash at the end of an id says nothing to a reader.
+            name = event.run.rpartition("-")[0]
+            shown = f"{name} {event.step}/{event.steps} {event.loss:.3g}" if event.steps else name
+            self.running[event.run] = (event.step / max(1, event.steps), shown)
+        self._show()
+
+    def _say(self, text: str) -> None:
+        tqdm.write(text, file=self.file)
+
+    def _show(self) -> None:
+        if self.bar is None or self.bar.disable:
+            return
+        self.bar.n = self.done + sum(fraction for fraction, _ in self.running.values())
+        self.bar.set_postfix_str(" | ".join(shown for _, shown in self.running.values()), refresh=False)
+        self.bar.update(0)

@@ -1,0 +1,207 @@
+"""execute(): one run from its specification to its files. The same specification gives the same tables, digit for digit.
+
+Everything random is drawn from seeds that are functions of the run's id. torch's own random state, its denormal flag
+and its number of threads are put back as they were.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from rnnvg import models, tasks, training
+from rnnvg.bench import measure, tables
+from rnnvg.bench.files import StorageError, disk_faults_named, write_whole
+from rnnvg.bench.record import failure, record, stamp
+from rnnvg.bench.spec import RunSpec
+from rnnvg.bench.store import RESULT, WEIGHTS, Store
+from rnnvg.errors import InputError
+
+OnProgress = Callable[[int, int, float], object]
+RESUME = "resume.safetensors"
+# What a run needs only until it is done, and what a killed one may leave half written.
+_LEFTOVERS = ("part-*.csv", ".*.tmp", f"{RESUME}*", "*.partial")
+
+
+def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None = None) -> dict[str, Any]:
+    """Trains a network as specified, measures it at its checkpoints, and writes the run's files.
+
+    A run that is done is not done again. One that was interrupted goes on from the resume file in its folder.
+
+    Args:
+        spec: what to do.
+        directory: OUT; the files go to OUT/runs/<id>.
+        on_progress: called now and then as on_progress(step, steps, loss). KeyboardInterrupt raised in it ends the run
+            and leaves a resume file.
+
+    Returns:
+        The content of result.json. Status "diverged" is a training that stopped being finite, "failed" anything that
+        was raised inside it, with the reason.
+
+    Raises:
+        StorageError: the directory cannot be written.
+        KeyboardInterrupt: passed on.
+    """
+    store, began, clock = Store(directory), datetime.now(UTC), time.perf_counter()
+    folder = store.folder(spec.id)
+    if (folder / RESULT).exists():
+        if (standing := store.result(spec.id)) is not None:
+            return standing
+        store.set_aside(spec.id)
+    try:
+        with disk_faults_named(store.directory):
+            folder.mkdir(parents=True, exist_ok=True)
+            outcome, files = _Run(spec, folder, on_progress).outcome()
+    except StorageError:
+        raise
+    except Exception as error:
+        outcome, files = failure(spec, f"{type(error).__name__}: {error}", traceback.format_exc())
+    outcome |= {"seconds": round(time.perf_counter() - clock, 3), "started": stamp(began), "finished": stamp()}
+    outcome["machine"] = {"peak_bytes": _peak_bytes()}
+    published = store.publish(record(spec, outcome), files)
+    for left in [path for pattern in _LEFTOVERS for path in folder.glob(pattern)]:
+        with suppress(OSError):
+            left.unlink(missing_ok=True)
+    return published
+
+
+class _Run:
+    """One run: its task and probe sequences, its network, and what was measured on the way."""
+
+    def __init__(self, spec: RunSpec, folder: Path, on_progress: OnProgress | None) -> None:
+        self.spec, self.folder, self.on_progress = spec, folder, on_progress
+        self.task = _task(json.dumps(spec.task, sort_keys=True))
+        generator = torch.Generator().manual_seed(spec.subseed("probe"))
+        self.probe = self.task.probe(spec.measure.sequences, generator)
+        self.measuring = 0.0
+
+    def outcome(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Trains and measures; how it ended, and the text of its tables by file name."""
+        task = self.task
+        with _own_arithmetic():
+            model, result = self._train()
+            models.save(model, self.folder / WEIGHTS, id=self.spec.id, task=self.spec.task, step=result.steps)
+            certificate = None
+            if result.status == "ok":
+                certificate = measure.residuals(model, task, self.probe, self.spec.subseed("covectors"))
+        parts = sorted(self.folder.glob("part-*.csv"))
+        curves = pd.concat([pd.read_csv(part, float_precision="round_trip") for part in parts], ignore_index=True)
+        files = {
+            "curve.csv": tables.to_csv(curves, tables.CURVE),
+            "training.csv": tables.to_csv(result.history, tables.TRAINING),
+            "horizons.csv": tables.to_csv(measure.horizons(curves, result.status), tables.HORIZON),
+        }
+        return {
+            "status": result.status,
+            "reason": result.reason,
+            "score": dict(result.score),
+            "solved": result.status == "ok" and bool(task.solved(result.score)),
+            "solved_at": result.solved_at,
+            "steps": result.steps,
+            "training_seconds": round(result.seconds, 3),
+            "measuring_seconds": round(self.measuring, 3),
+            "parameters": models.count_parameters(model),
+            "training_steps": task.steps,
+            "n_probe_steps": int(self.probe.inputs.shape[0]),
+            "baseline": {
+                "metric": task.metric,
+                "better": task.better,
+                "value": task.baseline,
+                "text": task.baseline_text,
+                "loss": task.baseline_loss,
+                "best_loss": task.best_loss,
+            },
+            "verify": certificate,
+        }, files
+
+    def _train(self) -> tuple[models.SequenceModel, training.TrainingResult]:
+        resume = self.folder / RESUME
+        try:
+            return self._train_from(resume)
+        except InputError:
+            # A resume file that this version cannot use, or that was damaged: it is kept, and the run starts again.
+            if not resume.exists():
+                raise
+            os.replace(resume, self.folder / "unusable-resume.safetensors")
+            return self._train_from(resume)
+
+    def _train_from(self, resume: Path) -> tuple[models.SequenceModel, training.TrainingResult]:
+        if not resume.exists():
+            for part in self.folder.glob("part-*.csv"):
+                part.unlink()
+        spec = self.spec
+        torch.manual_seed(spec.subseed("weights"))
+        model = models.build(self.task, spec.cell, **spec.network)
+        settings = spec.training.model_dump()
+        if settings["checkpoints"] is None:
+            settings["checkpoints"] = training.checkpoint_steps(spec.training.steps)
+        generator = torch.Generator().manual_seed(spec.subseed("batches"))
+        result = training.fit(
+            model,
+            self.task,
+            **settings,
+            generator=generator,
+            on_checkpoint=self._on_checkpoint,
+            on_progress=self.on_progress,
+            resume=resume,
+        )
+        return model, result
+
+    def _on_checkpoint(self, step: int, model: models.SequenceModel) -> None:
+        start = time.perf_counter()
+        seed = self.spec.subseed("covectors")
+        profiles = [measure.profile(model, self.task, self.probe, wrt, seed) for wrt in self.spec.measure.wrt]
+        curves = pd.concat([measure.curve(each, step) for each in profiles])
+        # On the disk at once: a run that is taken up again does not come by its earlier checkpoints.
+        write_whole(self.folder / f"part-{step:09d}.csv", tables.to_csv(curves, tables.CURVE))
+        self.measuring += time.perf_counter() - start
+
+
+@functools.lru_cache(maxsize=8)
+def _task(settings: str) -> tasks.Task:
+    # A worker process does many runs of a task; a text is read and counted once.
+    return tasks.make(**json.loads(settings))
+
+
+@contextmanager
+def _own_arithmetic() -> Iterator[None]:
+    """One thread, denormals flushed, a random state of its own; all as before at the end.
+
+    Denormals cost a CPU 3 to 15 times the time once a gradient has vanished into them. The flag belongs to the thread.
+    """
+    threads, flushing = torch.get_num_threads(), _flushes_denormals()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_flush_denormal(flushing)
+        torch.set_num_threads(threads)
+
+
+def _flushes_denormals() -> bool:
+    # torch has no way to ask.
+    return bool((torch.tensor([1e-310], dtype=torch.float64) * 0.5 == 0).item())
+
+
+def _peak_bytes() -> int | None:
+    """Largest resident memory of this process so far."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,139 @@
+"""run_all(): many runs on worker processes; killed and taken up again, they come to the same tables."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnvg.bench.events import Event, Observer
+from rnnvg.bench.files import StorageError, check_room
+from rnnvg.bench.record import version
+from rnnvg.bench.spec import RunSpec
+from rnnvg.bench.store import Store
+from rnnvg.errors import InputError, check_int
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# What a run writes, generously; asked for before the first one starts.
+BYTES_A_RUN = 4 * 2**20
+# Network file systems may show a file that another machine wrote this much later.
+SEEN_WITHIN = 60.0
+
+
+def run_all(
+    specs: Iterable[RunSpec],
+    directory: str | Path,
+    *,
+    jobs: int = 2,
+    observer: Observer | None = None,
+    scheduler: str | None = None,
+    security: Any = None,
+    axes: Iterable[str] = (),
+    retry_failed: bool = False,
+    execute: Callable[..., dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """Does every run that `directory` does not hold yet, and writes the merged tables.
+
+    In a script, call it under `if __name__ == "__main__":`, for worker processes import the script that started them.
+
+    Args:
+        specs: the runs, in the order in which they are to be started.
+        directory: OUT; made where it is missing. Several processes, on several machines, may share one.
+        jobs: worker processes on this machine.
+        observer: is called with an Event for everything that happens, in the thread that calls this.
+        scheduler: the address of a running Dask scheduler whose workers see `directory` under the same path; `jobs` does
+            not matter then. `security`: a distributed.Security, for TLS.
+        axes: settings, by dotted name, that may differ from what the directory holds (seed, cell and init always may).
+        retry_failed: set runs that failed aside and do them again.
+        execute: what does a run, called as execute(spec, directory, on_progress); None: rnnvg.bench.run.execute.
+
+    Returns:
+        The content of result.json for each of `specs`, sorted by id.
+
+    Raises:
+        InputError: jobs below 1; no specs; a directory that cannot be written or holds other settings.
+        WorkersLostError: the scheduler went away, or no worker comes up.
+        KeyboardInterrupt: passed on when the workers have stopped. What is done is kept, and long runs have left a resume
+            file: the same call goes on.
+    """
+    check_int("jobs", jobs, least=1)
+    _check_main_process()
+    wanted = {spec.id: spec for spec in specs}
+    if not wanted:
+        raise InputError("`specs` is empty. Pass at least one run.")
+    store, tell = Store(directory), observer or (lambda event: None)
+    store.check_settings(wanted.values(), axes)
+    pending = _to_do(store, wanted, retry_failed, tell)
+    tell(Event("plan", total=len(wanted), done=len(wanted) - len(pending)))
+    if pending:
+        check_room(store.directory, BYTES_A_RUN * len(pending))
+        for other in store.other_versions("torch", version("torch")):
+            tell(Event("note", text=f"Some results here are of torch {other}; new ones are of {version('torch')}."))
+        try:
+            with _workers(min(jobs, len(pending)), scheduler, security) as client:
+                from rnnvg.bench.sweep import Sweep
+
+                Sweep(client, store, pending, tell, execute).run()
+        except BaseException:
+            with suppress(OSError, InputError):
+                if store.directory.exists():
+                    store.merge()
+            raise
+    store.merge()
+    return _results(store, sorted(wanted))
+
+
+def _to_do(store: Store, wanted: dict[str, RunSpec], retry_failed: bool, tell: Observer) -> list[RunSpec]:
+    """The runs without a sound result, in their order. What is damaged is set aside first."""
+    reading = store.read()
+    for run, what in reading.damaged.items():
+        tell(Event("note", text=f"{run}: {what}. It was moved to {store.set_aside(run)}."))
+    done = dict(reading.results)
+    for run in [run for run in wanted if retry_failed and done.get(run, {}).get("status") == "failed"]:
+        store.set_aside(run)
+        del done[run]
+    return [spec for run, spec in wanted.items() if run not in done]
+
+
+@contextmanager
+def _workers(jobs: int, scheduler: str | None, security: Any) -> Iterator[Client]:
+    if scheduler is None:
+        from rnnvg.bench.cluster import local_workers
+
+        with local_workers(jobs) as client:
+            yield client
+        return
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, security=security, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"`scheduler` {scheduler!r} cannot be reached ({error}). Pass the address that `dask scheduler` printed, "
+            "such as tcp://host:8786."
+        ) from error
+    with client:
+        yield client
+
+
+def _results(store: Store, runs: list[str]) -> list[dict[str, Any]]:
+    until = time.monotonic() + SEEN_WITHIN
+    while True:
+        results = store.read().results
+        missing = [run for run in runs if run not in results]
+        if not missing:
+            return [results[run] for run in runs]
+        if time.monotonic() > until:
+            raise StorageError(f"`out` {str(store.directory)!r} has lost the result of {missing[0]}. Run it again.")
+        time.sleep(0.5)
+
+
+def _check_main_process() -> None:
+    # Where a script calls this at its top level, each worker that imports the script would start workers of its own.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise InputError('Call run_all under `if __name__ == "__main__":`, for its worker processes import the script.')

@@ -1,0 +1,165 @@
+"""What one run depends on, all of it, and the readable id that follows from it.
+
+No torch, no files. Two runs with the same specification are the same run, on any machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rnnvg.bench.faults import in_plain_words
+from rnnvg.errors import InputError, check_name
+
+if TYPE_CHECKING:
+    from rnnvg.tasks import Task
+
+NETWORK = ("hidden", "layers", "init", "embed", "tied", "dropout", "t_max")
+# Version of the layout of results; part of every id, so that results of another layout are never taken for this one's.
+SCHEMA = 1
+
+# A count is a whole number and nothing that merely looks like one: no "5", no 5.0, no true.
+_Count = Annotated[int, Field(strict=True, ge=1)]
+_Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+_Flag = Annotated[bool, Field(strict=True)]
+# The task setting that a reader knows a run by, and its letter in the id.
+_SIZES = {"length": "T", "delay": "D", "text": ""}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Training(_Part):
+    """What `training.fit` is told: budget in steps, batch, optimiser and when to look."""
+
+    steps: _Count = 2000
+    batch: _Count = 50
+    lr: _Positive = 0.005
+    optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"
+    # None: gradients are not clipped.
+    clip: _Positive | None = 1.0
+    # Words between two truncations; None where the task's own sequence length is used.
+    bptt: _Count | None = None
+    eval_every: _Count = 100
+    eval_size: _Count = 1000
+    # Training steps at which the gradient is measured; None: spread so that the opening of the horizon is seen.
+    checkpoints: tuple[Annotated[int, Field(strict=True, ge=0)], ...] | None = None
+    stop_when_solved: _Flag = True
+    # Factor on the learning rate after each held-out loss that is not the lowest so far; None: it stays.
+    decay: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
+
+
+class Measure(_Part):
+    """What is measured at each checkpoint: gradient against distance on fixed held-out sequences."""
+
+    sequences: _Count = 32
+    wrt: Annotated[tuple[Literal["state", "hidden", "cell", "input"], ...], Field(min_length=1)] = ("state", "input")
+
+
+class RunSpec(_Part):
+    """One run: everything that its result depends on.
+
+    Make one with `run_spec`, which fills in the task's default settings, or read many from a file with `grid.read`.
+
+    Attributes:
+        task: {"name": ..., and every setting of the task}.
+        cell, hidden, layers, init, embed, tied, dropout, t_max: the network, as in `models.build`.
+        training: what `training.fit` is told.
+        measure: what is measured at each checkpoint.
+        seed: the replication: runs that differ in it alone are independently trained models.
+    """
+
+    version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    task: dict[str, Any]
+    cell: str
+    hidden: _Count
+    layers: _Count = 1
+    init: str = "default"
+    embed: _Count | None = None
+    tied: _Flag = False
+    dropout: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
+    t_max: Annotated[int, Field(strict=True, ge=2)] | None = None
+    training: Training = Training()
+    measure: Measure = Measure()
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The specification as plain JSON values; `RunSpec.model_validate` gives the same one back."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @property
+    def canonical(self) -> str:
+        """One text for one specification: JSON with sorted keys."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def id(self) -> str:
+        """Readable name and 8 hex digits of the SHA-256 of `canonical`, e.g. adding-T50-lstm-h64-s0-1a2b3c4d."""
+        parts = [str(self.task["name"])]
+        parts += [f"{letter}{_word(self.task[key])}" for key, letter in _SIZES.items() if key in self.task]
+        parts += [self.cell, f"h{self.hidden}"]
+        parts += [f"l{self.layers}"] if self.layers > 1 else []
+        parts += [self.init] if self.init != "default" else []
+        digest = hashlib.sha256(self.canonical.encode()).hexdigest()[:8]
+        return "-".join([*parts, f"s{self.seed}", digest])
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The keyword arguments of `models.build` beside task and cell."""
+        return {name: getattr(self, name) for name in NETWORK}
+
+    def subseed(self, purpose: str) -> int:
+        """A seed for one purpose of this run: a function of the id and the purpose's name, in [0, 2^63)."""
+        return int.from_bytes(hashlib.sha256(f"{self.id}/{purpose}".encode()).digest()[:8], "big") >> 1
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its dotted name ("task.length", "training.lr", "cell", ...), as JSON values."""
+        return dict(_flat(self.to_dict()))
+
+
+def run_spec(task: str | Mapping[str, Any], cell: str, *, hidden: int, **fields: Any) -> RunSpec:
+    """One run, checked, with the task's default settings filled in.
+
+    Args:
+        task: a task's name, or {"name": ..., and the settings that differ from the default}.
+        cell, hidden: the network.
+        fields: the other attributes of `RunSpec`; `training` and `measure` may be dicts.
+
+    Raises:
+        InputError: no such task, setting, cell or initialiser, or a value that cannot be; one line for each fault.
+    """
+    # torch is imported by the rooms that know the names, not by this module.
+    from rnnvg import models, tasks
+
+    given = {"name": task} if isinstance(task, str) else dict(task)
+    made = tasks.make(check_name("task", given.pop("name", None), tasks.NAMES), **given)
+    check_name("cell", cell, models.CELLS)
+    check_name("init", fields.get("init", "default"), models.INITS)
+    try:
+        return RunSpec.model_validate({"task": settings_of(made), "cell": cell, "hidden": hidden, **fields})
+    except ValidationError as error:
+        raise InputError("\n".join(in_plain_words(error, RunSpec))) from None
+
+
+def settings_of(task: Task) -> dict[str, Any]:
+    """{"name": ..., and every setting of a task}: the same for two that are the same, however they were asked for."""
+    return {"name": task.name, **json.loads(json.dumps(dict(task.settings)))}
+
+
+def _word(value: Any) -> str:
+    """`value` in letters that every file system takes; of a path its last part."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", str(value).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]).strip("-")[:32]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, each in value.items():
+        if isinstance(each, Mapping):
+            yield from _flat(each, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", each

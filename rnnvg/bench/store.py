@@ -1,0 +1,262 @@
+"""A directory of results: a folder a run, and tables merged from them.
+
+    runs/<id>/result.json    written last and in one move: its presence means that the run is done
+    runs/<id>/curve.csv  training.csv  horizons.csv  weights.safetensors
+    curves.csv  training.csv  horizons.csv                        the same of all runs, sorted by id
+    set-aside/<id>-1/        a run whose files were no longer what was written, kept and done again
+
+result.json holds the SHA-256 of the run's other files and of itself, so that a file that was cut off or edited is
+found. Nothing is ever deleted but a run's own temporary files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from rnnvg.bench import tables
+from rnnvg.bench.files import disk_faults_named, write_whole
+from rnnvg.bench.spec import SCHEMA, RunSpec
+from rnnvg.errors import InputError
+
+RESULT = "result.json"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a directory holds.
+
+    Attributes:
+        results: content of result.json by id, sorted; only runs whose files are all as they were written.
+        damaged: id -> what is wrong, of every other run that has a result.json.
+    """
+
+    results: dict[str, dict[str, Any]]
+    damaged: dict[str, str]
+
+
+class Store:
+    """The results in one directory; it need not exist yet.
+
+    Args:
+        directory: OUT.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self.runs = self.directory / "runs"
+        # What has been checked is not read again while its result.json stays as it was.
+        self._known: dict[Path, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+
+    def folder(self, run: str) -> Path:
+        """Where a run's files are."""
+        return self.runs / run
+
+    def read(self) -> Reading:
+        """Every run that is done, checked against what was written.
+
+        Raises:
+            InputError: results of another layout.
+        """
+        results, damaged = {}, {}
+        for path in sorted(self.runs.glob(f"*/{RESULT}")):
+            content = self._checked(path)
+            if isinstance(content, str):
+                damaged[path.parent.name] = content
+            else:
+                results[path.parent.name] = content
+        return Reading(results, damaged)
+
+    def results(self) -> list[dict[str, Any]]:
+        """Content of every result.json, sorted by id."""
+        return list(self.read().results.values())
+
+    def result(self, run: str) -> dict[str, Any] | None:
+        """One run's result, or None where it is not done or its files are damaged."""
+        content = self._checked(self.folder(run) / RESULT)
+        return None if isinstance(content, str) else content
+
+    def publish(self, result: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+        """Writes a run's files, result.json last. The first result of a run stands: where there is one, it is returned.
+
+        Args:
+            result: everything for result.json but the checksums.
+            files: name -> text. Files that the result should vouch for and that lie in the folder already: WEIGHTS.
+
+        Raises:
+            StorageError: the directory cannot be written.
+        """
+        folder = self.folder(result["id"])
+        if (standing := self.result(result["id"])) is not None:
+            return standing
+        with disk_faults_named(self.directory):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                write_whole(folder / name, text)
+            names = [*files, *([WEIGHTS] if (folder / WEIGHTS).exists() else [])]
+            content = json.loads(json.dumps(_finite(result))) | {
+                "files": {name: _digest((folder / name).read_bytes()) for name in names}
+            }
+            content["checksum"] = _checksum(content)
+            write_whole(folder / RESULT, json.dumps(content, indent=1) + "\n")
+        return content
+
+    def set_aside(self, run: str) -> Path:
+        """Moves a run's folder, with everything in it, out of the way; the run can then be done again.
+
+        Raises:
+            StorageError: the directory cannot be written.
+        """
+        aside = self.directory / "set-aside"
+        with disk_faults_named(self.directory):
+            aside.mkdir(exist_ok=True)
+            number = 1
+            while (target := aside / f"{run}-{number}").exists():
+                number += 1
+            os.rename(self.folder(run), target)
+        return target
+
+    def frame(self, file: str) -> pd.DataFrame:
+        """ "curves.csv", "training.csv" or "horizons.csv" as a frame, from the runs that are done now."""
+        source = next(each for each, merged in tables.MERGED.items() if merged == file)
+        return tables.to_frame(tables.merge(self.results(), self.runs, source))
+
+    def merge(self) -> None:
+        """Writes the merged tables, sorted by id.
+
+        Raises:
+            StorageError: the directory cannot be written.
+        """
+        merged, results = None, self.read().results
+        # Another process may finish a run meanwhile; whoever writes last has seen every run.
+        while merged != list(results):
+            merged = list(results)
+            with disk_faults_named(self.directory):
+                for source, target in tables.MERGED.items():
+                    write_whole(self.directory / target, tables.merge(results.values(), self.runs, source))
+            results = self.read().results
+
+    def check_settings(self, specs: Iterable[RunSpec], axes: Iterable[str] = ()) -> None:
+        """Nothing where `specs` extend what the directory holds by seeds, cells, initialisers, tasks or along `axes`.
+
+        A setting with several values, among `specs` or in the directory, is an axis too.
+
+        Raises:
+            InputError: another setting differs, or the directory holds results of another layout.
+        """
+        old = [RunSpec.model_validate(result["spec"]) for result in self.results()]
+        new = list(specs)
+        for task in sorted({spec.task["name"] for spec in old} & {spec.task["name"] for spec in new}):
+            pairs = [_of_task(old, task), _of_task(new, task)]
+            differing = _differing(*pairs, free={"seed", "cell", "init", *axes})
+            if differing:
+                listed = "; ".join(f"{name} = {found!r}, and now {wanted!r}" for name, found, wanted in differing[:4])
+                raise InputError(
+                    f"`out` {str(self.directory)!r} holds results of {task} with {listed}. "
+                    "Pass another --out, or the settings that it holds."
+                )
+
+    def other_versions(self, package: str, version: str) -> list[str]:
+        """Versions of a package, other than `version`, that results in this directory were made with."""
+        found = {str(result["versions"].get(package)) for result in self.results()}
+        return sorted(found - {version})
+
+    def _checked(self, path: Path) -> dict[str, Any] | str:
+        """The content of a result.json, or what is wrong with it."""
+        try:
+            status = path.stat()
+            sign = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if path in self._known and self._known[path][0] == sign:
+                return self._known[path][1]
+            content = json.loads(path.read_text(encoding="utf-8"))
+            schema = content["schema"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return f"{RESULT} is not whole"
+        if schema != SCHEMA:
+            version = content.get("versions", {}).get("rnnvg", "unknown")
+            raise InputError(
+                f"`out` {str(self.directory)!r} holds results in layout {schema!r}, written by rnnvg {version}; this "
+                f"version reads layout {SCHEMA}. Pass another --out, or use the rnnvg that wrote them."
+            )
+        if content.get("checksum") != _checksum(content):
+            return f"{RESULT} was changed after it was written"
+        for name, digest in content["files"].items():
+            try:
+                if _digest((path.parent / name).read_bytes()) != digest:
+                    return f"{name} was changed after it was written"
+            except OSError:
+                return f"{name} is missing"
+        try:
+            named = RunSpec.model_validate(content["spec"]).id
+        except ValidationError:
+            named = None
+        if named != path.parent.name:
+            return f"{RESULT} belongs to another run"
+        self._known[path] = (sign, content)
+        return content
+
+
+def load_results(directory: str | Path) -> pd.DataFrame:
+    """The runs in a results directory as one tidy frame, a row a run, sorted by id.
+
+    Columns: id, task, cell, init, hidden, layers, seed, status ("ok", "diverged", "failed"), reason, solved, solved_at
+    (training step), steps, seconds, parameters, metric, value and baseline (in units of the metric), score_<metric>,
+    horizon_<threshold> and censored_<threshold> (steps; wrt the state at the last checkpoint), set_<setting>.
+
+    Raises:
+        InputError: there is no such directory, it holds no results, or results of another layout.
+    """
+    store = Store(directory)
+    if not store.directory.is_dir():
+        raise InputError(f"`directory` {str(directory)!r} does not exist. Pass a directory that rnnvg wrote.")
+    results = store.results()
+    if not results:
+        raise InputError(f"`directory` {str(directory)!r} holds no results. Pass a directory that rnnvg wrote.")
+    return tables.one_row_each(results, store.frame("horizons.csv"))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    return _digest(json.dumps(rest, sort_keys=True).encode())
+
+
+def _finite(value: Any) -> Any:
+    """`value` with None for every inf and nan, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _of_task(specs: Iterable[RunSpec], task: str) -> list[RunSpec]:
+    return [spec for spec in specs if spec.task["name"] == task]
+
+
+def _differing(old: list[RunSpec], new: list[RunSpec], free: set[str]) -> list[tuple[str, Any, Any]]:
+    """Settings with one value in `old` and another one in `new`: name, old value, new value.
+
+    Hidden sizes may go with the cell (equal parameter counts): then each cell is compared with itself.
+    """
+    found = {}
+    for cell in [None, *{spec.cell for spec in old} & {spec.cell for spec in new}]:
+        before, after = ([s.settings() for s in specs if cell in (None, s.cell)] for specs in (old, new))
+        for name in sorted({*before[0], *after[0]} - free):
+            values, wanted = ([json.dumps(each.get(name)) for each in group] for group in (before, after))
+            if len({*values}) == len({*wanted}) == 1 and values[0] != wanted[0]:
+                found[name] = (name, json.loads(values[0]), json.loads(wanted[0]))
+    return sorted(found.values())

@@ -1,0 +1,243 @@
+"""The driver's loop: runs handed to workers, one at a time each, deaths counted, until every run has a result.
+
+A run is pinned to its worker, so that a worker's death ends exactly one attempt, and is counted here: Dask suspects every
+task that is queued on a worker that dies, and a scheduler that others started has settings of its own.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, Future
+from distributed.scheduler import KilledWorker
+
+from rnnvg.bench import worker
+from rnnvg.bench.claims import Claims
+from rnnvg.bench.events import Event, Observer
+from rnnvg.bench.files import StorageError, disk_faults_named
+from rnnvg.bench.record import give_up
+from rnnvg.bench.spec import RunSpec
+from rnnvg.bench.store import RESULT, Store
+
+# A run that takes its worker with it this many times is written off.
+DEATHS = 3
+# Seconds between two looks at which workers there are; without any, until that is the end; and for runs to stop in.
+LOOK_EVERY = 0.5
+NO_WORKER = 120.0
+STOP_WITHIN = 3.0
+
+
+class WorkersLostError(RuntimeError):
+    """The scheduler went away or no worker comes up; what is done is kept, and the same call goes on."""
+
+
+@dataclass
+class Attempt:
+    """A run that a worker has in hand."""
+
+    spec: RunSpec
+    number: int
+    future: Future
+    pid: int = 0
+
+
+class Sweep:
+    """Runs to be done by the workers of one client.
+
+    Args:
+        client: of a scheduler whose workers see the store's directory under the same path.
+        store: where results go.
+        specs: the runs, in the order in which they are to be started.
+        tell: is called with every Event, in the thread that calls `run`.
+        execute: what does a run; None: rnnvg.bench.run.execute.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        store: Store,
+        specs: Sequence[RunSpec],
+        tell: Observer,
+        execute: Callable[..., dict[str, Any]] | None = None,
+    ) -> None:
+        self.client, self.store, self.tell, self.execute = client, store, tell, execute
+        self.topic = f"rnnvg-{uuid.uuid4().hex}"
+        self.claims = Claims(self.topic)
+        self.waiting = deque(specs)
+        self.running: dict[str, Attempt] = {}
+        self.deaths: Counter[str] = Counter()
+        self.messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.seen_worker = time.monotonic()
+        self.said_waiting = False
+
+    def run(self) -> None:
+        """Returns when every run has a result.
+
+        Raises:
+            StorageError: the directory cannot be written.
+            WorkersLostError: there is no worker, and none comes up.
+            KeyboardInterrupt: passed on when the runs under way have stopped.
+        """
+        self.client.subscribe_topic(self.topic, lambda event: self.messages.put(event[1]))
+        try:
+            with disk_faults_named(self.store.directory):
+                while self.waiting or self.running:
+                    self._look()
+                    self._listen()
+                    self.claims.beat()
+        except BaseException:
+            self._stop()
+            raise
+        finally:
+            self.claims.drop_all()
+
+    def _look(self) -> None:
+        """Counts the dead and hands runs to the idle."""
+        try:
+            workers: Any = self.client.nthreads()
+        except OSError as error:
+            raise WorkersLostError(f"The scheduler does not answer ({error}).") from error
+        for address in [address for address in self.running if address not in workers]:
+            self._died(self.running.pop(address))
+        for address in [address for address in workers if address not in self.running]:
+            if (spec := self._next()) is None:
+                break
+            self._submit(address, spec)
+        if workers:
+            self.seen_worker = time.monotonic()
+        elif time.monotonic() - self.seen_worker > NO_WORKER:
+            raise WorkersLostError(f"There has been no worker for {NO_WORKER:.0f} seconds.")
+
+    def _next(self) -> RunSpec | None:
+        """A run that nobody has done or is doing, now claimed; None where there is none at the moment."""
+        for _ in range(len(self.waiting)):
+            spec = self.waiting.popleft()
+            folder = self.store.folder(spec.id)
+            folder.mkdir(parents=True, exist_ok=True)
+            ours = self.claims.take(folder)
+            if (folder / RESULT).exists() and (result := self.store.result(spec.id)) is not None:
+                self.claims.drop(folder)
+                self.tell(Event("done", spec.id, status=result["status"], text=result["reason"]))
+            elif ours:
+                return spec
+            else:
+                self.waiting.append(spec)
+        if self.waiting and not self.running and not self.said_waiting:
+            self.said_waiting = True
+            self.tell(
+                Event("note", text=f"Waiting for another process, which is doing {len(self.waiting)} of the runs.")
+            )
+        return None
+
+    def _submit(self, address: str, spec: RunSpec) -> None:
+        number = self.deaths[spec.id]
+        directory = str(self.store.directory.resolve())
+        future = self.client.submit(
+            worker.do,
+            spec.to_dict(),
+            directory,
+            self.topic,
+            number,
+            self.execute,
+            key=f"{spec.id}-{self.topic}-{number}",
+            workers=[address],
+            allow_other_workers=False,
+            pure=False,
+            retries=0,
+        )
+        self.running[address] = Attempt(spec, number, future)
+        future.add_done_callback(lambda _: self.messages.put({"kind": "ended", "address": address, "attempt": number}))
+
+    def _listen(self) -> None:
+        """Takes messages as they come, for at most LOOK_EVERY seconds or until a worker is free."""
+        until = time.monotonic() + LOOK_EVERY
+        while (left := until - time.monotonic()) > 0:
+            try:
+                message = self.messages.get(timeout=left)
+            except queue.Empty:
+                return
+            if message["kind"] == "ended":
+                attempt = self.running.get(message["address"])
+                if attempt is not None and attempt.future.done():
+                    del self.running[message["address"]]
+                    self._ended(attempt)
+                    return
+            else:
+                self._hear(message)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        run, pid = message["id"], message["pid"]
+        attempt = next((each for each in self.running.values() if each.spec.id == run), None)
+        if attempt is None or attempt.number != message["attempt"]:
+            return
+        if message["kind"] == "progress":
+            self.tell(Event("progress", run, message["step"], message["steps"], message["loss"]))
+            return
+        if attempt.pid not in (0, pid):
+            # A worker that was started again under the same address: its scheduler has repeated the run on its own.
+            self.deaths[run] += 1
+            self.tell(Event("again", run))
+        attempt.pid = pid
+        self.tell(Event("start", run, pid=pid))
+
+    def _ended(self, attempt: Attempt) -> None:
+        future, spec = attempt.future, attempt.spec
+        error = future.exception() if future.status == "error" else None
+        if future.status in ("cancelled", "lost") or isinstance(error, KilledWorker):
+            self._died(attempt)
+            return
+        if error is not None:
+            self._write_off(spec, f"{type(error).__name__}: {error}")
+            return
+        outcome = future.result()
+        future.release()
+        self.claims.drop(self.store.folder(spec.id))
+        if outcome["outcome"] == "storage":
+            raise StorageError(outcome["reason"])
+        if outcome["outcome"] == "interrupted":
+            self.waiting.append(spec)
+            return
+        if outcome["standing"]:
+            self.tell(Event("note", text=f"{spec.id} was done by another process too; the first result is kept."))
+        self.tell(Event("done", spec.id, status=outcome["status"], text=outcome["reason"]))
+
+    def _died(self, attempt: Attempt) -> None:
+        attempt.future.cancel()
+        run = attempt.spec.id
+        self.deaths[run] += 1
+        if self.deaths[run] >= DEATHS:
+            self._write_off(attempt.spec, f"Its worker process was killed {self.deaths[run]} times.")
+            return
+        # At the end of the queue: whatever it does to its workers, the rest is done first.
+        self.claims.drop(self.store.folder(run))
+        self.waiting.append(attempt.spec)
+        self.tell(Event("again", run))
+
+    def _write_off(self, spec: RunSpec, reason: str) -> None:
+        result = give_up(spec, self.store.directory, reason)
+        self.claims.drop(self.store.folder(spec.id))
+        self.tell(Event("done", spec.id, status=result["status"], text=result["reason"]))
+
+    def _stop(self) -> None:
+        """Tells the runs under way to leave a resume file and end, and waits a moment for them to do so."""
+        addresses = list(self.running)
+
+        def tell_workers() -> None:
+            # A worker that is gone or hangs must not keep anybody waiting.
+            with suppress(Exception):
+                self.client.run(worker.stop, self.topic, workers=addresses, on_error="ignore")
+
+        threading.Thread(target=tell_workers, daemon=True).start()
+        until = time.monotonic() + STOP_WITHIN
+        while time.monotonic() < until and not all(each.future.done() for each in self.running.values()):
+            time.sleep(0.02)
+        with suppress(Exception):
+            self.client.cancel([each.future for each in self.running.values()])

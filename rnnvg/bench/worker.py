@@ -1,0 +1,61 @@
+"""What a worker process does: one run at a time, saying how far it is, until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from distributed import get_worker
+
+from rnnvg.bench.files import StorageError
+from rnnvg.bench.record import process
+from rnnvg.bench.spec import RunSpec
+
+# Seconds between two messages of one run.
+TELL_EVERY = 0.25
+Execute = Callable[..., dict[str, Any]]
+# Sweeps whose runs are to end at their next sign of progress.
+_stopped: set[str] = set()
+
+
+def do(spec: dict[str, Any], directory: str, topic: str, attempt: int, execute: Execute | None) -> dict[str, Any]:
+    """One run, in the worker's thread; what became of it, in a dict that is small enough to send.
+
+    Returns:
+        {"outcome": "done", "status", "reason", "standing"} (standing: the result was there already, from somebody else),
+        {"outcome": "interrupted"}, or {"outcome": "storage", "reason": ...} where the directory cannot be written.
+    """
+    run, worker = RunSpec.model_validate(spec), get_worker()
+    told = 0.0
+
+    def tell(kind: str, **numbers: Any) -> None:
+        worker.log_event(topic, {"kind": kind, "id": run.id, "attempt": attempt, "pid": os.getpid(), **numbers})
+
+    def on_progress(step: int, steps: int, loss: float) -> None:
+        nonlocal told
+        if topic in _stopped:
+            raise KeyboardInterrupt
+        if step == steps or time.monotonic() - told > TELL_EVERY:
+            told = time.monotonic()
+            tell("progress", step=step, steps=steps, loss=float(loss))
+
+    if execute is None:
+        # torch is loaded here, where the environment says how many threads it may have.
+        from rnnvg.bench.run import execute
+    tell("start")
+    try:
+        result = execute(run, Path(directory), on_progress)
+    except KeyboardInterrupt:
+        return {"outcome": "interrupted"}
+    except StorageError as error:
+        return {"outcome": "storage", "reason": str(error)}
+    standing = result["machine"]["process"] != process()
+    return {"outcome": "done", "standing": standing, "status": result["status"], "reason": result["reason"]}
+
+
+def stop(topic: str) -> None:
+    """Ends the runs of a sweep in this worker at their next sign of progress; each leaves its resume file."""
+    _stopped.add(topic)
