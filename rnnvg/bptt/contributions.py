@@ -244,7 +244,7 @@ class _FirstPass:
         self.cosine: dict[str, np.ndarray] = {}
         self.mantissa: dict[str, Tensor] = {}
         self.log: dict[str, float] = {}
-        self._later: dict[str, Tensor] = {}
+        self._later: dict[str, tuple[Tensor, Tensor]] = {}  # the step after the last one added
 
     def add(self, chunk: Chunk) -> None:
         name = chunk.name
@@ -262,17 +262,17 @@ class _FirstPass:
 
     def _add(self, name: str, start: int, stop: int, top: Tensor, matrices: Tensor) -> None:
         """Steps start..stop-1: contributions exp(top) matrices, [c] and [c, R, Q]."""
-        norm = torch.linalg.vector_norm(matrices, dim=(1, 2), dtype=torch.float64)
+        rows = matrices.flatten(1)
+        norm = torch.linalg.vector_norm(rows, dim=1).double()
         self.log_norm[name][start:stop] = (top + norm.log()).cpu().numpy()
-        later = self._later.get(name)
-        joined = matrices if later is None else torch.cat([matrices, later])
-        inner = (joined[1:] * joined[:-1]).sum((1, 2), dtype=torch.float64)
-        norms = torch.linalg.vector_norm(joined, dim=(1, 2), dtype=torch.float64)
-        lengths = norms[1:] * norms[:-1]
-        cosine = torch.where(lengths == 0, torch.nan, inner / lengths)
-        self.cosine[name][start + 1 : start + 1 + len(cosine)] = cosine.cpu().numpy()
-        self._later[name] = matrices[:1].clone()
         self._sum(name, torch.where(norm == 0, -torch.inf, top), matrices)
+        if name in self._later:
+            row, its_norm = self._later[name]
+            rows, norm = torch.cat([rows, row]), torch.cat([norm, its_norm])
+        lengths = norm[1:] * norm[:-1]
+        cosine = torch.where(lengths == 0, torch.nan, (rows[1:] * rows[:-1]).sum(1) / lengths)
+        self.cosine[name][start + 1 : start + 1 + len(cosine)] = cosine.cpu().numpy()
+        self._later[name] = rows[:1].clone(), norm[:1]
 
     def _sum(self, name: str, top: Tensor, matrices: Tensor) -> None:
         highest = float(top.max())
@@ -285,7 +285,7 @@ class _FirstPass:
             mantissa *= np.exp(self.log[name] - highest)
             self.log[name] = highest
         weights = (top - self.log[name]).exp()
-        mantissa += torch.tensordot(weights, matrices.double(), dims=1)
+        mantissa += torch.tensordot(weights.to(matrices.dtype), matrices, dims=1)
 
 
 def _versions(module: nn.Module) -> tuple[int, ...]:

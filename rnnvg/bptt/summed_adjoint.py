@@ -18,6 +18,8 @@ from torch import Tensor
 from rnnvg.bptt.layers import GRULayer, Layer, LSTMLayer
 from rnnvg.bptt.linearize import ModuleLinearization, ModuleSegment
 
+SAFE = 2.0**-40  # norms from here to its inverse are taken without scaling first
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -75,11 +77,12 @@ def chunks(
 
 def _unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors [c, B, R] of length 1 (a zero stays zero), and the logs of their lengths [c, B] in float64."""
-    largest = torch.linalg.vector_norm(vectors, float("inf"), dim=-1, keepdim=True)
-    scaled = vectors / torch.where(largest == 0, 1.0, largest)
+    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    if bool(((norm > SAFE) & (norm < 1 / SAFE)).all()):
+        return vectors / norm, norm.double().log().squeeze(-1)
+    scaled, log = _scaled(vectors)  # squares of what is smaller would leave the dtype's range
     norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
-    log = (largest.double().log() + norm.double().log()).squeeze(-1)
-    return scaled / torch.where(norm == 0, 1.0, norm), log
+    return scaled / torch.where(norm == 0, 1.0, norm), log + norm.double().log().squeeze(-1)
 
 
 def _adjoints(
@@ -142,5 +145,5 @@ def _direct(
 
 def _scaled(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors over their largest coordinate (a zero stays zero), and its log in float64, -inf for a zero vector."""
-    largest = torch.linalg.vector_norm(vectors, float("inf"), dim=-1, keepdim=True)
+    largest = vectors.abs().amax(-1, keepdim=True)
     return vectors / torch.where(largest == 0, 1.0, largest), largest.double().log().squeeze(-1)

@@ -121,8 +121,9 @@ def test_a_vanishing_gradient_that_no_float_can_hold():
     np.testing.assert_allclose(found.share["weight_ih_l0"][-50:], 0.5 ** np.arange(1, 51)[::-1], rtol=1e-9)
 
 
-def test_an_exploding_gradient_keeps_its_logs_and_its_total_is_inf():
-    """At the zero state tanh'(0) = 1, so d+L/db|_t = 2^(T-1-t)."""
+def test_an_exploding_gradient_keeps_its_logs_and_its_total_is_inf(monkeypatch):
+    """At the zero state tanh'(0) = 1, so d+L/db|_t = 2^(T-1-t); over many segments."""
+    monkeypatch.setattr(sys.modules["rnnvg.bptt.linearize"], "SEGMENT_NUMBERS", 200)
     module = nn.RNN(1, 2, dtype=torch.float64)
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
@@ -135,6 +136,15 @@ def test_an_exploding_gradient_keeps_its_logs_and_its_total_is_inf():
     np.testing.assert_allclose(found.log_norm_total["bias_ih_l0"], 3000 * math.log(2), rtol=1e-12)
     assert found.total["bias_ih_l0"].tolist() == [math.inf, 0]
     np.testing.assert_allclose(found.share["bias_ih_l0"][:50], 0.5 ** np.arange(1, 51), rtol=1e-9)
+
+
+def test_an_adjoint_whose_square_leaves_float32():
+    """A unit saturated at z = 40: tanh'(z) = 4 exp(-80) = 7e-35."""
+    module = nn.RNN(1, 1)
+    for parameter, value in zip(module.parameters(), (0.0, 0.0, 40.0, 0.0), strict=True):
+        nn.init.constant_(parameter, value)
+    found = temporal_contributions(module, torch.zeros(2, 1, 1), output_grad=torch.ones(2, 1, 1))
+    np.testing.assert_allclose(found.log_norm["bias_ih_l0"], math.log(4) - 80, rtol=1e-6)
 
 
 def test_no_gradient_at_all():
