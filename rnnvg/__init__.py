@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 _HOME = {
     "gradient_profile": "rnnvg.bptt.profile",
     "GradientProfile": "rnnvg.bptt.profile",
+    "watch": "rnnvg.bptt.watch",
+    "GradientMonitor": "rnnvg.bptt.monitor",
     "temporal_contributions": "rnnvg.bptt.contributions",
     "TemporalContributions": "rnnvg.bptt.contributions",
     "memory_horizon": "rnnvg.horizon",
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from rnnvg import bench, bptt, models, report, tasks, text, training
     from rnnvg.bench.store import load_results
     from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
+    from rnnvg.bptt.monitor import GradientMonitor
     from rnnvg.bptt.profile import GradientProfile, gradient_profile
+    from rnnvg.bptt.watch import watch
     from rnnvg.errors import InputError
     from rnnvg.horizon import HorizonEstimate, MemoryHorizon, memory_horizon, pool_horizons

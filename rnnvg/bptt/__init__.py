@@ -3,13 +3,18 @@
 from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
 from rnnvg.bptt.diagonal import Diagonal
 from rnnvg.bptt.linearize import linearize
+from rnnvg.bptt.monitor import GradientMonitor
 from rnnvg.bptt.profile import GradientProfile, gradient_profile
+from rnnvg.bptt.watch import Watcher, watch
 
 __all__ = [
     "Diagonal",
+    "GradientMonitor",
     "GradientProfile",
     "TemporalContributions",
+    "Watcher",
     "gradient_profile",
     "linearize",
     "temporal_contributions",
+    "watch",
 ]

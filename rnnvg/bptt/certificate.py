@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.diagonal import Diagonal
-from rnnvg.bptt.segments import Linearization
 from rnnvg.errors import InputError, check_int
 
 if TYPE_CHECKING:
@@ -245,20 +244,18 @@ def _weights(origin: Origin) -> dict[str, float]:
     """Relative distance of the summed temporal contributions from autograd's gradient, in float64."""
     if not isinstance(origin.recurrence, (nn.RNNBase, nn.RNNCellBase)):
         return {}
-    from rnnvg.bptt.contributions import temporal_contributions
-    from rnnvg.bptt.linearize import linearize
+    from rnnvg.bptt.contributions import contributions_of
+    from rnnvg.bptt.linearize import ModuleLinearization, linearize
 
     module = copy.deepcopy(origin.recurrence).double().eval()
     inputs = origin.inputs.detach().double()
     state = _map(origin.state, lambda part: part.detach().double())
-    linear: Linearization = linearize(module, inputs, state)
-    output_grad = torch.zeros(
-        linear.n_steps, linear.batch, linear.output.stop - linear.output.start, dtype=torch.float64
-    )
+    linear = linearize(module, inputs, state)
+    assert isinstance(linear, ModuleLinearization)
+    grads: dict[int, Tensor] = {}
     for row, steps in enumerate(origin.steps):
         for sequence in np.flatnonzero(steps >= 0):
-            output_grad[steps[sequence], sequence] += origin.covectors[row, sequence, linear.output].cpu()
-    if getattr(module, "batch_first", False):
-        output_grad = output_grad.transpose(0, 1)
-    found = temporal_contributions(module, inputs, state, output_grad=output_grad.to(inputs.device))
-    return found.verify()
+            at = grads.setdefault(int(steps[sequence]), torch.zeros_like(origin.covectors[0]))
+            at[sequence] += origin.covectors[row, sequence]
+    none = inputs.new_zeros(linear.n_steps, linear.batch, linear.output.stop - linear.output.start)
+    return contributions_of(module, linear, inputs, state, none, grads).verify()

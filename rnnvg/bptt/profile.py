@@ -211,7 +211,7 @@ def gradient_profile(
     linear = linearize(recurrence, inputs, state)
     lengths = arguments.check_lengths(lengths, linear.n_steps, linear.batch)
     shared, steps = arguments.source_steps(sources, linear.n_steps, lengths, linear.batch)
-    _check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
+    check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
     if output_grad is None:
         outputs = _random_covectors(linear, steps.shape[0], generator)
     else:
@@ -256,7 +256,7 @@ def _columns(linear: Linearization, wrt: str, layer: int | None) -> list[slice] 
     return [each.columns for each in chosen]
 
 
-def _check_size(n_sources: int, n_distances: int, batch: int, max_bytes: int) -> None:
+def check_size(n_sources: int, n_distances: int, batch: int, max_bytes: int) -> None:
     needed = n_sources * n_distances * batch * 8
     if needed > max_bytes:
         raise InputError(

@@ -55,12 +55,20 @@ class _Sweep:
         self.linear, self.sources, self.columns = linear, sources, columns
         S, B = sources.shape
         self.rows = np.full((S, n_distances, B), np.nan)
-        self.order = np.argsort(-sources.max(1), kind="stable")  # latest source first: those under way are a prefix
-        self.first = int(sources.max())
         norm = torch.linalg.vector_norm(covectors, dim=-1)
+        # A source without any gradient is an exact zero at every distance, and need not be followed.
+        silent = (norm == 0).all(1).cpu().numpy()
+        self.rows[silent] = -np.inf
+        if columns is None:
+            self.rows[silent, 0] = np.nan  # the initial state has no input
+        followed = np.flatnonzero(~silent)
+        # Latest source first, so that those under way are a prefix.
+        self.order = followed[np.argsort(-sources[followed].max(1), kind="stable")]
+        self.first = int(sources[followed].max(initial=-1))
         self.log_start = norm.log().to(torch.float64)
         self.unit = (covectors / norm.clamp_min(torch.finfo(torch.float64).tiny).unsqueeze(-1)).to(linear.dtype)
-        per_step = S * B * linear.size
+        S = len(self.order)
+        per_step = max(1, S * B * linear.size)
         self.waiting = max(1, min(WAITING_STEPS, WAITING_NUMBERS // per_step))
         empty = {"dtype": linear.dtype, "device": linear.device}
         self.slots = torch.zeros(self.waiting + 1, S, B, linear.size, **empty)
@@ -82,7 +90,7 @@ class _Sweep:
 
     def run(self) -> np.ndarray:
         if self.first < 0:
-            return self.rows
+            return self._by_distance()
         events = self._events()
         t = self.first
         with torch.no_grad():

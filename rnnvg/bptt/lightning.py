@@ -1,0 +1,49 @@
+"""GradientMonitor as a Lightning callback. Needs the extra `lightning`; nothing else here imports it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnvg.bptt.monitor import GradientMonitor
+from rnnvg.errors import InputError
+
+
+def callback(every: int = 100, prefix: str = "gradient/", **settings: Any) -> Any:
+    """A lightning.Callback that logs GradientMonitor.metrics() through the trainer's own loggers.
+
+    Args:
+        every, settings: as GradientMonitor's.
+        prefix: put before each metric's name.
+
+    Raises:
+        InputError: Lightning is not installed.
+    """
+    try:
+        from lightning import Callback
+    except ImportError:
+        raise InputError("Lightning is not installed; install it with: pip install 'rnnvg[lightning]'.") from None
+
+    class LogGradients(Callback):
+        """Logs the reach of the gradient after each training batch in which it was measured."""
+
+        monitor: GradientMonitor | None = None
+        _logged = -1.0
+
+        def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+            self.monitor = GradientMonitor(pl_module, every, **settings)
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            assert self.monitor is not None
+            found = self.monitor.metrics()
+            if found and found["step"] != self._logged:
+                self._logged = found["step"]
+                for logger in trainer.loggers:
+                    logger.log_metrics(
+                        {prefix + name: value for name, value in found.items()}, step=trainer.global_step
+                    )
+
+        def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+            assert self.monitor is not None
+            self.monitor.close()
+
+    return LogGradients()
