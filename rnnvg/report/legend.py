@@ -1,0 +1,80 @@
+"""Which colour, marker and dash belongs to which network, and the legend above a figure that says so."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+from rnnvg.report import style
+from rnnvg.report.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+TRAINING_DASHES = (0, (4, 2))
+
+
+def looks(results: Results) -> dict[str, tuple[str, str, Any]]:
+    """Network -> (colour, marker, dashes): colour and marker are the cell's, dashes tell networks of one cell apart."""
+    cells = {network: results.cell_of(network) for network in results.networks()}
+    colour, marker = style.colours(cells.values()), style.markers(cells.values())
+    seen: dict[str, int] = {}
+    found = {}
+    for network, cell in cells.items():
+        place = seen.get(cell, 0)
+        seen[cell] = place + 1
+        found[network] = (colour[cell], marker[cell], style.VARIANT_DASHES[place % len(style.VARIANT_DASHES)])
+    return found
+
+
+def networks(figure: Figure, results: Results, extra: list[Artist]) -> Legend:
+    """A legend above the axes: a line a network, then what else the figure explains."""
+    from matplotlib.lines import Line2D
+
+    lines: list[Any] = [
+        Line2D([], [], color=colour, linestyle=dashes, linewidth=2.2, label=network)
+        for network, (colour, _, dashes) in looks(results).items()
+    ]
+    return above(figure, [*lines, *extra])
+
+
+def above(figure: Figure, entries: list[Artist]) -> Legend:
+    """A legend of `entries` above the axes, clear of every curve, in as few rows as fit the figure's width."""
+    return figure.legend(
+        handles=entries,
+        loc="outside upper center",
+        ncols=columns([str(entry.get_label()) for entry in entries], figure.get_figwidth()),
+        columnspacing=1.4,
+        handlelength=1.9,
+    )
+
+
+def columns(labels: list[str], width: float) -> int:
+    """The columns of a legend in as few rows as fit into `width` inches; columns are filled one after the other."""
+    for rows in range(1, len(labels)):
+        many = math.ceil(len(labels) / rows)
+        short, longer = divmod(len(labels), many)
+        starts = [place * short + min(place, longer) for place in range(many + 1)]
+        letters = [max(map(len, labels[start:end])) for start, end in itertools.pairwise(starts)]
+        # About 12.5 letters an inch; the sign before a label and the gap behind it take the room of 7.
+        if sum(letters) + 7 * many <= 12.5 * width:
+            return many
+    return 1
+
+
+def mark(marker: str, label: str, **look: Any) -> Artist:
+    """An entry for a marker in no network's colour."""
+    from matplotlib.lines import Line2D
+
+    look = {"color": style.MUTED, "linestyle": "none", "markersize": 7, **look}
+    return Line2D([], [], marker=marker, label=label, **look)
+
+
+def training_length() -> Artist:
+    """The entry for the dashed line at the length of a training sequence."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=style.INK, linewidth=0.9, linestyle=TRAINING_DASHES, label="training length")

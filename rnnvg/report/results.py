@@ -1,0 +1,224 @@
+"""What a report is written from: the runs of one directory with the names that figures and tables give them.
+
+Files in (through the store), tidy frames out. Two runs belong to the same problem when their task's settings are the
+same, and to the same network when everything but the seed is; where settings differ, the names say how.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from rnnvg.errors import InputError
+from rnnvg.report.style import AFTER, BEFORE, CELL_LABELS, TASK_LABELS
+
+# A pandas.DataFrame. pandas' own annotations read frame[mask] as anything it could be; a type checker then finds fault
+# with every line that is right, and a cast on each would hide those that are not.
+Frame: TypeAlias = Any
+
+NAMED = ["problem", "network", "cell", "seed", "status"]
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Runs and their measurements, every frame with the columns `problem` and `network`; not to be changed.
+
+    Attributes:
+        runs: a row a run: id, problem, network, task, cell, seed, status, reason, solved, solved_at, steps, seconds,
+            parameters, metric, value, baseline, baseline_loss, baseline_text, best_loss, training_steps, n_probe_steps.
+        curves: id, step, wrt, distance, log10_gain (decades) and the rest of curves.csv.
+        horizons: id, step, wrt, threshold, last (steps), censored and the rest of horizons.csv.
+        training: id, step, split, metric, value.
+        records: the result.json files as dicts, sorted by id.
+        damaged: id -> what is wrong with its files, of runs that are left out for it.
+    """
+
+    runs: Frame
+    curves: Frame
+    horizons: Frame
+    training: Frame
+    records: list[dict[str, Any]] = field(repr=False)
+    damaged: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> list[str]:
+        """The problems in the order of the figures' panels."""
+        return list(dict.fromkeys(self.runs["problem"]))
+
+    def networks(self, problem: str | None = None) -> list[str]:
+        """The networks of one problem, or of all, in the order of the legend."""
+        runs = self.runs.sort_values("network_order", kind="stable")
+        return list(
+            dict.fromkeys(runs["network"] if problem is None else runs.loc[runs["problem"] == problem, "network"])
+        )
+
+    def cell_of(self, network: str) -> str:
+        """The cell of a network, which gives it its colour."""
+        return str(self.runs.loc[self.runs["network"] == network, "cell"].iloc[0])
+
+    def known(self, problem: str, column: str) -> Any:
+        """What the runs of a problem have in a column of `runs`; None where none of them came far enough to say."""
+        return next(iter(self.runs.loc[self.runs["problem"] == problem, column].dropna()), None)
+
+    def training_length(self, problem: str) -> int | None:
+        """Length of a training sequence in time steps, None where no run came far enough to say."""
+        length = self.known(problem, "training_steps")
+        return None if length is None else int(length)
+
+
+def collect(
+    records: Iterable[dict[str, Any]],
+    curves: Frame,
+    horizons: Frame,
+    training: Frame,
+    damaged: dict[str, str] | None = None,
+) -> Results:
+    """Name the runs of `records` and give the frames their names; horizons that were not measured are left out."""
+    records = sorted(records, key=lambda record: record["id"])
+    runs = pd.DataFrame([_row(record) for record in records])
+    problems, networks = _problem_names(records), _network_names(records)
+    runs["problem"] = [problems[run] for run in runs["id"]]
+    runs["network"] = [networks[run] for run in runs["id"]]
+    runs["problem_order"] = [_place(TASK_LABELS, task) for task in runs["task"]]
+    runs["network_order"] = [_place(CELL_LABELS, cell) for cell in runs["cell"]]
+    runs = runs.sort_values(
+        ["problem_order", "problem", "network_order", "network", "seed"], kind="stable", key=_numbers_in_order
+    ).reset_index(drop=True)
+    names = runs[["id", *NAMED]]
+    horizons = horizons[horizons["last"].notna() & horizons["step"].notna()]
+    horizons = horizons.astype({"step": int, "last": int, "censored": bool})
+    frames = [_named(frame, names) for frame in (curves, horizons, training)]
+    return Results(runs, *frames, records=records, damaged=damaged or {})
+
+
+def read(directory: str | Path) -> Results:
+    """The results of a directory that a comparison or a benchmark wrote.
+
+    Raises:
+        InputError: there is no such directory, or no run in it is done.
+    """
+    from rnnvg.bench.store import Store
+
+    store = Store(directory)
+    if not store.directory.is_dir():
+        raise InputError(f"`directory` {str(directory)!r} does not exist. {_HOW_TO_GET_SOME.format(directory)}")
+    reading = store.read()
+    if not reading.results:
+        raise InputError(f"`directory` {str(directory)!r} holds no results. {_HOW_TO_GET_SOME.format(directory)}")
+    frames = [store.frame(name) for name in ("curves.csv", "horizons.csv", "training.csv")]
+    return collect(reading.results.values(), *frames, damaged=reading.damaged)
+
+
+_HOW_TO_GET_SOME = "Run `rnnvg compare --out {}` first, or pass a directory that rnnvg wrote."
+
+
+def moments(frame: Frame) -> Frame:
+    """The rows of `frame` (with id, step and status) measured before and after training, told apart by a column `when`.
+
+    Before is step 0, of every run that has it. After is the last checkpoint, of runs that came to their end ("ok"): a
+    run that diverged has no state after training.
+    """
+    before = frame[frame["step"] == 0].assign(when=BEFORE)
+    trained = frame[(frame["status"] == "ok") & (frame["step"] > 0)]
+    last = trained["step"] == trained.groupby("id")["step"].transform("max")
+    return pd.concat([before, trained[last].assign(when=AFTER)], ignore_index=True)
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    spec, baseline, score = record["spec"], record.get("baseline") or {}, record.get("score") or {}
+    metric = baseline.get("metric")
+    return {
+        "id": record["id"],
+        "task": spec["task"]["name"],
+        "cell": spec["cell"],
+        "seed": spec["seed"],
+        "status": record["status"],
+        "reason": record.get("reason") or "",
+        "solved": bool(record.get("solved")),
+        "solved_at": _number(record.get("solved_at")),
+        "steps": _number(record.get("steps")),
+        "seconds": _number(record.get("seconds")),
+        "parameters": _number(record.get("parameters")),
+        "metric": metric,
+        "value": _number(score.get(metric)),
+        "loss": _number(score.get("loss")),
+        "baseline": _number(baseline.get("value")),
+        "baseline_loss": _number(baseline.get("loss")),
+        "baseline_text": baseline.get("text"),
+        "best_loss": _number(baseline.get("best_loss")),
+        "training_steps": _number(record.get("training_steps")),
+        "n_probe_steps": _number(record.get("n_probe_steps")),
+    }
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _place(order: dict[str, str], name: str) -> int:
+    return list(order).index(name) if name in order else len(order)
+
+
+def _numbers_in_order(column: pd.Series) -> pd.Series:
+    """Sort keys under which "length 50" comes before "length 200"."""
+    if pd.api.types.is_numeric_dtype(column):
+        return column
+    return column.astype(str).str.replace(r"\d+", lambda digits: digits.group().zfill(9), regex=True)
+
+
+def _named(frame: Frame, names: Frame) -> Frame:
+    kept = frame.drop(columns=[column for column in NAMED if column in frame])
+    return kept.merge(names, on="id", how="inner")
+
+
+def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{above}{key}.")
+        else:
+            flat[f"{above}{key}"] = value
+    return flat
+
+
+def _problem_names(records: list[dict[str, Any]]) -> dict[str, str]:
+    settings = {record["id"]: _flat(record["spec"]["task"]) for record in records}
+    names = {run: TASK_LABELS.get(task["name"], str(task["name"])) for run, task in settings.items()}
+    return _told_apart(names, settings, ", ")
+
+
+def _network_names(records: list[dict[str, Any]]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    settings, groups = {}, {}
+    for record in records:
+        spec = record["spec"]
+        run = record["id"]
+        init = str(spec.get("init") or "default")
+        cell = CELL_LABELS.get(spec["cell"], str(spec["cell"]))
+        names[run] = cell if init == "default" else f"{cell}/{init}"
+        rest = {key: value for key, value in spec.items() if key not in ("task", "seed", "schema", "measure", "init")}
+        settings[run] = _flat(rest)
+        groups[run] = (names[run], str(spec["task"]))
+    return _told_apart(names, settings, "/", groups)
+
+
+def _told_apart(
+    names: dict[str, str], settings: dict[str, dict[str, Any]], between: str, groups: dict[str, Any] | None = None
+) -> dict[str, str]:
+    """`names`, and behind each the settings in which runs of one group (of one name, if no groups are given) differ."""
+    members: dict[Any, list[str]] = {}
+    for run, name in names.items():
+        members.setdefault(groups[run] if groups else name, []).append(run)
+    apart = {}
+    for runs in members.values():
+        keys = dict.fromkeys(key for run in runs for key in settings[run])
+        differ = [key for key in keys if len({str(settings[run].get(key)) for run in runs}) > 1]
+        for run in runs:
+            told = [f"{key.rpartition('.')[2]} {settings[run].get(key)}" for key in differ]
+            apart[run] = between.join([names[run], *told])
+    return apart

@@ -1,0 +1,119 @@
+"""How every figure looks: one colour and one marker a cell, the same everywhere, and nothing set globally.
+
+The palette is Okabe and Ito's (2008), told apart with every common kind of colour blindness; markers repeat what
+the colours say, for print in grey.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CELL_COLOURS = {"rnn": "#d55e00", "rnn-relu": "#cc79a7", "lstm": "#0072b2", "gru": "#009e73"}
+CELL_LABELS = {"rnn": "RNN (tanh)", "rnn-relu": "RNN (ReLU)", "lstm": "LSTM", "gru": "GRU"}
+CELL_MARKERS = {"rnn": "o", "rnn-relu": "v", "lstm": "s", "gru": "D"}
+_SPARE_COLOURS = ("#e69f00", "#56b4e9", "#8a6d3b", "#7f5fc9", "#5f6b2f")
+_SPARE_MARKERS = ("^", "P", "X", "h", "*")
+
+TASK_LABELS = {"copy": "Copy memory", "adding": "Adding problem", "next-word": "Next word"}
+METRIC_LABELS = {"mse": "mean squared error", "recall_accuracy": "recall accuracy"}
+METRIC_SHORT = {"mse": "MSE", "recall_accuracy": "recall"}
+LOSS_UNITS = {"copy": "nats per step", "adding": "mean squared error", "next-word": "nats per word"}
+BEFORE, AFTER = "before training", "after training"
+VARIANT_DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)))
+
+# Inks that the page exchanges for its own, so that a figure reads on dark paper too.
+INK, MUTED, GRID, PAPER = "#22262b", "#69717c", "#e2e5e9", "#fdfdfe"
+
+
+def colours(cells: Iterable[str]) -> dict[str, str]:
+    """Cell -> colour: the fixed one where there is one, else a spare colour in the order of the names."""
+    return _assign(cells, CELL_COLOURS, _SPARE_COLOURS)
+
+
+def markers(cells: Iterable[str]) -> dict[str, str]:
+    """Cell -> marker, given out as `colours` gives out colours."""
+    return _assign(cells, CELL_MARKERS, _SPARE_MARKERS)
+
+
+def _assign(cells: Iterable[str], fixed: dict[str, str], spare: tuple[str, ...]) -> dict[str, str]:
+    names = sorted(set(cells))
+    unknown = [name for name in names if name not in fixed]
+    return {name: fixed[name] if name in fixed else spare[unknown.index(name) % len(spare)] for name in names}
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """The house style for what is drawn and saved inside the block; matplotlib's settings are as before after it."""
+    import matplotlib
+    import seaborn
+
+    settings: Any = {**seaborn.axes_style("ticks"), **seaborn.plotting_context("paper", font_scale=1.1)}
+    settings |= {
+        "axes.edgecolor": MUTED,
+        "axes.facecolor": "none",
+        "axes.grid": True,
+        "axes.labelcolor": INK,
+        "axes.linewidth": 0.8,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlecolor": INK,
+        "axes.titleweight": "bold",
+        "figure.facecolor": PAPER,
+        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same figure on every machine
+        "grid.color": GRID,
+        "grid.linewidth": 0.7,
+        "legend.frameon": False,
+        "path.simplify_threshold": 0.2,
+        "savefig.facecolor": PAPER,
+        "svg.fonttype": "path",
+        "svg.hashsalt": "rnnvg",
+        "text.color": INK,
+        "xtick.color": MUTED,
+        "xtick.labelcolor": INK,
+        "ytick.color": MUTED,
+        "ytick.labelcolor": INK,
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def panels(rows: int, columns: int, *, height: float, sharex: Any = False, sharey: Any = False) -> tuple[Figure, Any]:
+    """A figure of its own, outside pyplot, and its axes [rows, columns]; `height` is that of one row, inches."""
+    from matplotlib.figure import Figure
+
+    width = max(5.2, 3.3 * columns)
+    figure = Figure(figsize=(width, height * rows + 0.8), layout="constrained")
+    return figure, figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
+
+
+def threshold_name(threshold: float) -> str:
+    """How a threshold is written: 1/e where it is that, else the number."""
+    return "1/e" if math.isclose(threshold, math.exp(-1), rel_tol=1e-6) else f"{threshold:g}"
+
+
+def horizon_axis(axes: Axes, which: str, most: float) -> None:
+    """Make one axis of `axes` ("x" or "y") one of horizons: ln(steps + 1), so that 0 has a place, up to `most`."""
+    import numpy as np
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    set_scale = axes.set_xscale if which == "x" else axes.set_yscale
+    set_limits = axes.set_xlim if which == "x" else axes.set_ylim
+    set_scale("function", functions=(lambda steps: np.log1p(np.maximum(steps, -0.9)), np.expm1))
+    ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000]
+    apart = 0.06 * np.log1p(most)  # closer together their labels would touch
+    shown = [0]
+    for tick in ticks:
+        if tick <= most and np.log1p(tick) - np.log1p(shown[-1]) >= apart:
+            shown.append(tick)
+    axis.set_major_locator(FixedLocator(shown))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    set_limits(-0.15, most)

@@ -1,0 +1,113 @@
+"""Numbers and lists as a reader takes them in: two or three digits, "> 199" for what is only known to be larger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+
+def steps(value: float) -> str:
+    """A horizon in steps: whole from 10 on, one decimal below where it has one.
+
+    >>> steps(4.03), steps(4.26), steps(51.2), steps(math.inf)
+    ('4', '4.3', '51', '∞')
+    """
+    if math.isinf(value):
+        return "∞"
+    return f"{round(value):d}" if value >= 9.95 else f"{value:.1f}".removesuffix(".0")
+
+
+def time_steps(written: str) -> str:
+    """A written number of steps with its unit.
+
+    >>> time_steps("1"), time_steps("2.9")
+    ('1 time step', '2.9 time steps')
+    """
+    return f"{written} time {'step' if written == '1' else 'steps'}"
+
+
+def number(value: float) -> str:
+    """A score or a loss with three digits, small ones in powers of ten.
+
+    >>> number(0.16666), number(208.96), number(0.00012), number(math.nan)
+    ('0.167', '209', '1.2e-04', 'nan')
+    """
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    if abs(value) < 0.001:
+        return f"{value:.1e}"
+    text = f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else f"{round(value):,}"
+
+
+def factor(value: float) -> str:
+    """How many times as much, in words' precision.
+
+    >>> factor(1.26), factor(12.7), factor(1234)
+    ('1.3', '13', '1,200')
+    """
+    if value < 9.95:
+        return f"{value:.1f}"
+    return f"{round(value, 1 - math.floor(math.log10(value))):,.0f}" if value >= 100 else f"{value:.0f}"
+
+
+def power(log10: float) -> str:
+    """A gain given in decades, as a number a reader can hold.
+
+    >>> power(-0.43), power(-2), power(-63.2), power(-math.inf)
+    ('0.37', '0.01', '10⁻⁶³', '0')
+    """
+    if math.isinf(log10):
+        return "0" if log10 < 0 else "∞"
+    if 2 <= log10 < 3:
+        return f"{10**log10:.0f}"
+    return f"{10**log10:.2g}" if -3.5 < log10 < 2 else f"10{_raised(log10)}"
+
+
+def _raised(exponent: float) -> str:
+    return f"{exponent:.0f}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def listed(items: Sequence[str]) -> str:
+    """Items with commas and an "and".
+
+    >>> listed(["LSTM"]), listed(["LSTM", "GRU"]), listed(["a", "b", "c"])
+    ('LSTM', 'LSTM and GRU', 'a, b and c')
+    """
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def span(values: pd.Series) -> str:
+    """The range of a column of whole numbers.
+
+    >>> span(pd.Series([300.0, 400.0])), span(pd.Series([300.0]))
+    ('300 to 400', '300')
+    """
+    least, most = values.min(), values.max()
+    return f"{least:g}" if least == most else f"{least:g} to {most:g}"
+
+
+def count(number_of: int, one: str, several: str | None = None) -> str:
+    """A count with its noun.
+
+    >>> count(1, "seed"), count(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{number_of} {one if number_of == 1 else several or one + 's'}"
+
+
+def horizon(row: Any) -> str:
+    """A pooled horizon (a row of `pooled.horizons`) with its interval in brackets: "51 [48, 54]", "> 88", "none"."""
+    if row.n == 0:
+        return "none"
+    return middle(row) + ("" if math.isnan(row.low) else f" [{steps(row.low)}, {steps(row.high)}]")
+
+
+def middle(row: Any) -> str:
+    """A pooled horizon without its interval: the geometric mean, or the median where a seed is censored."""
+    if not math.isnan(row.center):
+        return steps(row.center)
+    return f"> {steps(row.bound)}" if math.isinf(row.median) else steps(row.median)

@@ -1,0 +1,183 @@
+"""Words under the figure of the memory horizons: who reaches farthest, by what factor, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from rnnvg.report import pooled
+from rnnvg.report.results import Frame, Results
+from rnnvg.report.style import AFTER, BEFORE
+from rnnvg.report.wording import count, factor, horizon, listed, middle, steps, time_steps
+
+
+def paragraphs(results: Results) -> list[str]:
+    """Which network reaches farthest, by what factor, and whether the intervals keep them apart."""
+    table = pooled.horizons(results)
+    if table.empty or not table["n"].any():
+        return ["No memory horizon was measured."]
+    main = table[np.isclose(table["threshold"], pooled.THRESHOLD) & (table["wrt"] == "state")]
+    said = [_ranked(results, main, problem) for problem in results.problems]
+    return [*said, *_censoring(main), *_missing(results, main), *_same_at_the_inputs(results, table), *_seeds(results)]
+
+
+def _ranked(results: Results, main: Frame, problem: str) -> str:
+    rows = main[(main["problem"] == problem) & (main["n"] > 0)]
+    after = _ordered(rows[rows["when"] == AFTER])
+    before = {row.network: row for row in rows[rows["when"] == BEFORE].itertuples()}
+    if not after:
+        told = [f"{horizon(row)} for {network}" for network, row in before.items()]
+        told_before = f"; before training the horizon was {listed(told)} time steps" if told else ""
+        return f"{problem}: no horizon was measured after training{told_before}."
+    best, others = after[0], after[1:]
+    first = before.get(best.network)
+    was = "" if first is None else f", from {middle(first)} before training"
+    length = results.training_length(problem)
+    within = ""
+    if length is not None and (_open_ended(best) is False or reach(best) >= length):
+        within = f", {'beyond' if reach(best) >= length else 'within'} the training length of {length}"
+    tied = [row for row in others if _reach_key(row) == _reach_key(best)]
+    rest = [row for row in others if row not in tied]
+    if not others:
+        first_words = f"{best.network}'s horizon is {_with_interval(best)}{was}"
+    elif tied:
+        first_words = f"{listed([row.network for row in (best, *tied)])} reach equally far, {_with_interval(best)}"
+    else:
+        first_words = f"{best.network} reaches farthest, {_with_interval(best)}{was}"
+    return " ".join([f"{problem}: {first_words}{within}.", *_behind(best, rest)])
+
+
+def _behind(best: Any, rest: list[Any]) -> list[str]:
+    """The networks behind the best one, by whether their intervals keep them apart from it."""
+    unknown = [row for row in rest if math.isnan(best.low) or math.isnan(row.low)]
+    apart = [row for row in rest if row not in unknown and row.high < best.low]
+    overlap = [row for row in rest if row not in unknown and row not in apart]
+    said = []
+    if apart:
+        said.append(f"Clear of it, without overlap of intervals, {_are(apart)} {listed(_distances(best, apart))}.")
+    if overlap:
+        said.append(
+            f"The {'interval' if len(overlap) == 1 else 'intervals'} of {listed(_distances(best, overlap))} "
+            f"{'overlaps' if len(overlap) == 1 else 'overlap'} with its own: these runs do not settle that order."
+        )
+    if unknown:
+        said.append(f"Behind it {_are(unknown)} {listed(_distances(best, unknown))}.")
+    return said
+
+
+def _are(rows: list[Any]) -> str:
+    return "is" if len(rows) == 1 else "are"
+
+
+def _distances(best: Any, rows: list[Any]) -> list[str]:
+    told = []
+    for row in rows:
+        said = middle(row).replace("> ", "more than ")
+        if not math.isnan(row.low):
+            said += f", {steps(row.low)} to {steps(row.high)}".replace("to ∞", "or more")
+        if not _open_ended(row) and reach(row) > 0:
+            at_least = "at least " if _open_ended(best) else ""
+            said += f"; shorter by a factor of {at_least}{factor(reach(best) / reach(row))}"
+        told.append(f"{row.network} ({said})")
+    return told
+
+
+def _with_interval(row: Any) -> str:
+    said = time_steps(middle(row).replace("> ", "more than "))
+    if math.isnan(row.low):
+        return said
+    if math.isinf(row.high):
+        return f"{said} (interval from {steps(row.low)} up)"
+    return f"{said} (interval {steps(row.low)} to {steps(row.high)})"
+
+
+def reach(row: Any) -> float:
+    """The length that stands for a pooled horizon, in steps; a lower bound of it where it is censored."""
+    if not math.isnan(row.center):
+        return row.center
+    return row.bound if math.isinf(row.median) else row.median
+
+
+def _open_ended(row: Any) -> bool:
+    return math.isnan(row.center) and math.isinf(row.median)
+
+
+def _reach_key(row: Any) -> tuple[bool, float]:
+    return _open_ended(row), reach(row)
+
+
+def _ordered(rows: Frame) -> list[Any]:
+    return sorted(rows.itertuples(), key=_reach_key, reverse=True)
+
+
+def _censoring(main: Frame) -> list[str]:
+    rows = main[main["n_censored"] > 0]
+    if rows.empty:
+        return []
+    told = [
+        f"{row.network} ({row.problem.lower()}, {row.when}, {row.n_censored} of {row.n})"
+        for row in rows.sort_values("problem", kind="stable").itertuples()
+    ]
+    names = listed(told) if len(told) <= 4 else f"{len(told)} of {len(main)} pooled horizons"
+    covers = rows["coverage"].dropna()
+    exact = f" Such an interval is made of order statistics; it covers {100 * covers.min():.0f} % at least." * len(
+        covers[:1]
+    )
+    return [
+        f'Marked ">", {names}: at the end of the measured sequence the gradient is still above 1/e, so the horizon is '
+        f"only known to be larger.{exact}"
+    ]
+
+
+def _missing(results: Results, main: Frame) -> list[str]:
+    rows = main[(main["when"] == AFTER) & (main["n"] < main["runs"])]
+    told = [
+        f"{row.runs - row.n} of {count(row.runs, 'run')} of {row.network} ({row.problem.lower()})"
+        for row in rows.itertuples()
+    ]
+    return [f"Without a horizon after training: {listed(told)}."] if told else []
+
+
+def _same_at_the_inputs(results: Results, table: Frame) -> list[str]:
+    """Hidden coordinates belong to each network, inputs to all: does the order of the networks depend on the choice?"""
+    main = table[np.isclose(table["threshold"], pooled.THRESHOLD) & (table["when"] == AFTER) & (table["n"] > 0)]
+    flips, compared = [], 0
+    for problem in results.problems:
+        rows = main[main["problem"] == problem]
+        state = {row.network: row for row in rows[rows["wrt"] == "state"].itertuples()}
+        inputs = {row.network: row for row in rows[rows["wrt"] == "input"].itertuples()}
+        both = [network for network in state if network in inputs]
+        compared += len(both) > 1
+        for place, one in enumerate(both):
+            for other in both[place + 1 :]:
+                by_state = _compare(state[one], state[other])
+                if by_state and by_state == -_compare(inputs[one], inputs[other]):
+                    flips.append(f"{one} and {other} ({problem.lower()})")
+    if not compared:
+        return []
+    if not flips:
+        return [
+            "Measured at the inputs, which all networks share, instead of the state, no order of networks is reversed."
+        ]
+    return [
+        f"Measured at the inputs, which all networks share, instead of the state, the order of {listed(flips)} is reversed."
+    ]
+
+
+def _compare(one: Any, other: Any) -> int:
+    first, second = _reach_key(one), _reach_key(other)
+    if first[0] and second[0]:
+        return 0
+    return (first > second) - (first < second)
+
+
+def _seeds(results: Results) -> list[str]:
+    """A warning where one model stands for a network: no interval exists then."""
+    seeds = results.runs.groupby(["problem", "network"], sort=False)["id"].nunique()
+    if (seeds > 1).all():
+        return []
+    some = "One seed a network" if (seeds == 1).all() else "Some networks have one seed only"
+    differences = ", and a difference may be that of two models rather than of two networks" if len(seeds) > 1 else ""
+    return [f"{some}: there is no interval over seeds{differences}."]
