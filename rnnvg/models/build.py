@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def build(
     task: Task,
-    cell: str = "lstm",
+    cell: str,
     *,
     hidden: int,
     layers: int = 1,

@@ -112,7 +112,9 @@ def restore(path: Path, settings: dict[str, Any], parts: Parts) -> bool:
     _check_settings(path, header["settings"], settings)
     put_tensors(parts.model, _under("model", tensors))
     _put_optimizer(parts.optimizer, _under("optimizer", tensors), header["lr"])
-    parts.feed.restore(_under("feed", tensors), header["position"])
+    device = next(parts.model.parameters()).device
+    carried = {name: each.to(device) for name, each in _under("feed", tensors).items()}
+    parts.feed.restore(carried, header["position"])
     parts.generator.set_state(tensors["generator"])
     torch.set_rng_state(tensors["global_generator"])
     kept = header["progress"]

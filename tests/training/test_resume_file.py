@@ -13,11 +13,13 @@ from rnnvg.models import tensorfile
 
 ADDING = tasks.make("adding", length=6)
 TEXT = FakeText(words=150)
-# Thirty steps of the text are more than one pass over it: the state starts anew within them.
+REAL = tasks.make("next-word", text="agreement", n_words=2000, distance=3, bptt=10)
+# Sixty steps of a text are more than one pass over it: the state starts anew within them.
 CASES = {
     "adding, Adam": (ADDING, "gru", {}, {}),
     "copy, RMSprop": (tasks.make("copy", delay=4, n_symbols=3), "lstm", {}, {"optimizer": "rmsprop"}),
     "text, dropout, LSTM": (TEXT, "lstm", {"dropout": 0.4, "tied": True}, {"bptt": 4, "batch": 3}),
+    "next-word, GRU": (REAL, "gru", {"dropout": 0.1}, {"batch": 8}),
     "text, two layers, decay": (
         TEXT,
         "rnn",
@@ -37,6 +39,16 @@ class Interrupt:
         self.calls += 1
         if self.calls == self.at:
             raise KeyboardInterrupt
+
+
+def interrupt_at(step):
+    """Raises KeyboardInterrupt once that many steps are done: calls come by the clock too, steps do not."""
+
+    def on_progress(done, *_):
+        if done == step:
+            raise KeyboardInterrupt
+
+    return on_progress
 
 
 def sitting(case, resume=None, seed=5, **more):
@@ -77,9 +89,9 @@ def path(tmp_path):
 @pytest.mark.parametrize("case", CASES)
 def test_interrupted_between_steps_and_taken_up_twice(case, path):
     whole = sitting(case)
-    for at in (1, 2):
+    for at in (20, 60):
         with pytest.raises(KeyboardInterrupt):
-            sitting(case, path, on_progress=Interrupt(at))
+            sitting(case, path, on_progress=interrupt_at(at))
         torch.rand(100)  # whatever else draws from the global generator in between
     resumed = sitting(case, path)
     same(whole, resumed)
@@ -120,7 +132,7 @@ def test_interrupted_in_the_middle_of_something(case, where, path, monkeypatch):
 def test_interrupted_inside_the_optimisers_update_the_last_file_stands(path, monkeypatch):
     whole = sitting("adding, Adam")
     with pytest.raises(KeyboardInterrupt):
-        sitting("adding, Adam", path, on_progress=Interrupt(1))
+        sitting("adding, Adam", path, on_progress=interrupt_at(20))
     before = path.read_bytes()
     with monkeypatch.context() as patch:
         inner, fuse = torch.optim.Adam.step, Interrupt(9)
@@ -172,7 +184,7 @@ def test_keeping_does_not_change_the_numbers(path):
 def test_a_damaged_file_is_set_aside_and_training_starts_again(damage, path):
     whole = sitting("adding, Adam")
     with pytest.raises(KeyboardInterrupt):
-        sitting("adding, Adam", path, on_progress=Interrupt(1))
+        sitting("adding, Adam", path, on_progress=interrupt_at(20))
     contents = path.read_bytes()
     spoiled = {
         "truncated": contents[: len(contents) // 2],
@@ -196,7 +208,7 @@ def test_a_damaged_file_is_set_aside_and_training_starts_again(damage, path):
 
 def test_a_file_of_other_settings_is_refused_and_left(path):
     with pytest.raises(KeyboardInterrupt):
-        sitting("adding, Adam", path, on_progress=Interrupt(1))
+        sitting("adding, Adam", path, on_progress=interrupt_at(20))
     before = path.read_bytes()
     with pytest.raises(InputError) as raised:
         sitting("adding, Adam", path, lr=0.25, clip=None)
@@ -218,12 +230,12 @@ def test_a_full_disk_at_the_interrupt_warns_and_the_interrupt_still_passes(path,
         pytest.warns(RuntimeWarning, match="could not be kept in .*No space left on device"),
         pytest.raises(KeyboardInterrupt),
     ):
-        sitting("adding, Adam", path, on_progress=Interrupt(1))
+        sitting("adding, Adam", path, on_progress=interrupt_at(20))
     assert list(path.parent.iterdir()) == []
 
 
 def test_without_a_path_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings(), pytest.raises(KeyboardInterrupt):
-        sitting("adding, Adam", on_progress=Interrupt(1))
+        sitting("adding, Adam", on_progress=interrupt_at(20))
     assert list(tmp_path.iterdir()) == []
