@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+BASELINE_DASHES, BEST_DASHES = (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5))
+
 
 def draw(results: Results) -> Figure:
     """Loss against training step: a column a problem, training loss in the upper row, held-out loss in the lower."""
@@ -74,7 +76,10 @@ def curves(ax: Axes, results: Results, frame: Frame) -> None:
 
 def levels(ax: Axes, results: Results, problem: str) -> None:
     """The loss of the baseline as a line, and the lowest possible loss where it is known and above 0."""
-    for column, dashes in (("baseline_loss", BASELINE_DASHES, BEST_DASHES = (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5))
+    for column, dashes in (("baseline_loss", BASELINE_DASHES), ("best_loss", BEST_DASHES)):
+        loss = results.known(problem, column)
+        if loss is not None and loss > 0:
+            ax.axhline(loss, color=style.INK, linewidth=1.0, linestyle=dashes, zorder=1.5, label=column)
 
 
 def entries(results: Results, frame: Frame) -> list:
