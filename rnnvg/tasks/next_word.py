@@ -242,7 +242,7 @@ class NextWord:
         """A few words with the words that are due, and where a planted word decides one of them, which."""
         ids, length = self.corpus.train, min(12, self.steps)
         start = int(torch.randint(len(ids) - length, (), generator=generator or scoring.seeded(0)))
-        decision = None if self.corpus.planted is None else self._decision(start)
+        decision = self._decision(start) if self.text == "agreement" else None
         if decision is not None:
             start, length = decision[0], decision[1] - decision[0]
         shown = self.vocabulary.decode(ids[start : start + length + 1].tolist())

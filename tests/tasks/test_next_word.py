@@ -193,7 +193,8 @@ def test_scores_do_not_depend_on_how_much_is_read_at_once(task, monkeypatch, str
         assert task.score(model, split="test", max_words=None)["loss"] == pytest.approx(slowly, rel=1e-5)
 
 
-def test_scores_read_at_most_so_many_words(task):
+def test_scores_read_at_most_so_many_words(task, monkeypatch):
+    monkeypatch.setattr(next_word, "SCORED_STREAMS", 1)
     seen = []
 
     class Counting(Unigram):
@@ -271,6 +272,20 @@ def test_a_corpus_made_elsewhere_is_taken_as_it_is():
     score = task.score(Unigram(torch.zeros(3)))
     assert set(score) == {"loss", "perplexity"}
     assert not task.solved({"loss": 0.0, "perplexity": 1.0})
+
+
+def test_padding_is_no_dependency(monkeypatch):
+    # Word 0 always follows word 1; a model that expects it after word 0 is right on the padding alone.
+    ids = np.array([1, 0] * 10, dtype=np.int32)
+    corpus = Corpus("mine", Vocabulary(["a", "b"]), ids, ids, ids, planted=(1,), decided=np.array([0]))
+
+    class AfterZero(Unigram):
+        def forward(self, inputs, state=None):
+            return nn.functional.one_hot(inputs, 2).float(), state
+
+    monkeypatch.setattr(next_word, "SCORED_STREAMS", 8)
+    task = tasks.make("next-word", text=corpus, bptt=4)
+    assert task.score(AfterZero(torch.zeros(1)))["agreement_accuracy"] == 0.0
 
 
 def test_baseline_text_says_how_it_was_counted(task):
