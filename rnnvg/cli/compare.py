@@ -1,0 +1,75 @@
+"""rnnvg compare: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rnnvg.cli import asked, options, output
+from rnnvg.cli.endings import FAILED
+from rnnvg.cli.report import rendered
+
+
+@click.command()
+@click.option(
+    "--tasks",
+    type=options.Name(options.TASKS, several=True),
+    help=f"Which tasks: {', '.join(options.TASKS)}.  [default: all]",
+)
+@click.option(
+    "--cells",
+    type=options.Name(options.CELLS, several=True),
+    help=f"Which cells: {', '.join(options.CELLS)}.  [default: rnn,lstm,gru]",
+)
+@click.option("--seeds", type=options.Whole(1), help="How many networks of each kind, trained apart.  [default: 3]")
+@options.text
+@options.out("runs/compare")
+@click.option(
+    "--jobs", type=options.Whole(1), default=2, help="Worker processes; the results are the same for any number."
+)
+@click.option(
+    "--max-steps", type=options.Whole(1), help="No run gets more training steps than this.  [default: 1000 or 2000]"
+)
+@click.option("--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside.")
+@options.quiet
+@options.as_json
+def command(
+    tasks: tuple[str, ...] | None,
+    cells: tuple[str, ...] | None,
+    seeds: int | None,
+    text: str | None,
+    out: str,
+    jobs: int,
+    max_steps: int | None,
+    retry_failed: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Train RNN, LSTM and GRU, follow their gradients, write the report.
+
+    Each network is measured from its initialisation to the end of its training: how much of the gradient is left at
+    each distance in time. Memory horizons and scores are printed; DIR/report.html shows all of it.
+
+    Interrupted or killed, the same command goes on where it was. More tasks, cells or seeds extend a directory.
+
+    \b
+    rnnvg compare
+    rnnvg compare --tasks adding --cells lstm,gru --seeds 5 --out runs/gated
+    """
+    from rnnvg import bench
+
+    tell = output.silent if quiet else output.note
+    tell(f"Preparing the runs in {out} ...")
+    grid = asked.comparison(tasks, cells, seeds, text, max_steps, tell)
+    with bench.ProgressBar(quiet) as bar:
+        try:
+            results = bench.run_all(
+                grid.runs(), out, jobs=jobs, observer=bar, axes=grid.axes, retry_failed=retry_failed
+            )
+        except bench.WorkersLostError as error:
+            raise click.ClickException(str(error)) from error
+    tell("Drawing the figures ...")
+    output.result(rendered(Path(out), as_json))
+    if any(result["status"] == "failed" for result in results):
+        raise click.exceptions.Exit(FAILED)

@@ -1,0 +1,99 @@
+"""A gradient profile as a terminal or a program reads it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rnnvg.cli import output
+
+if TYPE_CHECKING:
+    from rnnvg.bptt import GradientProfile
+
+# Letters of the longest bar.
+BAR = 24
+
+
+def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
+    """Horizons, and the curve at a few distances with a bar for each.
+
+    Args:
+        facts: what was measured: task, cell, hidden, layers, init, weights, wrt, sequences, n_steps, training_steps, seed.
+    """
+    import pandas as pd
+
+    from rnnvg.horizon import THRESHOLDS
+    from rnnvg.report import style, terminal
+
+    layers = "" if facts["layers"] == 1 else f"{facts['layers']} layers of "
+    state = facts["weights"] or f"at initialisation ({facts['init']}, seed {facts['seed']})"
+    found = [profile.horizon(threshold) for threshold in THRESHOLDS]
+    e_fold = "" if found[0].e_fold is None else f"; one e-fold in {found[0].e_fold:.3g} steps"
+    horizons = pd.DataFrame(
+        {
+            "gain at least": [style.threshold_name(each.threshold) for each in found],
+            "last at distance": [str(each) for each in found],
+            "first below at": ["never" if each.first_below is None else str(each.first_below) for each in found],
+        }
+    )
+    return "\n".join(
+        [
+            f"{style.CELL_LABELS[facts['cell']]}, {layers}{facts['hidden']} units, on {facts['task']}, {state}",
+            f"Gradient by the {facts['wrt']}, {facts['sequences']} sequences of {facts['n_steps']} steps "
+            f"(training: {facts['training_steps']})",
+            "",
+            "Memory horizons, time steps",
+            terminal.as_text(horizons, output.width()),
+            f"Rate: {found[0].rate:.3g} nats a step{e_fold}.",
+            "",
+            "Gain at each distance, relative to one step back (geometric mean)",
+            terminal.as_text(_at_few_distances(profile), output.width()),
+        ]
+    )
+
+
+def as_json(facts: dict[str, Any], profile: GradientProfile) -> dict[str, Any]:
+    """`facts`, horizons and the whole curve as one JSON object."""
+    from rnnvg.horizon import THRESHOLDS
+
+    found = [profile.horizon(threshold) for threshold in THRESHOLDS]
+    horizons = [{key: value for key, value in vars(each).items() if key not in ("rate", "e_fold")} for each in found]
+    shape = {"rate": found[0].rate, "e_fold": found[0].e_fold}
+    return {**facts, "horizons": horizons, **shape, "curve": output.rows(profile.curve())}
+
+
+def _at_few_distances(profile: GradientProfile) -> Any:
+    """The curve at distances that read like 1, 2, 5, 10, 20, 50 and at the last one."""
+    import pandas as pd
+
+    curve: Any = profile.curve()
+    curve = curve[curve["n"] > 0]
+    last = int(curve["distance"].max())
+    chosen = {lead * 10**power for power in range(len(str(last))) for lead in (1, 2, 5)} | {last}
+    curve = curve[curve["distance"].isin(chosen)]
+    finite = curve["log10_gain"][curve["log10_gain"].map(math.isfinite)]
+    lowest, highest = min(finite.min(), -1.0), max(finite.max(), 0.0)
+    share = (curve["log10_gain"].clip(lower=lowest) - lowest) / (highest - lowest)
+    return pd.DataFrame(
+        {
+            "distance": curve["distance"],
+            "gain": curve["log10_gain"].map(_power),
+            "10 %": curve["low"].map(_power),
+            "90 %": curve["high"].map(_power),
+            "log scale": share.map(lambda part: "#" * round(BAR * part)),
+        }
+    )
+
+
+def _power(log10: float) -> str:
+    """10 to this, in three digits, however small.
+
+    >>> _power(-0.3), _power(-3000.5), _power(-math.inf)
+    ('0.501', '3.16e-3001', '0')
+    """
+    if not math.isfinite(log10):
+        return {-math.inf: "0", math.inf: "inf"}.get(log10, "")
+    if -3 < log10 < 3:
+        return f"{10**log10:.3g}"
+    whole = math.floor(log10)
+    return f"{10 ** (log10 - whole):.2f}e{whole:+03d}"

@@ -1,0 +1,112 @@
+"""How a command ends when it cannot go on: one sentence on stderr and an exit status.
+
+No traceback for anything that a user can cause and mend; a bug is not caught and shows its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+import click
+
+from rnnvg.cli.output import colour, note
+from rnnvg.errors import InputError
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+# What the system says of a disk or a path, and the way out.
+_DISK = {
+    errno.ENOSPC: "no space is left. Free some, or pass another path",
+    errno.EDQUOT: "the quota is used up. Free some space, or pass another path",
+    errno.EROFS: "the disk is read-only. Pass another path",
+    errno.EACCES: "permission denied. Pass another path",
+    errno.EPERM: "not permitted. Pass another path",
+    errno.ENOENT: "there is no such file or folder. Pass another path",
+    errno.ENOTDIR: "it lies under a file, not a folder. Pass another path",
+    errno.EISDIR: "it is a folder. Pass the path of a file",
+    errno.ENAMETOOLONG: "the name is too long. Pass a shorter one",
+}
+
+
+@contextmanager
+def told_in_words(command: Sequence[str]) -> Iterator[None]:
+    """Turns what a user can mend into a sentence and an exit status.
+
+    Args:
+        command: the whole command line, named where it can be taken up again.
+
+    Raises:
+        click.exceptions.Exit: 2 for bad usage, bad input and a disk that cannot be written, 130 for an interruption, 0
+            where the reader of the output went away.
+    """
+    _replace_what_cannot_be_encoded()
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            yield
+            sys.stdout.flush()
+        except InputError as error:
+            _end(str(error), BAD_INPUT)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else command[0]
+            _end(f"{error.format_message()}\nTry: {path} --help", BAD_INPUT)
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # after the terminal's ^C
+            note(f"Interrupted; what is done is kept. To go on: {shlex.join(command)}")
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever was reading has seen enough.
+            _forget_output()
+            raise click.exceptions.Exit(0) from None
+        except OSError as error:
+            if error.errno not in _DISK:
+                raise
+            if error.filename is None:
+                _forget_output()
+            _end(_of_disk(error), BAD_INPUT)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            _end("There is not enough memory for this. Pass smaller sizes, or fewer of them at a time.", BAD_INPUT)
+
+
+def _end(sentence: str, status: int) -> NoReturn:
+    click.echo(click.style("Error: ", fg="red") + sentence, err=True, color=colour())
+    raise click.exceptions.Exit(status) from None
+
+
+def _of_disk(error: OSError) -> str:
+    what = "The output" if error.filename is None else repr(os.fspath(error.filename))
+    return f"{what} cannot be used: {_DISK[error.errno or 0]}."
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # torch says so in a RuntimeError.
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _forget_output() -> None:
+    """Points stdout to nowhere, so that what is still held for it does not fail again when Python ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _replace_what_cannot_be_encoded() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    note(f"Warning: {message}")

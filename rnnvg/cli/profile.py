@@ -1,0 +1,154 @@
+"""rnnvg profile: one network, one curve."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnnvg.cli import asked, curve, options, output
+from rnnvg.errors import InputError
+
+if TYPE_CHECKING:
+    from rnnvg.bench import RunSpec
+    from rnnvg.bptt import GradientProfile
+    from rnnvg.models import SequenceModel
+    from rnnvg.tasks import Task
+
+WRT = ("state", "hidden", "cell", "input")
+_NETWORK = ("hidden", "layers", "init", "t_max", "embed", "tied")
+
+
+@click.command()
+@options.which_task
+@options.network
+@click.option(
+    "--weights",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Weights that rnnvg wrote; the task is then theirs. Without it the network is as it starts.",
+)
+@click.option(
+    "--wrt", type=options.Name(WRT), default="state", help=f"By what the gradient is taken: {', '.join(WRT)}."
+)
+@click.option(
+    "--sources",
+    type=options.Sources(),
+    help="Steps at which the loss is applied: last, all, a number of steps evenly spread, or a list such as 10,-1.  "
+    "[default: last; next-word 8]",
+)
+@click.option("--sequences", type=options.Whole(1), default=32, help="Held-out sequences to average over.")
+@options.seed
+@click.option("--csv", metavar="FILE", type=options.NewFile((".csv",)), help="Write the whole curve to a CSV file.")
+@click.option(
+    "--figure",
+    metavar="FILE",
+    type=options.NewFile((".png", ".svg", ".pdf")),
+    help="Draw the curve: .png, .svg or .pdf.",
+)
+@options.quiet
+@options.as_json
+def command(
+    weights: Path | None,
+    wrt: str,
+    sources: Any,
+    sequences: int,
+    seed: int,
+    csv: Path | None,
+    figure: Path | None,
+    quiet: bool,
+    as_json: bool,
+    **rest: Any,
+) -> None:
+    """One network, one curve: how much gradient is left at each distance.
+
+    The loss is applied at the end of held-out sequences four times as long as those of training, and its gradient
+    followed back in log space. Gains are relative to one step back.
+
+    \b
+    rnnvg profile --cell rnn --length 100
+    rnnvg profile --task copy --cell lstm --init forget-bias --figure curve.png
+    rnnvg profile --weights runs/train/runs/<id>/weights.safetensors
+    """
+    tell = output.silent if quiet else output.note
+    if weights is None:
+        model, task, spec = _fresh(rest, seed, tell)
+    else:
+        model, task, spec = _trained(weights, rest, seed, tell)
+    import torch
+
+    from rnnvg.bench import measure
+    from rnnvg.bench.files import write_whole
+
+    probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
+    profile = measure.profile(model, task, probe, wrt, spec.subseed("covectors"), sources)
+    if csv is not None:
+        write_whole(csv, profile.curve().to_csv(index=False, lineterminator="\n"))
+    if figure is not None:
+        write_whole(figure, _drawn(profile, figure.suffix.lower()))
+    facts = {
+        "task": task.name,
+        "settings": task.settings,
+        "cell": model.spec["cell"],
+        "hidden": model.spec["hidden"],
+        "layers": model.spec["layers"],
+        "init": model.spec["init"],
+        "weights": None if weights is None else str(weights),
+        "wrt": wrt,
+        "sequences": sequences,
+        "n_steps": int(probe.inputs.shape[0]),
+        "training_steps": task.steps,
+        "sources": profile.sources,
+        "seed": seed,
+    }
+    output.result(curve.as_json(facts, profile) if as_json else curve.as_text(facts, profile))
+
+
+def _fresh(rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, Task, RunSpec]:
+    """A network as it starts: the one that `rnnvg train` starts from with the same options."""
+    import torch
+
+    from rnnvg import models
+
+    name = asked.task_name(rest["task"], rest["text"])
+    network = {key: rest[key] for key in _NETWORK}
+    spec, task = asked.run(name, _settings(rest), rest["cell"], network, seed, tell)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.subseed("weights"))
+        return models.build(task, spec.cell, **spec.network), task, spec
+
+
+def _trained(weights: Path, rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, Task, RunSpec]:
+    """A network from its file, and the task that it was trained on, or another one that it fits."""
+    from rnnvg import models
+
+    for key in ("cell", *_NETWORK):
+        if rest[key] is not None:
+            flag = f"--{key.replace('_', '-')}"
+            raise InputError(f"`{flag}` describes a new network and --weights brings one. Leave out one of the two.")
+    kept = dict(models.read_header(weights).get("task") or {})
+    own = kept.pop("name", asked.DEFAULT_TASK)
+    name = asked.task_name(rest["task"], rest["text"], own)
+    settings = {**(kept if name == own else {}), **_settings(rest)}
+    spec, task = asked.run(name, settings, None, {}, seed, tell)
+    return models.load(weights, task), task, spec
+
+
+def _settings(rest: dict[str, Any]) -> dict[str, Any]:
+    return asked.task_settings(rest["text"], rest["length"], rest["delay"], rest["settings"])
+
+
+def _drawn(profile: GradientProfile, ending: str) -> bytes:
+    from matplotlib.figure import Figure
+
+    from rnnvg.report import style
+
+    with style.applied():
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        profile.plot(figure.add_subplot())
+
+        held = io.BytesIO()
+        figure.savefig(held, format=ending.removeprefix("."), dpi=150)
+    return held.getvalue()

@@ -1,0 +1,45 @@
+"""rnnvg report: a directory of results, rendered again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rnnvg.cli import options, output
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@options.quiet
+@options.as_json
+def command(directory: Path, quiet: bool, as_json: bool) -> None:
+    """Render the results in DIR again: report.html, figures and tables. Nothing is trained.
+
+    DIR is what `rnnvg compare` or `rnnvg train` wrote.
+    """
+    if not quiet:
+        output.note("Drawing the figures ...")
+    output.result(rendered(directory, as_json))
+
+
+def rendered(directory: Path, as_json: bool) -> str | dict[str, Any]:
+    """Writes the report of a directory; its tables and its path, as text or for JSON.
+
+    Raises:
+        InputError: the directory does not exist, holds no results, or cannot be written.
+    """
+    from rnnvg import report
+    from rnnvg.report import results, tables, terminal
+
+    path = report.write(directory)
+    found = results.read(directory)
+    if not as_json:
+        return f"{terminal.summary(found, output.width())}\n\nReport: {path}"
+    return {
+        "directory": str(directory),
+        "report": str(path),
+        "horizons": output.rows(tables.horizon_table(found)),
+        "scores": output.rows(tables.score_table(found)),
+    }

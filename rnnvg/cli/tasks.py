@@ -1,0 +1,94 @@
+"""rnnvg tasks: what must be remembered."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import click
+
+from rnnvg.cli import asked, options, output
+from rnnvg.cli.lazy import HelpfulGroup
+
+
+@click.group(cls=HelpfulGroup, invoke_without_command=True)
+@options.as_json
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """List the tasks, describe one, or print a worked example.
+
+    \b
+    rnnvg tasks                       every task in a line, and its settings
+    rnnvg tasks describe adding       where it comes from, and what its settings mean
+    rnnvg tasks show copy --seed 1    one sequence, step by step
+    """
+    if context.invoked_subcommand is None:
+        _list(as_json)
+
+
+@command.command()
+@click.argument("task", type=options.Name(options.TASKS), metavar="TASK")
+@options.seed
+@options.task_settings
+def show(task: str, seed: int, text: str | None, length: int | None, delay: int | None, settings: tuple) -> None:
+    """Print a worked example of TASK."""
+    import torch
+
+    from rnnvg import tasks
+
+    name = asked.task_name(task, text)
+    chosen = asked.task_settings(text, length, delay, settings)
+    table, *said = tasks.make(name, **chosen).example(torch.Generator().manual_seed(seed)).split("\n\n")
+    output.result("\n\n".join([table, *(textwrap.fill(each, output.width()) for each in said)]))
+
+
+@command.command()
+@click.argument("task", type=options.Name(options.TASKS), metavar="TASK")
+@options.as_json
+def describe(task: str, as_json: bool) -> None:
+    """Say what TASK is, where it comes from, and what its settings mean."""
+    from rnnvg import tasks
+
+    name = asked.task_name(task, None)
+    if as_json:
+        output.result({"task": name, "about": _about(name), "settings": _settings(name)})
+    else:
+        output.result(_fitted(tasks.describe(name), output.width()))
+
+
+def _list(as_json: bool) -> None:
+    from rnnvg import tasks
+
+    if as_json:
+        found = [{"task": name, "about": _about(name), "settings": _settings(name)} for name in tasks.NAMES]
+        output.result(found)
+        return
+    formatter = click.HelpFormatter(width=output.width())
+    rows = [(name, f"{_about(name)} Settings: {', '.join(tasks.settings(name))}.") for name in tasks.NAMES]
+    formatter.write_dl(rows)
+    output.result(formatter.getvalue().rstrip())
+
+
+def _about(name: str) -> str:
+    """The task's first line, after its name."""
+    from rnnvg import tasks
+
+    return tasks.describe(name).split("\n")[2]
+
+
+def _settings(name: str) -> dict[str, Any]:
+    from rnnvg import tasks
+
+    return {key: {"default": default, "about": about} for key, (default, about) in tasks.settings(name).items()}
+
+
+def _fitted(text: str, width: int) -> str:
+    """Paragraphs filled to `width`; indented lines are entries of a list, each filled on its own."""
+    filled = []
+    for paragraph in text.split("\n\n"):
+        lines = paragraph.split("\n")
+        if any(line.startswith(" ") for line in lines):
+            filled.append("\n".join(textwrap.fill(line, width, subsequent_indent=" " * 17) for line in lines))
+        else:
+            filled.append(textwrap.fill(" ".join(lines), width, break_on_hyphens=False))
+    return "\n\n".join(filled)

@@ -1,0 +1,117 @@
+"""rnnvg train: one network on one task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnnvg.cli import asked, options, output
+from rnnvg.cli.endings import FAILED
+from rnnvg.cli.progress import StepBar
+
+if TYPE_CHECKING:
+    from rnnvg.bench import Store
+
+_NETWORK = ("hidden", "layers", "init", "t_max", "embed", "tied", "dropout")
+_TRAINING = ("steps", "batch", "lr", "optimizer", "clip", "bptt", "stop_when_solved")
+
+
+@click.command()
+@options.which_task
+@options.network
+@click.option("--dropout", type=float, metavar="X", help="Share of units dropped, in [0, 1).  [default: 0]")
+@click.option("--steps", type=options.Whole(1), help="Training steps at most.  [default: 2000; next-word 1000]")
+@click.option("--batch", type=options.Whole(1), help="Sequences a step.  [default: 50; next-word 16]")
+@click.option("--lr", type=options.Real(0), help="Learning rate.  [default: 0.005; copy and next-word 0.003]")
+@click.option(
+    "--optimizer",
+    type=options.Name(options.OPTIMIZERS),
+    help=f"{', '.join(options.OPTIMIZERS)}.  [default: adam]",
+)
+@click.option("--clip", type=options.Real(0), help="Largest norm of the gradient.  [default: 1]")
+@click.option("--bptt", type=options.Whole(1), help="Words between two truncations, of next-word.  [default: 35]")
+@click.option(
+    "--stop-when-solved/--go-on",
+    default=None,
+    help="End when the task is solved, or not.  [default: end; next-word goes on]",
+)
+@options.seed
+@options.out("runs/train")
+@options.quiet
+@options.as_json
+def command(
+    task: str | None,
+    text: str | None,
+    length: int | None,
+    delay: int | None,
+    settings: tuple,
+    cell: str | None,
+    seed: int,
+    out: str,
+    quiet: bool,
+    as_json: bool,
+    **rest: Any,
+) -> None:
+    """Train one network on one task.
+
+    What is not asked for is as in `rnnvg compare`. DIR/runs/<id> gets weights, curves and scores; a run that is there
+    already is not done again, and one that was interrupted goes on.
+
+    \b
+    rnnvg train --task copy --cell gru
+    rnnvg train --task adding --length 100 --cell lstm --init chrono --seed 1
+    """
+    from rnnvg import bench
+    from rnnvg.bench.store import WEIGHTS
+
+    name = asked.task_name(task, text)
+    spec, _ = asked.run(
+        name,
+        asked.task_settings(text, length, delay, settings),
+        cell,
+        {key: rest[key] for key in _NETWORK},
+        seed,
+        output.silent if quiet else output.note,
+        {key: rest[key] for key in _TRAINING},
+    )
+    store = bench.Store(out)
+    if (store.result(spec.id) or {}).get("status") == "failed":
+        store.set_aside(spec.id)
+    with StepBar(quiet) as bar:
+        result = bench.execute(spec, out, bar)
+    store.merge()
+    weights = store.folder(spec.id) / WEIGHTS
+    output.result({**result, "weights": str(weights)} if as_json else _told(result, store, weights))
+    if result["status"] == "failed":
+        raise click.exceptions.Exit(FAILED)
+
+
+def _told(result: dict[str, Any], store: Store, weights: Path) -> str:
+    """How a run ended, in a few lines."""
+    from rnnvg.report import wording
+
+    if result["status"] == "failed":
+        return f"{result['id']} failed: {result['reason']}\nDetails: {weights.with_name('error.txt')}"
+    baseline = result["baseline"]
+    score = wording.number(result["score"][baseline["metric"]])
+    lines = [f"{result['id']}: {baseline['metric']} {score}. {baseline['text']}"]
+    if result["status"] == "diverged":
+        lines += [f"The training diverged. {result['reason']}"]
+    elif result["solved"]:
+        lines += [f"Solved at step {result['solved_at']}, in {wording.count(round(result['seconds']), 'second')}."]
+    else:
+        seconds = wording.count(round(result["seconds"]), "second")
+        lines += [f"Not solved after {wording.count(result['steps'], 'step')}, in {seconds}."]
+    lines += [*_horizons(result["id"], store), f"Weights: {weights}"]
+    return "\n".join(lines)
+
+
+def _horizons(run: str, store: Store) -> list[str]:
+    """The horizon at 1/e before and after training, from the run's own table."""
+    found: Any = store.frame("horizons.csv")
+    found = found[(found["id"] == run) & (found["wrt"] == "state") & found["last"].notna()]
+    found = found[found["threshold"] == found["threshold"].max()]
+    told = [f"{'> ' if row.censored else ''}{row.last:.0f} at step {row.step:.0f}" for row in found.itertuples()]
+    return [f"Memory horizon (1/e): {told[0]}, {told[-1]}."] if len(told) > 1 else []
