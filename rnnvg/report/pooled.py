@@ -17,6 +17,8 @@ from rnnvg.report.style import AFTER, BEFORE
 
 THRESHOLD = math.exp(-1)
 GROUP = ["problem", "network", "cell", "when"]
+NUMBERS = ["median", "center", "low", "high", "coverage", "bound", "least", "most"]
+COLUMNS = ["problem", "network", "cell", "wrt", "threshold", "when", "runs", "n", "n_censored", *NUMBERS]
 
 
 @lru_cache(maxsize=2)  # a report asks for the same table in its figure, its words and its tables
@@ -37,13 +39,12 @@ def horizons(results: Results) -> Frame:
                 group = own[(own["wrt"] == wrt) & np.isclose(own["threshold"], threshold) & (own["when"] == when)]
                 keys = {"problem": problem, "network": network, "cell": cell, "wrt": wrt, "threshold": threshold}
                 rows.append({**keys, "when": when, "runs": len(runs), **_pool(group)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _pool(group: Frame) -> dict[str, float]:
     if group.empty:
-        unknown = dict.fromkeys(("median", "center", "low", "high", "coverage", "bound", "least", "most"), math.nan)
-        return {"n": 0, "n_censored": 0, **unknown}
+        return {"n": 0, "n_censored": 0, **dict.fromkeys(NUMBERS, math.nan)}
     single = [
         MemoryHorizon(
             threshold=float(row.threshold),

@@ -92,6 +92,8 @@ def collect(
     names = runs[["id", *NAMED]]
     horizons = horizons[horizons["last"].notna() & horizons["step"].notna()]
     horizons = horizons.astype({"step": int, "last": int, "censored": bool})
+    curves = curves.astype({"distance": int, "log10_gain": float})  # an empty file has no types
+    training = training.astype({"step": int, "value": float})
     frames = [_named(frame, names) for frame in (curves, horizons, training)]
     return Results(runs, *frames, records=records, damaged=damaged or {})
 
@@ -173,7 +175,7 @@ def _numbers_in_order(column: pd.Series) -> pd.Series:
 
 def _named(frame: Frame, names: Frame) -> Frame:
     kept = frame.drop(columns=[column for column in NAMED if column in frame])
-    return kept.merge(names, on="id", how="inner")
+    return names.merge(kept, on="id", how="inner")  # in the order of the legend: what is drawn later lies above
 
 
 def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:

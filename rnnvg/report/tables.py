@@ -179,11 +179,9 @@ def _settings(record: dict[str, Any]) -> list[tuple[tuple[str, str], Any]]:
     network = {
         key: value for key, value in spec.items() if not isinstance(value, dict) and key not in ("schema", "seed")
     }
-    made_with = {
-        **(record.get("versions") or {}),
-        "machine": record.get("machine"),
-        "result schema": record.get("schema"),
-    }
+    machine = record.get("machine") or {}
+    made_with = {**(record.get("versions") or {}), **{key: machine.get(key) for key in ("system", "processor", "cpus")}}
+    made_with["result schema"] = record.get("schema")
     groups = {"task": task, "network": {**network, "seeds": spec["seed"]}, "training": spec.get("training") or {}}
     groups |= {"measure": spec.get("measure") or {}, "versions": made_with}
     return [((group, key), value) for group, settings in groups.items() for key, value in settings.items()]

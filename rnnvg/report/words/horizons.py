@@ -29,7 +29,7 @@ def _ranked(results: Results, main: Frame, problem: str) -> str:
     before = {row.network: row for row in rows[rows["when"] == BEFORE].itertuples()}
     if not after:
         told = [f"{horizon(row)} for {network}" for network, row in before.items()]
-        told_before = f"; before training the horizon was {listed(told)} time steps" if told else ""
+        told_before = f"; before training it was, in time steps, {listed(told)}" if told else ""
         return f"{problem}: no horizon was measured after training{told_before}."
     best, others = after[0], after[1:]
     first = before.get(best.network)

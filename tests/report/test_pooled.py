@@ -1,0 +1,68 @@
+"""Pooling over seeds, against the same thing done by hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_results import in_memory
+
+from rnnvg.horizon import MemoryHorizon, pool_horizons
+from rnnvg.report import pooled
+from rnnvg.report.style import AFTER, BEFORE
+
+
+def test_horizons_are_pooled_as_the_contract_says(directory, comparison):
+    frame = pd.read_csv(directory / "horizons.csv")
+    frame = frame[(frame["task"] == "adding") & (frame["cell"] == "gru") & (frame["wrt"] == "state")]
+    frame = frame[np.isclose(frame["threshold"], math.exp(-1))]
+    last = frame.loc[frame.groupby("id")["step"].idxmax(), "last"]
+    expected = pool_horizons([MemoryHorizon(math.exp(-1), int(value), None, False, -0.1, None) for value in last])
+
+    table = pooled.horizons(comparison)
+    chosen = (table["problem"] == "Adding problem") & (table["network"] == "GRU") & (table["wrt"] == "state")
+    row = table[chosen & np.isclose(table["threshold"], math.exp(-1)) & (table["when"] == AFTER)].iloc[0]
+    assert (row["center"], row["low"], row["high"], row["n"]) == (expected.center, expected.low, expected.high, 3)
+
+
+def test_every_network_has_a_row_at_every_moment(comparison):
+    table = pooled.horizons(comparison)
+    assert len(table) == 9 * 2 * 2 * 3  # networks, moments, wrt, thresholds
+    assert table["runs"].unique().tolist() == [3]
+
+
+def test_a_censored_majority_is_a_lower_bound():
+    runs = [{"seed": seed, "horizons": {0: 2, 9: last}} for seed, last in enumerate([40, (200, True), (200, True)])]
+    row = next(row for row in pooled.horizons(in_memory(*runs)).itertuples() if row.when == AFTER)
+    assert (row.median, row.bound, row.n_censored, math.isnan(row.center)) == (math.inf, 200.0, 2, True)
+
+
+def test_without_a_measurement_the_row_is_there_and_empty():
+    found = in_memory({"horizons": {0: 2, 9: 30}}, {"cell": "rnn", "status": "failed"})
+    table = pooled.horizons(found).set_index(["network", "when"])
+    assert table.loc[("RNN (tanh)", BEFORE), "n"] == table.loc[("RNN (tanh)", AFTER), "n"] == 0
+    assert table.loc[("LSTM", AFTER), "center"] == pytest.approx(30)
+
+
+def test_nothing_at_all_gives_an_empty_table():
+    table = pooled.horizons(in_memory({"status": "failed"}))
+    assert table.empty
+    assert list(table) == pooled.COLUMNS
+
+
+def test_the_mean_curve_is_the_geometric_mean():
+    found = in_memory({"curves": {0: [0.0, -1.0, -2.0]}}, {"seed": 1, "curves": {0: [0.0, -3.0, -5.0]}})
+    mean = pooled.mean_curves(pooled.curves(found))
+    assert mean["log10_gain"].to_list() == [0.0, -2.0, -3.5]
+    assert mean["n"].to_list() == [2, 2, 2]
+
+
+def test_an_exact_zero_in_one_of_three_seeds_makes_it_the_median():
+    gains = [[0.0, -1.0], [0.0, -2.0], [0.0, -math.inf]]
+    found = in_memory(*({"seed": seed, "curves": {0: gain}} for seed, gain in enumerate(gains)))
+    assert pooled.mean_curves(pooled.curves(found))["log10_gain"].to_list() == [0.0, -2.0]
+
+
+def test_the_mean_ends_where_the_first_seed_ends():
+    found = in_memory({"curves": {0: [0.0, -1.0, -2.0]}}, {"seed": 1, "curves": {0: [0.0, -3.0]}})
+    assert pooled.mean_curves(pooled.curves(found))["distance"].to_list() == [1, 2]
