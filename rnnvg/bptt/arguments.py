@@ -42,6 +42,11 @@ def check_module(module: nn.RNNBase | nn.RNNCellBase, argument: str = "recurrenc
             )
 
 
+def all_finite(numbers: Tensor) -> bool:
+    """Whether every number is finite; one sum tells, unless it overflows on its own."""
+    return bool(torch.isfinite(numbers.sum())) or bool(torch.isfinite(numbers).all())
+
+
 def weight_versions(recurrence: object) -> tuple[tuple[int, int], ...]:
     """Where each parameter lies and how often it was written to, so that a later change is noticed; () for a function."""
     if not isinstance(recurrence, nn.Module):
@@ -80,7 +85,7 @@ def module_inputs(module: nn.RNNBase | nn.RNNCellBase, inputs: Tensor) -> Tensor
         raise InputError(
             f"`inputs` is on {inputs.device} and the module on {weight.device}; pass inputs.to({str(weight.device)!r})."
         )
-    if not bool(torch.isfinite(inputs).all()):
+    if not all_finite(inputs):
         raise InputError("`inputs` holds a value that is not finite; pass finite numbers.")
     return (inputs.transpose(0, 1) if batch_first else inputs).detach()
 

@@ -131,17 +131,18 @@ def _runner(origin: Origin) -> Callable[[GradientProfile, int, int, int], float]
     if isinstance(origin.recurrence, (nn.RNNBase, nn.RNNCellBase)):
         module = copy.deepcopy(origin.recurrence).double().requires_grad_(False).eval()
         inputs = arguments.module_inputs(module, origin.inputs.double())
-        state = _map(origin.state, lambda part: part.detach().double())
+        state = map_state(origin.state, lambda part: part.detach().double())
         layers = arguments.module_state(module, state, inputs)
         parts = [h for h, _ in layers] + [c for _, c in layers if c is not None]
-        step = _module_step(module, len(layers))
+        step = module_step(module, len(layers))
     else:
         inputs, step = origin.inputs.detach(), _function_step(origin)
         parts = [origin.state] if isinstance(origin.state, Tensor) else list(origin.state)
     return _autograd(step, inputs, [part.detach() for part in parts])
 
 
-def _map(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def map_state(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """`change` applied to every tensor of a state: None, a tensor or a tuple of them."""
     if state is None or isinstance(state, Tensor):
         return None if state is None else change(state)
     return tuple(change(part) for part in state)
@@ -150,7 +151,7 @@ def _map(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
 Step = Callable[[Tensor, list[Tensor]], list[Tensor]]
 
 
-def _module_step(module: nn.RNNBase | nn.RNNCellBase, layers: int) -> Step:
+def module_step(module: nn.RNNBase | nn.RNNCellBase, layers: int) -> Step:
     """One step of a module on [h of every layer, then c of every layer]."""
     pair = isinstance(module, (nn.LSTM, nn.LSTMCell))
 
@@ -249,7 +250,7 @@ def _weights(origin: Origin) -> dict[str, float]:
 
     module = copy.deepcopy(origin.recurrence).double().eval()
     inputs = origin.inputs.detach().double()
-    state = _map(origin.state, lambda part: part.detach().double())
+    state = map_state(origin.state, lambda part: part.detach().double())
     linear = linearize(module, inputs, state)
     assert isinstance(linear, ModuleLinearization)
     grads: dict[int, Tensor] = {}

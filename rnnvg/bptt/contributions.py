@@ -10,6 +10,7 @@ Axes: T steps, B sequences, N state coordinates, R x Q a parameter's rows and co
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -293,31 +294,26 @@ def _versions(module: nn.Module) -> tuple[int, ...]:
 
 
 def _residuals(found: TemporalContributions) -> dict[str, float]:
-    """PyTorch's fused layers in float64: the gradients of their parameters against the sums."""
+    """PyTorch's own module in float64, step by step: the gradients of its parameters against the sums."""
+    from rnnvg.bptt.certificate import map_state, module_step
+
     origin = found.origin
     if origin is None or _versions(origin.module) != origin.versions:
         raise InputError("`module` has had a weight changed since; compute the contributions again before verify().")
-    sequence = arguments.module_inputs(origin.module, origin.inputs)
-    states = [
-        [each.double() for each in pair if each is not None]
-        for pair in arguments.module_state(origin.module, origin.state, sequence)
-    ]
-    layers = [layer.module().double().requires_grad_() for layer in module_layers(origin.module)]
-    losses, start = [], 0
+    module = copy.deepcopy(origin.module).double().eval().requires_grad_()
+    inputs = arguments.module_inputs(module, origin.inputs.double())
+    state = map_state(origin.state, lambda part: part.detach().double())
+    layers = arguments.module_state(module, state, inputs)
+    parts = [h for h, _ in layers] + [c for _, c in layers if c is not None]
+    step, losses = module_step(module, len(layers)), []
     with torch.enable_grad():
-        for stop in sorted({*(t + 1 for t in origin.state_grads), len(sequence)}):
-            x = sequence[start:stop].double()
-            for index, layer in enumerate(layers):
-                before = [each.unsqueeze(0) for each in states[index]]
-                x, after = layer(x, tuple(before) if len(before) == 2 else before[0])
-                states[index] = [each[0] for each in after] if isinstance(after, tuple) else [after[0]]
-            losses.append((x * origin.output_grad[start:stop].double()).sum())
-            if stop - 1 in origin.state_grads:
-                whole = torch.cat([each for pair in states for each in pair], -1)
-                losses.append((whole * origin.state_grads[stop - 1].double()).sum())
-            start = stop
-        parameters = [parameter for layer in layers for parameter in layer.parameters()]
-        gradients = torch.autograd.grad(torch.stack(losses).sum(), parameters)
+        for t, x in enumerate(inputs):
+            parts = step(x, parts)
+            losses.append((parts[len(layers) - 1] * origin.output_grad[t].double()).sum())
+            if t in origin.state_grads:
+                whole = torch.cat([part for layer in range(len(layers)) for part in parts[layer :: len(layers)]], -1)
+                losses.append((whole * origin.state_grads[t].double()).sum())
+        gradients = torch.autograd.grad(torch.stack(losses).sum(), [getattr(module, name) for name in found.names])
     residuals = {}
     for name, wanted in zip(found.names, gradients, strict=True):
         error = torch.linalg.vector_norm(found.total[name].double() - wanted)

@@ -12,12 +12,11 @@ their relative precision until the number itself leaves the dtype's range.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class StateViews(NamedTuple):
@@ -60,11 +59,22 @@ class Buffers:
         return held[:size].view(shape)
 
 
-def slope_of_tanh(z: Tensor, out: Tensor | None = None) -> Tensor:
-    """d tanh(z)/dz to full relative precision; `z` is overwritten."""
-    z *= 2
-    slope = torch.sigmoid(z, out=out)
-    return slope.mul_(z.neg_().sigmoid_()).mul_(4)
+def slope_of_tanh(z: Tensor, out: Tensor, scratch: Tensor) -> Tensor:
+    """d tanh(z)/dz to full relative precision, into `out`; `scratch` is overwritten too."""
+    torch.sigmoid(torch.mul(z, 2, out=scratch), out=out)
+    return out.mul_(scratch.neg_().sigmoid_()).mul_(4)
+
+
+class Trajectory(NamedTuple):
+    """What one layer went through over a segment.
+
+    preactivations: of the gates, as the layer's `factors` needs them; hidden [c+1, B, P] and cell [c+1, B, H] or None: the
+    state before the segment first.
+    """
+
+    preactivations: tuple[Tensor, ...]
+    hidden: Tensor
+    cell: Tensor | None = None
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
@@ -77,8 +87,10 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tens
     return out
 
 
-def _add_product(out: Tensor, h: Tensor, weight: Tensor) -> None:
-    out.view(-1, weight.shape[0]).addmm_(h.reshape(-1, h.shape[-1]), weight.t())
+def _states(name: str, first: Tensor, steps: int, new: Buffers) -> Tensor:
+    states = new(name, first, steps + 1, *first.shape)
+    states[0] = first
+    return states
 
 
 class RNNLayer:
@@ -90,20 +102,30 @@ class RNNLayer:
     def __init__(self, weights: LayerWeights, nonlinearity: str) -> None:
         self.weights, self.nonlinearity = weights, nonlinearity
         self.bias = weights.bias
+        self._recurrent = weights.hidden.t().contiguous()  # so laid out, the small product of each step is faster
         self.hidden = self.output = weights.hidden.shape[0]
 
-    def module(self) -> nn.RNNBase:
-        return _fused(nn.RNN, self, nonlinearity=self.nonlinearity)
+    def run(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> Trajectory:
+        """The trajectory over inputs [c, B, I] from the state h [B, H]."""
+        z = _affine(x, self.weights.input, self.bias, new("z", h, *x.shape[:2], self.hidden))
+        hidden = _states("hidden", h, len(x), new)
+        rows = hidden.unbind()
+        for before, after, gate in zip(rows, rows[1:], z.unbind(), strict=False):
+            gate.addmm_(before, self._recurrent)
+            if self.nonlinearity == "relu":
+                torch.clamp_min(gate, 0, out=after)
+            else:
+                torch.tanh(gate, out=after)
+        return Trajectory((z,), hidden)
 
-    def factors(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> list[Any]:
-        """Per-step factors from inputs [c, B, I] and hidden states [c+1, B, H]."""
+    def factors(self, path: Trajectory, new: Buffers) -> list[Any]:
+        """Per-step factors along a trajectory."""
+        (z,) = path.preactivations
+        slopes = new("slopes", z, *z.shape)
         if self.nonlinearity == "relu":
-            # 0 * h keeps a state that is not finite visible: nan, not a slope of 0.
-            slopes = torch.mul(h[1:], 0, out=new("slopes", h, *h[1:].shape))
-            return list(slopes.add_(h[1:] > 0).unbind())
-        z = _affine(x, self.weights.input, self.bias, new("z", h, *h[1:].shape))
-        _add_product(z, h[:-1], self.weights.hidden)
-        return list(slope_of_tanh(z, out=new("slopes", h, *h[1:].shape)).unbind())
+            # 0 * z keeps a state that is not finite visible: nan, not a slope of 0.
+            return list(torch.mul(z, 0, out=slopes).add_(z > 0).unbind())
+        return list(slope_of_tanh(z, slopes, new("scratch", z, *z.shape)).unbind())
 
     def new_delta(self, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
         delta = like.new_empty(n, like.shape[-2], self.hidden)
@@ -142,45 +164,48 @@ class LSTMLayer:
     def __init__(self, weights: LayerWeights) -> None:
         self.weights = weights
         self.bias = weights.bias
+        self._recurrent = weights.hidden.t().contiguous()
         self.hidden = weights.hidden.shape[0] // 4
         self.output = weights.hidden.shape[1]
 
-    def module(self) -> nn.RNNBase:
-        return _fused(nn.LSTM, self, proj_size=0 if self.weights.projection is None else self.output)
-
-    def preactivations(self, x: Tensor, h: Tensor, out: Tensor | None = None) -> Tensor:
-        """All gates before their nonlinearity, [c, B, 4, H], from inputs [c, B, I] and hidden states [c+1, B, P]."""
-        shape = (x.shape[0], x.shape[1], 4 * self.hidden)
-        z = _affine(x, self.weights.input, self.bias, h.new_empty(shape) if out is None else out.view(shape))
-        _add_product(z, h[:-1], self.weights.hidden)
-        return z.view(*shape[:2], 4, self.hidden)
-
-    def cell_states(self, gates: Tensor, candidate: Tensor, c: Tensor, out: Tensor | None = None) -> Tensor:
-        """Cell states [c+1, B, H] from the gates [c, B, 4, H], the candidate tanh(z_g) and the first cell state [B, H]."""
-        states = c.new_empty(candidate.shape[0] + 1, *c.shape) if out is None else out
-        states[0] = c
-        torch.mul(gates[:, :, 0], candidate, out=states[1:])
-        for before, after, forget in zip(
-            states[:-1].unbind(), states[1:].unbind(), gates[:, :, 1].unbind(), strict=True
-        ):
-            after.addcmul_(forget, before)
-        return states
-
-    def factors(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> list[Any]:
-        """Per-step factors from inputs [c, B, I], hidden states [c+1, B, P] and the first cell state [B, H]."""
+    def run(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> Trajectory:
+        """The trajectory over inputs [c, B, I] from the state h [B, P], c [B, H]."""
         assert c is not None
         steps, batch, H = x.shape[0], x.shape[1], self.hidden
-        z = self.preactivations(x, h, new("z", h, steps, batch, 4, H))
-        candidate = torch.tanh(z[:, :, 2], out=new("candidate", h, steps, batch, H))
-        z[:, :, 2] *= 2  # tanh'(z) = 4 sigmoid'(2z): one pass gives all four slopes
-        gates = torch.sigmoid(z, out=new("gates", h, steps, batch, 4, H))
-        slopes = z.neg_().sigmoid_().mul_(gates)
-        states = self.cell_states(gates, candidate, c, new("states", h, steps + 1, batch, H))
-        slopes[:, :, 0].mul_(candidate)
-        slopes[:, :, 1].mul_(states[:-1])
+        z = _affine(x, self.weights.input, self.bias, new("z", h, steps, batch, 4 * H))
+        hidden, cell = _states("hidden", h, steps, new), _states("cell", c, steps, new)
+        h_rows, c_rows = hidden.unbind(), cell.unbind()
+        gates, scratch = new("step gates", h, batch, 4 * H), new("step scratch", h, batch, H)
+        into, forget, _, out = gates.split(H, -1)
+        for k, (row, candidate) in enumerate(zip(z.unbind(), z[..., 2 * H : 3 * H].unbind(), strict=True)):
+            row.addmm_(h_rows[k], self._recurrent)
+            torch.sigmoid(row, out=gates)
+            torch.tanh(candidate, out=scratch)
+            torch.mul(into, scratch, out=c_rows[k + 1]).addcmul_(forget, c_rows[k])
+            torch.tanh(c_rows[k + 1], out=scratch)
+            if self.weights.projection is None:
+                torch.mul(out, scratch, out=h_rows[k + 1])
+            else:
+                torch.mm(scratch.mul_(out), self.weights.projection.t(), out=h_rows[k + 1])
+        return Trajectory((z.view(steps, batch, 4, H),), hidden, cell)
+
+    def factors(self, path: Trajectory, new: Buffers) -> list[Any]:
+        """Per-step factors along a trajectory."""
+        (z,) = path.preactivations
+        assert path.cell is not None
+        before, after = path.cell[:-1], path.cell[1:]
+        gates = torch.sigmoid(z, out=new("gates", z, *z.shape))
+        slopes = torch.neg(z, out=new("slopes", z, *z.shape))
+        slopes[:, :, 2] *= 2  # tanh'(z) = 4 sigmoid'(2z)
+        slopes.sigmoid_()
+        candidate, slope = new("candidate", z, *after.shape), new("slope", z, *after.shape)
+        torch.sigmoid(torch.mul(z[:, :, 2], 2, out=candidate), out=gates[:, :, 2])
+        slopes.mul_(gates)
+        slopes[:, :, 0].mul_(torch.tanh(z[:, :, 2], out=candidate))
+        slopes[:, :, 1].mul_(before)
         slopes[:, :, 2].mul_(gates[:, :, 0]).mul_(4)
-        slopes[:, :, 3].mul_(torch.tanh(states[1:], out=candidate))
-        slope = slope_of_tanh(states[1:], out=new("slope", h, steps, batch, H)).mul_(gates[:, :, 3])
+        slopes[:, :, 3].mul_(torch.tanh(after, out=candidate))
+        slope_of_tanh(after, slope, candidate).mul_(gates[:, :, 3])
         into_cell, into_output = slopes[:, :, :3], slopes[:, :, 3]
         return list(zip(slope.unbind(), into_cell.unbind(), into_output.unbind(), gates[:, :, 1].unbind(), strict=True))
 
@@ -216,12 +241,10 @@ class LSTMLayer:
         """Adjoints of W_ih x + b_ih and of W_hh h + b_hh, [n, B, G H] in PyTorch's gate order, from what `pull` left."""
         return delta[0], delta[0]
 
-    def unprojected(self, x: Tensor, h: Tensor, c: Tensor) -> Tensor:
-        """o tanh(c') before the projection, [c, B, H], from inputs [c, B, I], hidden states [c+1, B, P] and first c."""
-        z = self.preactivations(x, h)
-        candidate = torch.tanh(z[:, :, 2])
-        gates = torch.sigmoid(z)
-        return self.cell_states(gates, candidate, c)[1:].tanh_().mul_(gates[:, :, 3])
+    def unprojected(self, path: Trajectory) -> Tensor:
+        """o tanh(c') before the projection, [c, B, H]."""
+        assert path.cell is not None
+        return path.cell[1:].tanh().mul_(torch.sigmoid(path.preactivations[0][:, :, 3]))
 
     def push(
         self, factors: tuple[Tensor, ...], v_h: Tensor, v_c: Tensor | None, v_x: Tensor | None
@@ -252,31 +275,46 @@ class GRULayer:
     def __init__(self, weights: LayerWeights) -> None:
         self.weights = weights
         self.hidden = self.output = weights.hidden.shape[0] // 3
+        self._recurrent = weights.hidden.t().contiguous()
         # The input sees the blocks (n, r, z), the hidden state (r, z, hn): with the blocks in the order (n, r, z, hn)
         # both are contiguous, and only the input's weight needs its rows in another order.
         reset, update, candidate = weights.input.chunk(3)
         self._input_nrz = torch.cat([candidate, reset, update])
 
-    def module(self) -> nn.RNNBase:
-        return _fused(nn.GRU, self)
+    def run(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> Trajectory:
+        """The trajectory over inputs [c, B, I] from the state h [B, H]; preactivations from x (r, z, n) and from h."""
+        steps, batch, H = x.shape[0], x.shape[1], self.hidden
+        from_x = _affine(x, self.weights.input, self.weights.input_bias, new("x", h, steps, batch, 3 * H))
+        from_h = new("h", h, steps, batch, 3 * H)
+        hidden = _states("hidden", h, steps, new)
+        rows = hidden.unbind()
+        gates, scratch = new("step gates", h, batch, 2 * H), new("step scratch", h, batch, H)
+        reset, update = gates.split(H, -1)
+        for k, (x_row, h_row) in enumerate(zip(from_x.unbind(), from_h.unbind(), strict=True)):
+            if self.weights.hidden_bias is None:
+                torch.mm(rows[k], self._recurrent, out=h_row)
+            else:
+                torch.addmm(self.weights.hidden_bias, rows[k], self._recurrent, out=h_row)
+            torch.add(x_row[:, : 2 * H], h_row[:, : 2 * H], out=gates).sigmoid_()
+            torch.addcmul(x_row[:, 2 * H :], reset, h_row[:, 2 * H :], out=scratch).tanh_()
+            torch.lerp(scratch, rows[k], update, out=rows[k + 1])
+        return Trajectory((from_x, from_h), hidden)
 
-    def factors(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> list[Any]:
-        """Per-step factors from inputs [c, B, I] and hidden states [c+1, B, H]."""
-        before, H = h[:-1], self.hidden
-        lead = before.shape[:2]
-        from_x = _affine(x, self.weights.input, self.weights.input_bias, new("x", h, *lead, 3 * H))
-        from_h = _affine(before, self.weights.hidden, self.weights.hidden_bias, new("h", h, *lead, 3 * H))
+    def factors(self, path: Trajectory, new: Buffers) -> list[Any]:
+        """Per-step factors along a trajectory."""
+        (from_x, from_h), H = path.preactivations, self.hidden
+        before, lead = path.hidden[:-1], from_x.shape[:2]
         hn = from_h[..., 2 * H :]
-        z = from_h[..., : 2 * H].add_(from_x[..., : 2 * H])
-        gates = torch.sigmoid(z, out=new("gates", h, *lead, 2 * H))
+        z = torch.add(from_x[..., : 2 * H], from_h[..., : 2 * H], out=new("z", from_x, *lead, 2 * H))
+        gates = torch.sigmoid(z, out=new("gates", z, *lead, 2 * H))
         closing = z.neg_().sigmoid_()  # 1 - r and 1 - z, to full relative precision
         reset, update = gates[..., :H], gates[..., H:]
-        candidate = from_x[..., 2 * H :].addcmul_(reset, hn)
-        into = new("into", h, *lead, 4, H)
+        candidate = torch.addcmul(from_x[..., 2 * H :], reset, hn, out=new("candidate", z, *lead, H))
+        into, scratch = new("into", z, *lead, 4, H), new("scratch", z, *lead, H)
         into_n, into_r, into_z, into_hn = into.unbind(-2)
-        torch.sub(before, torch.tanh(candidate, out=new("tanh", h, *lead, H)), out=into_z)
+        torch.sub(before, torch.tanh(candidate, out=scratch), out=into_z)
         into_z.mul_(update).mul_(closing[..., H:])
-        slope_of_tanh(candidate, out=into_n).mul_(closing[..., H:])
+        slope_of_tanh(candidate, into_n, scratch).mul_(closing[..., H:])
         torch.mul(into_n, reset, out=into_hn)
         torch.mul(into_hn, closing[..., :H], out=into_r).mul_(hn)
         return list(zip(into.unbind(), update.unbind(), strict=True))
@@ -321,19 +359,3 @@ class GRULayer:
 
 
 Layer = RNNLayer | LSTMLayer | GRULayer
-
-
-def _fused(kind: Callable[..., nn.RNNBase], layer: Layer, **settings: Any) -> nn.RNNBase:
-    """A one-layer fused module over the cell's own weights; built on the meta device, so no random number is drawn."""
-    weights = layer.weights
-    module = kind(weights.input.shape[1], layer.hidden, bias=weights.input_bias is not None, device="meta", **settings)
-    for name, value in (
-        ("weight_ih_l0", weights.input),
-        ("weight_hh_l0", weights.hidden),
-        ("bias_ih_l0", weights.input_bias),
-        ("bias_hh_l0", weights.hidden_bias),
-        ("weight_hr_l0", weights.projection),
-    ):
-        if value is not None:
-            setattr(module, name, nn.Parameter(value, requires_grad=False))
-    return module

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.diagonal import Diagonal, DiagonalLinearization
-from rnnvg.bptt.layers import Buffers, GRULayer, Layer, LayerWeights, LSTMLayer, RNNLayer, StateViews
+from rnnvg.bptt.layers import Buffers, GRULayer, Layer, LayerWeights, LSTMLayer, RNNLayer, StateViews, Trajectory
 from rnnvg.bptt.segments import KEEP_BYTES, Coordinate, Linearization, split_steps
 from rnnvg.bptt.step_function import StepLinearization
 from rnnvg.errors import InputError
@@ -103,7 +103,12 @@ class _LayerState:
 
 
 class ModuleLinearization(Linearization):
-    """A stack of closed-form layers. One fused forward pass gives the states, one batched product a segment the gates."""
+    """A stack of closed-form layers along its trajectory.
+
+    The states and gates come from a loop of one small product and a few elementwise operations a step, after one product
+    for all inputs of a segment. That costs what PyTorch's fused forward pass costs, and leaves the gates, which the fused
+    pass does not show.
+    """
 
     def __init__(
         self,
@@ -125,43 +130,35 @@ class ModuleLinearization(Linearization):
         )
         widest = max(layer.gates * layer.hidden for layer in layers)
         self.bounds = split_steps(self.n_steps, SEGMENT_NUMBERS // (self.batch * widest))
-        self._fused = [layer.module() for layer in layers]
         self._buffers = [Buffers() for _ in layers]
-        whole = self.n_steps * self.batch * sum(layer.output for layer in layers) * inputs.element_size()
-        self._kept: list[list[Tensor]] | None = [] if whole <= keep_bytes else None
+        per_step = sum(layer.gates * layer.hidden + 2 * layer.output for layer in layers)
+        keep = self.n_steps * self.batch * per_step * inputs.element_size() <= keep_bytes
+        self._kept: list[list[Trajectory]] | None = [] if keep else None
         self._checkpoints: list[list[tuple[Tensor, Tensor | None]]] = []
         for start, stop in self.bounds:
             self._checkpoints.append(states)
-            hidden, states = self._forward(inputs[start:stop], states)
-            for layer in hidden:
-                self._note_nonfinite(layer[1:], start)
+            paths = self._run(inputs[start:stop], states, [Buffers() for _ in layers] if keep else self._buffers)
+            states = [(path.hidden[-1].clone(), None if path.cell is None else path.cell[-1].clone()) for path in paths]
+            for path in paths:
+                self._note_nonfinite(path.hidden[1:], start)
             if self._kept is not None:
-                self._kept.append(hidden)
+                self._kept.append(paths)
 
     @torch.no_grad()
-    def _forward(
-        self, x: Tensor, states: list[tuple[Tensor, Tensor | None]]
-    ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor | None]]]:
-        """Hidden states [c+1, B, P] of every layer over one segment, the one before it first, and the states after it."""
-        hidden, after = [], []
-        for layer, module, (h, c) in zip(self.layers, self._fused, states, strict=True):
-            if c is None:
-                x, last = module(x, h.unsqueeze(0))
-                after.append((last[0], None))
-            else:
-                x, (last, cell) = module(x, (h.unsqueeze(0), c.unsqueeze(0)))
-                after.append((last[0], cell[0]))
-            hidden.append(torch.cat([h.unsqueeze(0), x]))
-            x = hidden[-1][1:]
-            assert layer.output == x.shape[-1]
-        return hidden, after
+    def _run(self, x: Tensor, states: list[tuple[Tensor, Tensor | None]], buffers: list[Buffers]) -> list[Trajectory]:
+        """Every layer's trajectory over one segment."""
+        paths = []
+        for layer, (h, c), new in zip(self.layers, states, buffers, strict=True):
+            paths.append(layer.run(x, h, c, new))
+            x = paths[-1].hidden[1:]
+        return paths
 
     def segment(self, index: int, reuse: bool = False) -> ModuleSegment:
         start, stop = self.bounds[index]
-        x, states = self.inputs[start:stop], self._checkpoints[index]
-        hidden = self._kept[index] if self._kept is not None else self._forward(x, states)[0]
         buffers = self._buffers if reuse else [Buffers() for _ in self.layers]
-        return ModuleSegment(self, start, x, hidden, [cell for _, cell in states], buffers)
+        x = self.inputs[start:stop]
+        paths = self._kept[index] if self._kept is not None else self._run(x, self._checkpoints[index], buffers)
+        return ModuleSegment(self, start, x, paths, buffers)
 
     def view(self, vectors: Tensor) -> list[StateViews]:
         """Layer by layer, the parts of `vectors` [n, B, N] that a pull reads or writes."""
@@ -193,27 +190,19 @@ def _places(layers: list[Layer]) -> tuple[list[_LayerState], tuple[Coordinate, .
 class ModuleSegment:
     """The factors of a run of steps, and the two products with them.
 
-    Attributes, layer by layer: layers, places; factors (step by step); hidden: states [c+1, B, P], the one before step
-    `start` first; cells: cell state [B, H] before step `start`; deltas: what the pull that came last left.
+    Attributes, layer by layer: layers, places; factors (step by step); paths: the trajectories; deltas: what the pull that
+    came last left.
     """
 
     def __init__(
-        self,
-        whole: ModuleLinearization,
-        start: int,
-        x: Tensor,
-        hidden: list[Tensor],
-        cells: list[Tensor | None],
-        buffers: list[Buffers],
+        self, whole: ModuleLinearization, start: int, x: Tensor, paths: list[Trajectory], buffers: list[Buffers]
     ) -> None:
         self.start, self.stop = start, start + x.shape[0]
         self.layers, self.places = whole.layers, whole.places
-        self.inputs, self.hidden, self.cells = x, hidden, cells
-        self.factors: list[list[Any]] = []
+        self.inputs, self.paths = x, paths
         with torch.no_grad():
-            for layer, states, cell, new in zip(whole.layers, hidden, cells, buffers, strict=True):
-                self.factors.append(layer.factors(x, states, cell, new))
-                x = states[1:]
+            found = zip(self.layers, paths, buffers, strict=True)
+            self.factors = [layer.factors(path, new) for layer, path, new in found]
         self.deltas: list[tuple[Tensor, ...]] = []
         self._n = -1
 

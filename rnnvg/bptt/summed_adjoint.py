@@ -57,19 +57,17 @@ def chunks(
     for segment, log_scale, adjoints, deltas in _adjoints(linear, output_grad, state_grads):
         pairs = []
         for index, layer in enumerate(linear.layers):
-            x = segment.hidden[index - 1][1:] if index else segment.inputs
+            x = segment.paths[index - 1].hidden[1:] if index else segment.inputs
             into_input, into_hidden = deltas[index]
             one = x.new_ones(*x.shape[:2], 1)
-            pairs += [(into_input, x), (into_hidden, segment.hidden[index][:-1])]
+            pairs += [(into_input, x), (into_hidden, segment.paths[index].hidden[:-1])]
             if layer.weights.input_bias is not None:
                 pairs += [(into_input, one), (into_hidden, one)]
             if isinstance(layer, LSTMLayer) and layer.weights.projection is not None:
-                cell = segment.cells[index]
-                assert cell is not None
                 adjoint = adjoints[..., segment.places[index].hidden]
                 if index + 1 < len(linear.layers):
                     adjoint = adjoint + deltas[index + 1][0] @ linear.layers[index + 1].weights.input
-                pairs.append((adjoint, layer.unprojected(x, segment.hidden[index], cell)))
+                pairs.append((adjoint, layer.unprojected(segment.paths[index])))
         for name, (left, right) in zip(names, pairs, strict=True):
             (left, log_left), (right, log_right) = _unit(left), _unit(right)
             yield Chunk(name, segment.start, segment.stop, log_scale + log_left + log_right, left, right)

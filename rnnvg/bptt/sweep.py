@@ -3,7 +3,7 @@
     delta(S, k) = J_{S-k+1}^T ... J_S^T dL_S/ds_S        (Hochreiter 1991; Pascanu, Mikolov and Bengio 2013)
 
 Linearised recurrence in, logs of norms out. No modules, tasks or files here. After each step the adjoint is divided by its
-largest coordinate and the log of that is kept, so 10^-3000 is measured as well as 10^-3, and denormal numbers never slow it
+norm and the log of that is kept, so 10^-3000 is measured as well as 10^-3, and denormal numbers never slow it
 down. Each source is followed on its own; sources are never summed.
 Axes: S sources, n of them under way, T steps, B sequences, N state coordinates, K distances.
 """
@@ -20,7 +20,9 @@ from rnnvg.bptt.segments import Linearization, Segment
 
 # Adjoints of so many steps wait for one batched norm; more would push the segment's factors out of the cache.
 WAITING_NUMBERS, WAITING_STEPS = 2**17, 32
-INFINITY = float("inf")
+# What an adjoint is divided by need not be its norm exactly, only be known exactly. Where squares underflow the norm reads
+# small or 0: these bounds then bring the adjoint back near 1 without squares that overflow in the next step.
+SMALLEST_SCALE = {torch.float32: 1e-30, torch.float64: 1e-200}
 
 
 def sweep(
@@ -86,7 +88,7 @@ class _Sweep:
         self.views: list[Any] = []
         self.pairs: list[tuple[Tensor, Tensor]] = []
         self.done = 0  # slots filled since the last flush
-        self.tiny = torch.finfo(self.scales.dtype).tiny
+        self.smallest = SMALLEST_SCALE[self.scales.dtype]
 
     def run(self) -> np.ndarray:
         if self.first < 0:
@@ -135,8 +137,8 @@ class _Sweep:
         if self.columns is None:
             self.inputs[j] = segment.input_adjoint()
         after, scale = self.pairs[j + 1]
-        torch.linalg.vector_norm(after, INFINITY, dim=-1, keepdim=True, out=scale)
-        after.div_(scale.clamp_min_(self.tiny))
+        torch.linalg.vector_norm(after, dim=-1, keepdim=True, out=scale)
+        after.div_(scale.clamp_min_(self.smallest))
         self.done += 1
 
     def _cut(self) -> None:
