@@ -53,7 +53,8 @@ def expand(
 
 
 def _combinations(parts: Mapping[str, Values]) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
-    return itertools.product(*(list(_product(parts[part])) for part in ("model", "training", "measure")))
+    model, training, measure = (list(_product(parts[part])) for part in ("model", "training", "measure"))
+    yield from itertools.product(model, training, measure)
 
 
 def _product(settings: Values) -> Iterator[dict[str, Any]]:

@@ -118,10 +118,10 @@ def _sentence(error: Mapping[str, Any], model: type[BaseModel], place: Place) ->
         return no_such(value, options)
     plain = {
         "missing": "is missing.",
-        "greater_than": f"must be above {bounds.get('gt')}{got}",
-        "greater_than_equal": f"must be at least {bounds.get('ge')}{got}",
-        "less_than": f"must be below {bounds.get('lt')}{got}",
-        "less_than_equal": f"must be at most {bounds.get('le')}{got}",
+        "greater_than": f"must be above {bounds.get('gt', 0):g}{got}",
+        "greater_than_equal": f"must be at least {bounds.get('ge', 0):g}{got}",
+        "less_than": f"must be below {bounds.get('lt', 0):g}{got}",
+        "less_than_equal": f"must be at most {bounds.get('le', 0):g}{got}",
         "finite_number": f"must be a finite number{got}",
         "too_short": f"must have at least {bounds.get('min_length')} value{got}",
         "string_too_short": "must not be empty.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
 
@@ -10,7 +11,8 @@ from tqdm import tqdm
 
 from rnnvg.bench.events import Event
 
-_FORMAT = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}]{postfix}"
+# At 80 columns there is room for the names of two runs.
+_FORMAT = "{percentage:3.0f}%|{bar}| {desc}[{elapsed}<{remaining}]{postfix}"
 
 
 class ProgressBar:
@@ -19,10 +21,11 @@ class ProgressBar:
     Args:
         quiet: nothing at all, but for notes and runs that came to nothing.
         file: where to write, stderr by default.
+        names: id -> what to call a run in the bar, where its id would be long.
     """
 
-    def __init__(self, quiet: bool = False, file: TextIO | None = None) -> None:
-        self.quiet, self.file = quiet, file or sys.stderr
+    def __init__(self, quiet: bool = False, file: TextIO | None = None, names: Mapping[str, str] | None = None) -> None:
+        self.quiet, self.file, self.names = quiet, file or sys.stderr, names or {}
         self.bar: tqdm | None = None
         self.done = 0
         # Run -> fraction done and what to show of it.
@@ -61,9 +64,9 @@ class ProgressBar:
             self._say(f"{event.run}: its worker process died; the run is tried again.")
         else:
             # The hash at the end of an id says nothing to a reader.
-            name = event.run.rpartition("-")[0]
-            shown = f"{name} {event.step}/{event.steps} {event.loss:.3g}" if event.steps else name
-            self.running[event.run] = (event.step / max(1, event.steps), shown)
+            name = self.names.get(event.run) or event.run.rpartition("-")[0]
+            share = event.step / max(1, event.steps)
+            self.running[event.run] = (share, f"{name} {share:.0%}")
         self._show()
 
     def _say(self, text: str) -> None:
@@ -73,5 +76,6 @@ class ProgressBar:
         if self.bar is None or self.bar.disable:
             return
         self.bar.n = self.done + sum(fraction for fraction, _ in self.running.values())
-        self.bar.set_postfix_str(" | ".join(shown for _, shown in self.running.values()), refresh=False)
+        self.bar.set_description_str(f"{self.done}/{self.bar.total} runs ", refresh=False)
+        self.bar.set_postfix_str(", ".join(shown for _, shown in self.running.values()), refresh=False)
         self.bar.update(0)

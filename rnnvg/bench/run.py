@@ -28,11 +28,12 @@ from rnnvg.bench.record import failure, record, stamp
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import RESULT, WEIGHTS, Store
 from rnnvg.errors import InputError
+from rnnvg.models.tensorfile import read_tensors
 
 OnProgress = Callable[[int, int, float], object]
 RESUME = "resume.safetensors"
 # What a run needs only until it is done, and what a killed one may leave half written.
-_LEFTOVERS = ("part-*.csv", ".*.tmp", f"{RESUME}*", "*.partial")
+_LEFTOVERS = ("part-*.csv", RESUME, ".*.tmp", "*.partial")
 
 
 def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None = None) -> dict[str, Any]:
@@ -97,7 +98,7 @@ class _Run:
             if result.status == "ok":
                 certificate = measure.residuals(model, task, self.probe, self.spec.subseed("covectors"))
         parts = sorted(self.folder.glob("part-*.csv"))
-        curves = pd.concat([pd.read_csv(part, float_precision="round_trip") for part in parts], ignore_index=True)
+        curves = pd.concat([tables.to_frame(part) for part in parts], ignore_index=True)
         files = {
             "curve.csv": tables.to_csv(curves, tables.CURVE),
             "training.csv": tables.to_csv(result.history, tables.TRAINING),
@@ -129,12 +130,14 @@ class _Run:
     def _train(self) -> tuple[models.SequenceModel, training.TrainingResult]:
         resume = self.folder / RESUME
         try:
+            if resume.exists():
+                read_tensors(resume)
             return self._train_from(resume)
         except InputError:
-            # A resume file that this version cannot use, or that was damaged: it is kept, and the run starts again.
+            # A resume file that was damaged, or that another version wrote: it is kept, and the run starts again.
             if not resume.exists():
                 raise
-            os.replace(resume, self.folder / "unusable-resume.safetensors")
+            os.replace(resume, self.folder / f"{RESUME}.unusable")
             return self._train_from(resume)
 
     def _train_from(self, resume: Path) -> tuple[models.SequenceModel, training.TrainingResult]:

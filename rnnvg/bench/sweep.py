@@ -103,8 +103,9 @@ class Sweep:
         """Counts the dead and hands runs to the idle."""
         try:
             workers: Any = self.client.nthreads()
-        except OSError as error:
-            raise WorkersLostError(f"The scheduler does not answer ({error}).") from error
+        except Exception as error:
+            # Connections, timeouts and a client that has given up: whatever it is, nobody can be asked.
+            raise WorkersLostError(f"The scheduler does not answer ({type(error).__name__}: {error}).") from error
         for address in [address for address in self.running if address not in workers]:
             self._died(self.running.pop(address))
         for address in [address for address in workers if address not in self.running]:

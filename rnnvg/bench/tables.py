@@ -20,6 +20,7 @@ NAMED = ("id", "task", "cell", "init", "hidden", "seed")
 # The file of a run -> the merged file, and its columns.
 MERGED = {"curve.csv": "curves.csv", "training.csv": "training.csv", "horizons.csv": "horizons.csv"}
 COLUMNS = {"curve.csv": CURVE, "training.csv": TRAINING, "horizons.csv": HORIZON}
+_NUMBERS = ("solved_at", "steps", "seconds", "parameters", "value", "baseline")
 
 
 def to_csv(rows: pd.DataFrame | Iterable[Sequence[Any]], columns: Sequence[str]) -> str:
@@ -40,9 +41,13 @@ def merge(results: Iterable[dict[str, Any]], runs: Path, file: str) -> Iterator[
             yield from (name + line for line in lines)
 
 
-def to_frame(lines: Iterable[str]) -> pd.DataFrame:
-    """A merged table as a frame, with the numbers exactly as they were written."""
-    return pd.read_csv(io.StringIO("".join(lines)), float_precision="round_trip")
+def to_frame(source: str | Path | Iterable[str]) -> pd.DataFrame:
+    """A table as a frame, from its file or its lines, with the numbers exactly as they were written."""
+    file = source if isinstance(source, (str, Path)) else io.StringIO("".join(source))
+    # Before pandas 3.1 the last digit is lost unless it is asked for; since then asking is deprecated.
+    older = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+    exact: dict[str, Any] = {"float_precision": "round_trip"} if older else {}
+    return pd.read_csv(file, **exact)
 
 
 def one_row_each(results: Sequence[dict[str, Any]], horizons: pd.DataFrame) -> pd.DataFrame:
@@ -56,6 +61,10 @@ def one_row_each(results: Sequence[dict[str, Any]], horizons: pd.DataFrame) -> p
         rows[run] |= {f"horizon_{threshold:.2g}": steps, f"censored_{threshold:.2g}": censored}
     settings = {result["id"]: _settings(result["spec"]) for result in results}
     frame = pd.DataFrame([rows[run] | settings[run] for run in rows])
+    for name in frame:
+        # None where a run has no such number; a column of them is still one of numbers.
+        if name in _NUMBERS or name.startswith(("score_", "horizon_")):
+            frame[name] = frame[name].astype(float)
     order = ("score_", "horizon_", "censored_", "set_")
     ranks = [next((rank for rank, start in enumerate(order, 1) if name.startswith(start)), 0) for name in frame]
     return frame.reindex(columns=[name for _, name in sorted(zip(ranks, frame, strict=True), key=lambda pair: pair[0])])
