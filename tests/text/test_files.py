@@ -89,6 +89,12 @@ def test_a_source_without_end_is_refused_at_once():
     assert refused("/dev/zero") == "'/dev/zero' is not a text: byte 0 is NUL; pass a UTF-8 text file."
 
 
+def test_a_byte_order_mark_is_not_a_part_of_the_text(tmp_path):
+    path = tmp_path / "marked.txt"
+    path.write_bytes(b"\xef\xbb\xbfone \xef\xbb\xbftwo\n")
+    assert "".join(read_pieces(path)) == "one \ufefftwo\n"
+
+
 def test_one_file_is_split_by_position(tmp_path):
     path = tmp_path / "numbers.txt"
     path.write_text("\ufeff" + " ".join(f"w{i}" for i in range(200)) + " w1 w1")
