@@ -62,11 +62,11 @@ def command(
     tell = output.silent if quiet else output.note
     tell(f"Preparing the runs in {out} ...")
     grid = asked.comparison(tasks, cells, seeds, text, max_steps, tell)
-    with bench.ProgressBar(quiet) as bar:
+    specs = grid.runs()
+    names = {spec.id: f"{spec.task['name']} {spec.cell} s{spec.seed}" for spec in specs}
+    with bench.ProgressBar(quiet, names=names) as bar:
         try:
-            results = bench.run_all(
-                grid.runs(), out, jobs=jobs, observer=bar, axes=grid.axes, retry_failed=retry_failed
-            )
+            results = bench.run_all(specs, out, jobs=jobs, observer=bar, axes=grid.axes, retry_failed=retry_failed)
         except bench.WorkersLostError as error:
             raise click.ClickException(str(error)) from error
     tell("Drawing the figures ...")
