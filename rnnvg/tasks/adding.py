@@ -1,9 +1,9 @@
 """The adding problem: the sum of two marked numbers, due at the last step.
 
 Hochreiter & Schmidhuber 1997 (section 5.4) posed it; the layouts here are the ones since used. "one-in-each-half" is
-Arjovsky, Shah, Bengio 2016: one mark uniform in each half. "anywhere" is Bai, Kolter, Koltun 2018 (locuslab/TCN): two
-different steps, uniform over all. The 1997 original drew values from [-1, 1], lengths from [T, 1.1 T], marked the ends
-with -1 and scaled the sum.
+Arjovsky, Shah, Bengio 2016 (amarshah/complex_RNN): one mark uniform in each half. "anywhere" is Bai, Kolter, Koltun
+2018 (locuslab/TCN): two different steps, uniform over all. The 1997 original drew values from [-1, 1], lengths from
+[T, 1.1 T], marked the ends with -1 and scaled the sum.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Copy memory: symbols, a long blank, and then the same symbols again.
 
 Hochreiter & Schmidhuber 1997 posed its ancestor; the layouts here are those since used. "single" is Arjovsky, Shah,
-Bengio 2016 and Tallec & Ollivier 2018: S symbols, T - 1 blanks, one delimiter, S blanks; "row" is Bai, Kolter, Koltun
-2018 (locuslab/TCN): the delimiter stays on through the recall. In both the sequence is T + 2S steps long, blanks are
-due until the delimiter has been seen, and symbol i, seen at step i, is due at step T + S + i: every distance is T + S.
+Bengio 2016 (amarshah/complex_RNN): S symbols, T - 1 blanks, one delimiter, S blanks; "row" is Bai, Kolter, Koltun 2018
+(locuslab/TCN): the delimiter stays on through the recall. In both the sequence is T + 2S steps long, blanks are due
+until the delimiter has been seen, and symbol i, seen at step i, is due at step T + S + i: every distance is T + S.
 """
 
 from __future__ import annotations
