@@ -51,7 +51,7 @@ def branching_on_the_state(x, h):
 
 
 def custom_function(x, h):
-    return Cube.apply(0.7 * h + 0.5 * torch.tanh(x @ V.T)) + 0.3 * h
+    return Cube.apply(0.7 * h @ W.T + 0.5 * torch.tanh(x @ V.T)) + 0.3 * h
 
 
 def with_a_layer_norm(x, h):
