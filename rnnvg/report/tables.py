@@ -170,15 +170,14 @@ GROUPS = ("task", "network", "training", "measure", "versions")
 
 def _settings(record: dict[str, Any]) -> list[tuple[tuple[str, str], Any]]:
     spec, baseline = record["spec"], record.get("baseline") or {}
-    task = {
-        **spec["task"],
+    found = {
         "training length (time steps)": record.get("training_steps"),
         "measured length (time steps)": record.get("n_probe_steps"),
         "baseline": baseline.get("text"),
     }
-    network = {
-        key: value for key, value in spec.items() if not isinstance(value, dict) and key not in ("schema", "seed")
-    }
+    task = {**spec["task"], **{key: value for key, value in found.items() if value is not None}}
+    parts = ("schema", "task", "training", "measure", "seed")
+    network = {key: value for key, value in spec.items() if key not in parts}
     machine = record.get("machine") or {}
     made_with = {**(record.get("versions") or {}), **{key: machine.get(key) for key in ("system", "processor", "cpus")}}
     made_with["result schema"] = record.get("schema")
