@@ -15,6 +15,10 @@ _HOME = {
     "GradientProfile": "rnnvg.bptt.profile",
     "watch": "rnnvg.bptt.watch",
     "GradientMonitor": "rnnvg.bptt.monitor",
+    "lyapunov_spectrum": "rnnvg.bptt.spectrum",
+    "LyapunovSpectrum": "rnnvg.bptt.spectrum",
+    "jacobian_singular_values": "rnnvg.bptt.singular",
+    "SingularValues": "rnnvg.bptt.singular",
     "temporal_contributions": "rnnvg.bptt.contributions",
     "TemporalContributions": "rnnvg.bptt.contributions",
     "memory_horizon": "rnnvg.horizon",
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
     from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
     from rnnvg.bptt.monitor import GradientMonitor
     from rnnvg.bptt.profile import GradientProfile, gradient_profile
+    from rnnvg.bptt.singular import SingularValues, jacobian_singular_values
+    from rnnvg.bptt.spectrum import LyapunovSpectrum, lyapunov_spectrum
     from rnnvg.bptt.watch import watch
     from rnnvg.errors import InputError
     from rnnvg.horizon import HorizonEstimate, MemoryHorizon, memory_horizon, pool_horizons

@@ -3,6 +3,8 @@ out, products multiplied with as many digits as they need."""
 
 from __future__ import annotations
 
+import mpmath
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -64,3 +66,45 @@ def per_step_gradients(module: nn.Module, inputs: Tensor, output_grad: Tensor, s
         for index, layer in enumerate(layers)
         for name in layer
     }
+
+
+def step_jacobians(module: nn.Module, inputs: Tensor) -> np.ndarray:
+    """Explicit J_t of the whole state (layer by layer, h before c) for one sequence from the zero state, [T, N, N]."""
+    kind, layers = kind_of(module), layer_weights(module)
+    widths = [(w["weight_hh"].shape[1], w["weight_hh"].shape[0] // 4 if kind == "lstm" else 0) for w in layers]
+    sizes = [width for pair in widths for width in pair if width]
+
+    def step(x: Tensor, state: Tensor) -> Tensor:
+        parts = iter(state.split(sizes, -1))
+        after = []
+        for weights, (_, cell) in zip(layers, widths, strict=True):
+            h, c = cell_step(kind, weights, x, next(parts), next(parts) if cell else None)
+            after += [h] if c is None else [h, c]
+            x = h
+        return torch.cat(after, -1)
+
+    state, found = inputs.new_zeros(1, sum(sizes)), []
+    for x in inputs[:, :1]:
+        jacobian = torch.autograd.functional.jacobian(lambda s, x=x: step(x, s), state)
+        found.append(jacobian.reshape(state.shape[1], -1).numpy())
+        state = step(x, state)
+    return np.stack(found)
+
+
+def naive_exponents(jacobians: np.ndarray, frame: np.ndarray, burn_in: int = 0) -> np.ndarray:
+    """Mean ln |R_ii| over QR factorisations at every step, from the frame [N, n], in the order of time."""
+    logs = []
+    for jacobian in jacobians:
+        frame, r = np.linalg.qr(jacobian @ frame)
+        logs.append(np.log(np.abs(np.diag(r))))
+    return np.mean(logs[burn_in:], axis=0)
+
+
+def product_singular_values(jacobians: np.ndarray, digits: int) -> np.ndarray:
+    """ln of the singular values of J_T ... J_1, multiplied out with so many digits, largest first."""
+    with mpmath.workdps(digits):
+        product = mpmath.eye(jacobians.shape[1])
+        for jacobian in jacobians:
+            product = mpmath.matrix(jacobian.tolist()) * product
+        values = mpmath.svd_r(product, compute_uv=False)
+        return np.array(sorted((float(mpmath.log(value)) for value in values), reverse=True))

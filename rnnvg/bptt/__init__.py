@@ -5,16 +5,22 @@ from rnnvg.bptt.diagonal import Diagonal
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.monitor import GradientMonitor
 from rnnvg.bptt.profile import GradientProfile, gradient_profile
+from rnnvg.bptt.singular import SingularValues, jacobian_singular_values
+from rnnvg.bptt.spectrum import LyapunovSpectrum, lyapunov_spectrum
 from rnnvg.bptt.watch import Watcher, watch
 
 __all__ = [
     "Diagonal",
     "GradientMonitor",
     "GradientProfile",
+    "LyapunovSpectrum",
+    "SingularValues",
     "TemporalContributions",
     "Watcher",
     "gradient_profile",
+    "jacobian_singular_values",
     "linearize",
+    "lyapunov_spectrum",
     "temporal_contributions",
     "watch",
 ]

@@ -1,0 +1,98 @@
+"""Orthonormal frames carried along a trajectory: tangents pushed forwards, made orthonormal again, logs kept.
+
+The QR factors here resolve what a Jacobian's rows are: saturated units make rows of very different length, and a dead unit a
+row of exact zeros. With the rows in order of length Householder's method is accurate row by row (Cox and Higham 1998), so a
+slope of 1e-30 beside one of 1 is measured, and an exact zero stays one.
+Axes: B sequences, N state coordinates, n tangents.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnvg.bptt import arguments
+from rnnvg.bptt.layers import Layer, LayerWeights, RNNLayer
+from rnnvg.bptt.linearize import ModuleLinearization, Recurrence, linearize, module_layers
+from rnnvg.bptt.segments import Linearization
+
+
+def linearize_wide(recurrence: Recurrence, inputs: Tensor, state: object) -> Linearization:
+    """`linearize`, a module in float64 whatever its own dtype: products of small and large numbers need the digits."""
+    if isinstance(recurrence, (torch.nn.RNNBase, torch.nn.RNNCellBase)) and inputs.dtype != torch.float64:
+        layers = [_widened(layer) for layer in module_layers(recurrence)]
+        sequence = arguments.module_inputs(recurrence, inputs)
+        states = arguments.module_state(recurrence, state, sequence)
+        wide = [(h.double(), None if c is None else c.double()) for h, c in states]
+        return ModuleLinearization(layers, sequence.double(), wide)
+    return linearize(recurrence, inputs, state)
+
+
+def _widened(layer: Layer) -> Layer:
+    given = layer.weights
+    weights = LayerWeights(
+        given.input.double(),
+        given.hidden.double(),
+        None if given.input_bias is None else given.input_bias.double(),
+        None if given.hidden_bias is None else given.hidden_bias.double(),
+        None if given.projection is None else given.projection.double(),
+    )
+    return RNNLayer(weights, layer.nonlinearity) if isinstance(layer, RNNLayer) else type(layer)(weights)
+
+
+def wide_dtype(linear: Linearization) -> torch.dtype:
+    return torch.complex128 if linear.dtype.is_complex else torch.float64
+
+
+def random_frame(linear: Linearization, n: int, seed: int = 0) -> Tensor:
+    """n orthonormal tangents in no special direction, the same for every sequence, [B, N, n] in double precision.
+
+    The first n of more tangents are these n.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(n, linear.size, generator=generator, dtype=wide_dtype(linear))
+    frame = torch.linalg.qr(drawn.t())[0].to(linear.device)
+    return frame.expand(linear.batch, linear.size, n)
+
+
+def push(linear: Linearization, t: int, frame: Tensor) -> Tensor:
+    """J_t times the columns of `frame`, [B, N, n]."""
+    tangents = linear.pushforward(t, frame.permute(2, 0, 1).to(linear.dtype))
+    return tangents.permute(1, 2, 0).to(frame.dtype)
+
+
+def factor(vectors: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Q [B, N, n] with orthonormal columns and R [B, n, n] upper triangular, `vectors` = Q R.
+
+    A diagonal entry within rounding (`eps` relative to the rows it is made of) is an exact zero.
+    """
+    size, n = vectors.shape[-2:]
+    lengths = torch.linalg.vector_norm(vectors, dim=-1)
+    order = lengths.argsort(dim=-1, descending=True, stable=True)
+    rows = order.unsqueeze(-1).expand_as(vectors)
+    sorted_q, r = torch.linalg.qr(vectors.gather(-2, rows))
+    noise = _trailing_norms(lengths.gather(-1, order))[..., :n] * (size * eps)
+    diagonal = r.diagonal(dim1=-2, dim2=-1)
+    diagonal[diagonal.abs() <= noise] = 0
+    return torch.empty_like(vectors).scatter_(-2, rows, sorted_q), r
+
+
+def _trailing_norms(lengths: Tensor) -> Tensor:
+    """sqrt(sum_{i >= j} lengths_i^2) for lengths [B, N] that descend; the largest is divided out first."""
+    top = lengths[..., :1]
+    scaled = lengths / torch.where(top == 0, 1.0, top)
+    return scaled.square().flip(-1).cumsum(-1).flip(-1).sqrt() * top
+
+
+def log_abs_det(linear: Linearization, t: int) -> Tensor:
+    """ln |det J_t| per sequence, [B] float64, from the explicit Jacobian: rows by pullback, then LU; -inf where singular."""
+    eye = torch.eye(linear.size, dtype=linear.dtype, device=linear.device)
+    units = eye.unsqueeze(1).expand(linear.size, linear.batch, linear.size)
+    rows = linear.pullback(t, units).transpose(0, 1).to(wide_dtype(linear)).conj()
+    lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    pivots = (
+        torch.linalg.lu_factor_ex(rows / torch.where(lengths == 0, 1.0, lengths))[0].diagonal(dim1=-2, dim2=-1).abs()
+    )
+    eps = linear.size * torch.finfo(linear.dtype).eps
+    logs = torch.where(pivots <= eps, -torch.inf, pivots.log())
+    return (logs + lengths.squeeze(-1).log()).sum(-1)
