@@ -25,10 +25,12 @@ _HOME = {
     "pool_horizons": "rnnvg.horizon",
     "MemoryHorizon": "rnnvg.horizon",
     "HorizonEstimate": "rnnvg.horizon",
+    "diagnose": "rnnvg.depth.diagnose",
+    "Diagnosis": "rnnvg.depth.diagnose",
     "load_results": "rnnvg.bench.store",
     "InputError": "rnnvg.errors",
 }
-_MODULES = ("bench", "bptt", "models", "report", "tasks", "text", "training")
+_MODULES = ("bench", "bptt", "depth", "models", "report", "tasks", "text", "training")
 
 __all__ = list(_HOME) + list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -46,7 +48,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from rnnvg import bench, bptt, models, report, tasks, text, training
+    from rnnvg import bench, bptt, depth, models, report, tasks, text, training
     from rnnvg.bench.store import load_results
     from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
     from rnnvg.bptt.monitor import GradientMonitor
@@ -54,5 +56,6 @@ if TYPE_CHECKING:
     from rnnvg.bptt.singular import SingularValues, jacobian_singular_values
     from rnnvg.bptt.spectrum import LyapunovSpectrum, lyapunov_spectrum
     from rnnvg.bptt.watch import watch
+    from rnnvg.depth.diagnose import Diagnosis, diagnose
     from rnnvg.errors import InputError
     from rnnvg.horizon import HorizonEstimate, MemoryHorizon, memory_horizon, pool_horizons
