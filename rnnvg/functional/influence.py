@@ -1,0 +1,129 @@
+"""influence(): how strongly the price of each word of a text depends on the embedding of every word before it.
+
+Axes: T predicted words, D distances in words. The word right before a predicted word is at distance 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnvg.bptt import GradientProfile, gradient_profile
+from rnnvg.functional.reading import check_text, read, state_after
+from rnnvg.models import SequenceModel
+from rnnvg.tasks.scoring import evaluating
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Which earlier words the prediction of each word leans on.
+
+    Attributes:
+        ids: [T + 1] the words, the first of which is only read.
+        loss: [T] float64, nats: the price of words 1 to T.
+        first_choice: [T] the id that the model found likeliest in the place of words 1 to T.
+        profile: the gradients, one source a predicted word: source s is the loss of word s + 1, and distance k of its
+            profile is the word k + 1 before it.
+
+    Source: gradient of a word's loss by the embeddings before it, one loss at a time (Pascanu, Mikolov and Bengio 2013;
+    as saliency of words, Li, Chen, Hovy and Jurafsky 2016).
+    """
+
+    ids: np.ndarray
+    loss: np.ndarray
+    first_choice: np.ndarray
+    profile: GradientProfile
+
+    @property
+    def log_norm(self) -> np.ndarray:
+        """[T, T] float64: row s, column j is ln ||d loss of word s + 1 / d embedding of word j||; nan where j > s.
+
+        -inf is an exact zero: a word that the prediction does not depend on at all.
+        """
+        by_distance = self.profile.log_norm[:, :, 0]
+        size = len(by_distance)
+        distance = np.arange(size)[:, None] - np.arange(size)[None, :]
+        found = np.take_along_axis(by_distance, np.maximum(distance, 0), 1)
+        return np.where(distance >= 0, found, np.nan)
+
+    def curve(self) -> pd.DataFrame:
+        """Influence at each distance, relative to the word right before the predicted one.
+
+        Columns: distance (words, from 1), log10_gain, log10_gain_rms, low, high, n, n_zero as `GradientProfile.curve`.
+        """
+        frame = self.profile.curve(reference=0)
+        frame["distance"] += 1
+        return frame[frame["n"] > 0].reset_index(drop=True)
+
+    def to_frame(self, words: Sequence[str] | None = None) -> pd.DataFrame:
+        """Tidy, a row per predicted word and earlier word: position, word, loss, source_position, source_word,
+        distance (words), log10_influence.
+
+        Args:
+            words: the T + 1 words as they stand in the text; None writes their ids.
+        """
+        import pandas as pd
+
+        held = np.asarray(self.ids.tolist() if words is None else list(words), dtype=object)
+        log_norm = self.log_norm
+        due, source = np.tril_indices(len(log_norm))
+        return pd.DataFrame(
+            {
+                "position": due + 1,
+                "word": held[due + 1],
+                "loss": self.loss[due],
+                "source_position": source,
+                "source_word": held[source],
+                "distance": due + 1 - source,
+                "log10_influence": log_norm[due, source] / np.log(10),
+            }
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Influence against distance on log axes, every predicted word as a thin line, their geometric mean over it."""
+        from rnnvg.bptt.figures import COLOUR, new_axes
+
+        ax = new_axes() if ax is None else ax
+        gain = self.profile.log_gain(reference=0)[:, :-1, 0] / np.log(10)
+        distance = np.arange(1, gain.shape[1] + 1)
+        for row in gain:
+            ax.plot(distance, row, color="0.6", linewidth=0.5, alpha=0.35)
+        curve = self.curve()
+        ax.plot(curve["distance"], curve["log10_gain"], color=COLOUR, linewidth=2, label="geometric mean")
+        ax.set_xscale("log")
+        ax.set_xlabel("distance back from the predicted word (words)")
+        ax.set_ylabel("log10 influence, relative to the word before")
+        ax.legend(frameon=False)
+        return ax
+
+
+def influence(model: SequenceModel, ids: Any, *, before: Any = ()) -> Influence:
+    """The norm of d(loss of a word) / d(embedding of an earlier word), for all pairs of words of a text.
+
+    Exact and in log space: `gradient_profile(model.core, ..., sources="all", wrt="input")` with each word's own loss
+    gradient at the core's output. Dropout is off.
+
+    Args:
+        model: reads words.
+        ids: word ids [T + 1].
+        before: word ids read before these; they set the state, and have no influence of their own.
+
+    Raises:
+        InputError: a model that reads numbers, fewer than two words, an id the model does not have, a loss that is not
+            finite.
+    """
+    words = check_text(model, ids)
+    with evaluating(model):
+        state = state_after(model, check_text(model, before, "before", least=0))
+        reading = read(model, words, state)
+        profile = gradient_profile(
+            model.core, reading.embedded, state, output_grad=reading.output_grad, sources="all", wrt="input"
+        )
+    return Influence(words.numpy(), reading.loss, reading.first_choice, profile)
