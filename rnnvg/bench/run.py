@@ -26,9 +26,10 @@ from rnnvg.bench import measure, tables
 from rnnvg.bench.files import StorageError, disk_faults_named, write_whole
 from rnnvg.bench.record import failure, record, stamp
 from rnnvg.bench.spec import RunSpec
-from rnnvg.bench.store import RESULT, WEIGHTS, Store
+from rnnvg.bench.store import RESULT, VOCABULARY, WEIGHTS, Store
 from rnnvg.errors import InputError
 from rnnvg.models.tensorfile import read_tensors
+from rnnvg.tasks.next_word import NextWord
 
 OnProgress = Callable[[int, int, float], object]
 RESUME = "resume.safetensors"
@@ -104,6 +105,9 @@ class _Run:
             "training.csv": tables.to_csv(result.history, tables.TRAINING),
             "horizons.csv": tables.to_csv(measure.horizons(curves, result.status), tables.HORIZON),
         }
+        if isinstance(task, NextWord):
+            # Without its words a language model's ids say nothing.
+            files[VOCABULARY] = task.vocabulary.to_json()
         return {
             "status": result.status,
             "reason": result.reason,

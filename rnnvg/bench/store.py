@@ -30,6 +30,7 @@ from rnnvg.errors import InputError
 
 RESULT = "result.json"
 WEIGHTS = "weights.safetensors"
+VOCABULARY = "vocabulary.json"  # of next-word runs
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""A language model as a run left it: the network, its words and the task that it was trained on, each from its own file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnvg.bench.store import VOCABULARY, WEIGHTS
+from rnnvg.errors import InputError
+
+if TYPE_CHECKING:
+    from rnnvg.models import SequenceModel
+    from rnnvg.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A trained network that reads words.
+
+    Attributes:
+        model: on the CPU, in evaluation mode.
+        vocabulary: the words behind its ids.
+        task: {"name": "next-word", and every setting}, as in the run's specification.
+        name: the run's id, or the file's name.
+    """
+
+    model: SequenceModel
+    vocabulary: Vocabulary
+    task: dict[str, Any]
+    name: str
+
+
+def language_model(path: str | Path) -> LanguageModel:
+    """The language model of a run.
+
+    Args:
+        path: a weights file with its vocabulary beside it, the folder of a run, or a directory of results that holds one
+            run of next-word.
+
+    Raises:
+        InputError: nothing of the kind is there, several runs are, or the weights and the vocabulary do not belong together.
+    """
+    from rnnvg import models
+    from rnnvg.text.vocabulary import Vocabulary
+
+    weights = _weights(Path(path))
+    header = models.read_header(weights)
+    if header["spec"]["kind"] != "tokens":
+        task = (header.get("task") or {}).get("name", "another task")
+        raise InputError(f"{str(path)!r} is a network for {task} and reads no words; pass a run of next-word.")
+    listed = weights.with_name(VOCABULARY)
+    if not listed.is_file():
+        raise InputError(
+            f"The run {str(weights.parent)!r} has no {VOCABULARY}, so that the words behind its ids are unknown; "
+            "put the file back, or train again."
+        )
+    vocabulary = Vocabulary.load(listed)
+    if len(vocabulary) != header["spec"]["n_inputs"]:
+        raise InputError(
+            f"{str(listed)!r} has {len(vocabulary)} words and the network knows {header['spec']['n_inputs']}; "
+            "pass a run whose files belong together."
+        )
+    name = str(header.get("id") or weights.name)
+    return LanguageModel(models.load(weights).eval(), vocabulary, dict(header.get("task") or {}), name)
+
+
+def _weights(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise InputError(f"There is no run {str(path)!r}; pass the folder of a run, or its {WEIGHTS}.")
+    if (path / WEIGHTS).is_file():
+        return path / WEIGHTS
+    found = sorted(file.parent for file in path.glob(f"runs/*/{WEIGHTS}") if file.parent.name.startswith("next-word"))
+    if len(found) == 1:
+        return found[0] / WEIGHTS
+    if found:
+        raise InputError(f"{str(path)!r} holds {len(found)} runs of next-word; pass one of them, such as {str(found[0])!r}.")
+    raise InputError(f"{str(path)!r} holds no run of next-word; train one with: rnnvg train --task next-word.")

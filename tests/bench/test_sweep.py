@@ -1,0 +1,327 @@
+"""Real worker processes: killed, told to stop, shared, and what is left behind each time."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fake_runs
+import psutil
+import pytest
+from fake_runs import quick, spec
+
+from rnnvg.bench import sweep
+from rnnvg.bench.cluster import local_workers
+from rnnvg.bench.events import Event
+from rnnvg.bench.files import StorageError
+from rnnvg.bench.runner import run_all
+from rnnvg.bench.spec import run_spec
+from rnnvg.bench.store import Store
+from rnnvg.bench.sweep import Sweep, WorkersLostError
+from rnnvg.bench.tables import MERGED
+from rnnvg.errors import InputError
+
+# What another process needs to import rnnvg and the stand-ins.
+PATH = os.pathsep.join(map(str, (Path(__file__).parent.parent.parent, Path(__file__).parent)))
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two workers, for every test here that does not need its own."""
+    with local_workers(2) as client:
+        yield client
+
+
+def go(client, directory, specs, execute=quick):
+    """The results of a sweep, and what was told on the way."""
+    told = []
+    Sweep(client, Store(directory), specs, told.append, execute).run()
+    return {result["id"]: result for result in Store(directory).results()}, told
+
+
+def of_kind(told, kind):
+    return [event for event in told if event.kind == kind]
+
+
+def merged(directory):
+    return {name: (directory / name).read_bytes() for name in MERGED.values()}
+
+
+def test_every_run_is_done_once_and_told_of(client, tmp_path):
+    specs = [spec(seed) for seed in range(6)]
+    results, told = go(client, tmp_path, specs)
+    assert set(results) == {each.id for each in specs}
+    for kind in ("start", "done"):
+        assert sorted(event.run for event in of_kind(told, kind)) == sorted(results)
+    assert Event("progress", specs[0].id, 5, 5, 0.2) in told
+    assert not list(tmp_path.rglob("claim.json"))
+
+
+def test_workers_have_one_thread(client, tmp_path):
+    specs = [spec(seed) for seed in range(4)]
+    go(client, tmp_path, specs, fake_runs.threads)
+    notes = [(Store(tmp_path).folder(each.id) / "threads").read_text().split() for each in specs]
+    assert {(torch_threads, omp) for torch_threads, omp, _ in notes} == {("1", "1")}
+    # Long-lived: four runs, two processes.
+    assert len({pid for *_, pid in notes}) == 2
+
+
+def test_a_killed_worker_s_run_is_tried_again(client, tmp_path):
+    specs = [spec(seed) for seed in range(3)]
+    results, told = go(client, tmp_path, specs, fake_runs.dies_once)
+    assert {result["status"] for result in results.values()} == {"ok"}
+    assert sorted(event.run for event in of_kind(told, "again")) == sorted(results)
+
+
+def test_a_run_that_always_kills_its_worker_is_a_failed_row_and_the_rest_goes_on(client, tmp_path):
+    specs = [spec(seed) for seed in range(4)]
+    results, told = go(client, tmp_path, specs, fake_runs.seed_one_dies)
+    lost = results.pop(spec(1).id)
+    assert (lost["status"], lost["reason"]) == ("failed", "Its worker process was killed 3 times.")
+    assert {result["status"] for result in results.values()} == {"ok"}
+    assert len(results) == 3
+    assert (Store(tmp_path).folder(spec(1).id) / "deaths").read_text() == "xxx"
+    assert [event.status for event in of_kind(told, "done") if event.run == spec(1).id] == ["failed"]
+
+
+def test_what_is_raised_in_a_worker_is_a_failed_row(client, tmp_path):
+    results, _ = go(client, tmp_path, [spec(0), spec(1)], fake_runs.seed_one_raises)
+    assert results[spec(1).id]["reason"] == "RuntimeError: out of luck"
+    assert results[spec(0).id]["status"] == "ok"
+
+
+def test_a_full_disk_in_a_worker_ends_the_sweep_with_its_sentence(client, tmp_path):
+    with pytest.raises(StorageError, match=r"has no space left\."):
+        go(client, tmp_path, [spec(0), spec(1)], fake_runs.disk_is_full)
+    assert not list(tmp_path.rglob("claim.json"))
+
+
+def test_told_to_stop_a_run_leaves_what_it_goes_on_from(client, tmp_path):
+    def stop_at_start(event):
+        if event.kind == "progress":
+            raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        Sweep(client, Store(tmp_path), [spec(0)], stop_at_start, fake_runs.dawdles).run()
+    assert time.monotonic() - start < 30
+    assert (Store(tmp_path).folder(spec(0).id) / "note").read_text() == "stopped"
+    results, _ = go(client, tmp_path, [spec(0)], fake_runs.dawdles)
+    assert results[spec(0).id]["status"] == "ok"
+
+
+def test_what_another_process_claims_is_waited_for(client, tmp_path, monkeypatch):
+    """The claim of a live process on this machine; its result comes while we wait."""
+    folder = Store(tmp_path).folder(spec(0).id)
+    folder.mkdir(parents=True)
+    place = sweep.Claims("probe")
+    place.take(folder)
+    told = []
+
+    def observe(event):
+        told.append(event)
+        if event.kind == "note":
+            quick(spec(0), tmp_path)
+
+    Sweep(client, Store(tmp_path), [spec(0), spec(1)], observe, quick).run()
+    assert [event.run for event in of_kind(told, "start")] == [spec(1).id]
+    assert [event.text for event in of_kind(told, "note")] == [
+        "Waiting for another process, which is doing 1 of the runs."
+    ]
+    assert sorted(event.run for event in of_kind(told, "done")) == sorted([spec(0).id, spec(1).id])
+
+
+def test_a_run_that_two_processes_did_is_said(client, tmp_path):
+    _, told = go(client, tmp_path, [spec(0)], fake_runs.done_elsewhere)
+    assert [event.text for event in of_kind(told, "note")] == [
+        f"{spec(0).id} was done by another process too; the first result is kept."
+    ]
+
+
+SMALL = {
+    "hidden": 6,
+    "training": {"steps": 300, "eval_every": 100, "eval_size": 20, "batch": 5, "checkpoints": [0]},
+    "measure": {"sequences": 2},
+}
+REAL = [run_spec({"name": "adding", "length": 8}, cell, **SMALL) for cell in ("rnn", "lstm", "gru")]
+    run_spec({"name": "adding", "length": 8}, cell, seed=seed, **SMALL) for cell in ("rnn", "gru") for seed in (0, 1)
+]
+
+
+def killer(pids, killed):
+    """An observer that kills the first worker that is in the middle of a run."""
+
+    def observe(event):
+        if event.kind == "start":
+            pids[event.run] = event.pid
+        if event.kind == "progress" and 0.2 < event.step / event.steps < 0.9 and not killed:
+            killed.append(event.run)
+            os.kill(pids[event.run], signal.SIGKILL)
+
+    return observe
+
+
+def test_one_worker_and_two_of_which_one_is_killed_give_the_same_bytes(tmp_path):
+    one, two, killed = tmp_path / "one", tmp_path / "two", []
+    results = run_all(REAL, one, jobs=1)
+    assert [result["id"] for result in results] == sorted(each.id for each in REAL)
+    again = run_all(REAL, two, jobs=2, observer=killer({}, killed))
+    assert killed
+    assert [result["reason"] for result in results + again if result["status"] != "ok"] == []
+    assert merged(one) == merged(two)
+
+
+FAKE = [spec(seed) for seed in range(5)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """What five stand-ins leave, done one after the other in this process."""
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    for each in FAKE:
+        quick(each, directory)
+    Store(directory).merge()
+    return directory
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A scheduler and two workers as a user starts them, on loopback: its address and the processes."""
+    file = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    environment = os.environ | {"PYTHONPATH": PATH}
+    commands = [["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]]
+    commands += [["worker", "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard"]] * 2
+    with open(tmp_path / "log", "w") as log:
+        processes = [
+            subprocess.Popen([*dask, *command, "--scheduler-file", file], stdout=log, stderr=log, env=environment)
+            for command in commands
+        ]
+    until = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    yield json.loads(file.read_text())["address"], processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_a_scheduler_of_one_s_own_with_a_worker_killed_and_then_the_scheduler(cluster, uninterrupted, tmp_path):
+    address, (scheduler, *_) = cluster
+    out, more, killed = tmp_path / "out", tmp_path / "more", []
+    results = run_all(FAKE, out, scheduler=address, observer=killer({}, killed), execute=fake_runs.steady)
+    assert killed
+    assert {result["status"] for result in results} == {"ok"}
+    assert merged(out) == merged(uninterrupted)
+
+    def kill_the_scheduler(event):
+        if event.kind == "progress":
+            scheduler.kill()
+
+    with pytest.raises(WorkersLostError, match=r"The scheduler does not answer"):
+        run_all(FAKE, more, scheduler=address, observer=kill_the_scheduler, execute=fake_runs.steady)
+    assert not list(more.rglob("claim.json"))
+
+
+def test_a_scheduler_that_cannot_be_reached_is_a_sentence(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(InputError, match=rf"`scheduler` '{address}' cannot be reached"):
+            run_all(FAKE, tmp_path, scheduler=address, execute=quick)
+
+
+DRIVER = """
+import sys
+import fake_runs
+from rnnvg.bench.runner import run_all
+
+def observer(event):
+    print(event.kind, event.pid, flush=True)
+
+if __name__ == "__main__":
+    specs = [fake_runs.spec(seed) for seed in range(5)]
+    try:
+        run_all(specs, sys.argv[1], jobs=2, observer=observer, execute=fake_runs.steady)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "setsid"), reason="process groups")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_driver_that_is_ended_leaves_no_process_and_is_taken_up_again(uninterrupted, tmp_path, end):
+    script, out = tmp_path / "driver.py", tmp_path / "out"
+    script.write_text(DRIVER)
+    command = [sys.executable, script, out]
+    environment = os.environ | {"PYTHONPATH": PATH}
+    driver = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
+    )
+    pids = []
+    for line in driver.stdout:
+        kind, pid = line.split()
+        pids += [int(pid)] if kind == "start" else []
+        if kind == "progress":
+            break
+    # A terminal sends Ctrl-C to every process of the group.
+    os.killpg(driver.pid, end) if end == signal.SIGINT else driver.kill()
+    _, said = driver.communicate(timeout=60)
+    assert driver.returncode == (130 if end == signal.SIGINT else -end)
+    # Python's own resource tracker outlives a killed driver, and says what it cleans up.
+    assert said == "" if end == signal.SIGINT else "Traceback" not in said
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=20)
+    assert not alive
+    assert len(Store(out).results()) < len(FAKE)
+    results = run_all(FAKE, out, jobs=2, execute=quick)
+    assert {result["status"] for result in results} == {"ok"}
+    assert merged(out) == merged(uninterrupted)
+    assert not list(out.rglob("claim.json"))
+
+
+def test_a_directory_that_is_done_starts_nothing(uninterrupted, monkeypatch):
+    monkeypatch.setattr("rnnvg.bench.runner._workers", lambda *_: pytest.fail("workers were started"))
+    told = []
+    assert len(run_all(FAKE, uninterrupted, observer=told.append)) == 5
+    assert told == [Event("plan", total=5, done=5)]
+
+
+def test_a_damaged_result_is_named_kept_and_done_again(uninterrupted, tmp_path):
+    specs = [spec(seed) for seed in range(2)]
+    for each in specs:
+        quick(each, tmp_path)
+    path = tmp_path / "runs" / specs[0].id / "result.json"
+    path.write_text(path.read_text()[:-20])
+    told = []
+    results = run_all(specs, tmp_path, jobs=1, observer=told.append, execute=quick)
+    assert [result["status"] for result in results] == ["ok", "ok"]
+    aside = tmp_path / "set-aside" / f"{specs[0].id}-1"
+    assert [event.text for event in of_kind(told, "note")] == [
+        f"{specs[0].id}: result.json is not whole. It was moved to {aside}."
+    ]
+    assert (aside / "result.json").exists()
+    with open(tmp_path / "curves.csv") as file:
+        assert {row["id"] for row in csv.DictReader(file)} == {each.id for each in specs}
+
+
+def test_nothing_is_started_or_written_for_what_is_wrong(tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnvg.bench.runner._workers", lambda *_: pytest.fail("workers were started"))
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="`jobs` must be a whole number of at least 1; got 0"):
+        run_all([spec(0)], out, jobs=0)
+    with pytest.raises(InputError, match="`specs` is empty"):
+        run_all([], out)
+    monkeypatch.setattr("rnnvg.bench.runner.BYTES_A_RUN", 2**70)
+    with pytest.raises(StorageError, match="MiB free"):
+        run_all([spec(0)], out)
+    assert not out.exists()
+    quick(spec(0), out)
+    before = sorted(out.rglob("*"))
+    with pytest.raises(InputError, match=r"training\.lr = 0\.005, and now 0\.1"):
+        run_all([spec(0, lr=0.1)], out)
+    assert sorted(out.rglob("*")) == before
