@@ -80,7 +80,7 @@ class DiagonalSegment:
         self._factors = factors
         self._conjugate = factors.conj()
 
-    def pull(self, t: int, a: Tensor, out: Tensor) -> None:
+    def pull(self, t: int, a: Tensor, out: Tensor, inputs: bool = False) -> None:
         torch.mul(a, self._conjugate[t], out=out)
 
     def input_adjoint(self) -> Tensor:

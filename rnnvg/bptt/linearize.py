@@ -25,7 +25,9 @@ from rnnvg.bptt.step_function import StepLinearization
 from rnnvg.errors import InputError
 
 # A segment's gates should stay in a core's own cache between the passes over them, and its products be large enough.
-SEGMENT_NUMBERS = 2**18
+SEGMENT_NUMBERS = 2**20
+# From so many adjoints on, forming a GRU step's Jacobian costs less than it saves.
+DENSE_FROM = 24
 
 Recurrence = nn.Module | Diagonal | Callable[..., Any]
 
@@ -204,16 +206,20 @@ class ModuleSegment:
             found = zip(self.layers, paths, buffers, strict=True)
             self.factors = [layer.factors(path, new) for layer, path, new in found]
         self.deltas: list[tuple[Tensor, ...]] = []
+        self._buffers = buffers
         self._n = -1
 
-    def pull(self, t: int, a: list[StateViews], out: list[StateViews]) -> None:
+    def pull(self, t: int, a: list[StateViews], out: list[StateViews], inputs: bool = True) -> None:
         like = a[0].hidden
         if self._n != like.shape[0]:
             self._n = like.shape[0]
-            self.deltas = [layer.new_delta(self._n, like) for layer in self.layers]
+            self.deltas = [layer.new_delta(like, new) for layer, new in zip(self.layers, self._buffers, strict=True)]
         step, above = t - self.start, None
         for index in range(len(self.layers) - 1, -1, -1):
             layer, delta = self.layers[index], self.deltas[index]
+            if index == 0 and not inputs and self._n >= DENSE_FROM and isinstance(layer, GRULayer):
+                layer.pull_dense(self.factors[0][step], a[0], out[0], above)
+                return
             layer.pull(self.factors[index][step], a[index], out[index], delta, above)
             if index:
                 above = layer.input_adjoint(delta)

@@ -210,6 +210,8 @@ def gradient_profile(
     check_name("wrt", wrt, arguments.WRT)
     linear = linearize(recurrence, inputs, state)
     lengths = arguments.check_lengths(lengths, linear.n_steps, linear.batch)
+    if lengths is not None:  # what happens in the padding is nobody's
+        linear.first_nonfinite[linear.first_nonfinite >= torch.from_numpy(lengths)] = -1
     shared, steps = arguments.source_steps(sources, linear.n_steps, lengths, linear.batch)
     check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
     if output_grad is None:

@@ -32,8 +32,11 @@ class Segment(Protocol):
     start: int
     stop: int
 
-    def pull(self, t: int, a: Any, out: Any) -> None:
-        """Write J_t^T a to `out`: two different vectors [n, B, N], each as Linearization.view gave it."""
+    def pull(self, t: int, a: Any, out: Any, inputs: bool = True) -> None:
+        """Write J_t^T a to `out`: two different vectors [n, B, N], each as Linearization.view gave it.
+
+        `inputs` says whether input_adjoint will be asked for.
+        """
         ...
 
     def input_adjoint(self) -> Tensor:

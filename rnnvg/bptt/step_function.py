@@ -95,10 +95,10 @@ class StepSegment:
         self._input_adjoint: Tensor | None = None
 
     @torch.enable_grad()
-    def _linearised(self, t: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _linearised(self, t: int, inputs: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Input, state before and state after step t, joined by autograd; the state after must be the one seen before."""
         x = self._whole.inputs[t].detach()
-        if x.is_floating_point():
+        if inputs and x.is_floating_point():
             x.requires_grad_()
         before = self._states[t - self.start].detach().clone().requires_grad_()
         after = self._whole.call(t, x, before)
@@ -112,8 +112,8 @@ class StepSegment:
             )
         return x, before, after
 
-    def pull(self, t: int, a: Tensor, out: Tensor) -> None:
-        x, before, after = self._linearised(t)
+    def pull(self, t: int, a: Tensor, out: Tensor, inputs: bool = True) -> None:
+        x, before, after = self._linearised(t, inputs)
         wrt = (before, x) if x.requires_grad else (before,)
         into_x = []
         for index in range(a.shape[0]):

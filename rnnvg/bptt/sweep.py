@@ -88,6 +88,8 @@ class _Sweep:
         self.views: list[Any] = []
         self.pairs: list[tuple[Tensor, Tensor]] = []
         self.done = 0  # slots filled since the last flush
+        self.whole = columns == [slice(0, linear.size)]
+        self.unit_length = True  # of every adjoint under way
         self.smallest = SMALLEST_SCALE[self.scales.dtype]
 
     def run(self) -> np.ndarray:
@@ -125,15 +127,17 @@ class _Sweep:
             self.under_way = max(self.under_way, position + 1)
             self.slots[0, position, sequences] = self.unit[source, sequences]
             start = self.log_start[source, sequences]
-            self.log_scale[position, sequences] = torch.where(
-                torch.isinf(start), 0.0, start
-            )  # a zero covector stays zero
+            nothing = torch.isinf(start)  # of this sequence: a zero covector stays zero
+            self.log_scale[position, sequences] = torch.where(nothing, 0.0, start)
+            self.unit_length = self.unit_length and not bool(nothing.any())
+            if len(which) < self.sources.shape[1]:  # the other sequences' adjoints are zero until they begin
+                self.unit_length = False
         self._cut()
 
     def _step(self, segment: Segment, t: int) -> None:
         """From the adjoint of s_t to that of s_{t-1}, one slot on."""
         j = self.done
-        segment.pull(t, self.views[j], self.views[j + 1])
+        segment.pull(t, self.views[j], self.views[j + 1], inputs=self.columns is None)
         if self.columns is None:
             self.inputs[j] = segment.input_adjoint()
         after, scale = self.pairs[j + 1]
@@ -152,7 +156,10 @@ class _Sweep:
         n, used = self.under_way, self.done
         if not used:
             return
-        logs = self.scales[1 : used + 1, :n, :, 0].to(torch.float64).log_().cumsum_(0).add_(self.log_scale[:n])
+        scales = self.scales[1 : used + 1, :n, :, 0].to(torch.float64)
+        if self.unit_length and not bool(scales.amin() > 2 * self.smallest):
+            self.unit_length = False  # something was too small to be brought to length 1, perhaps exactly 0, or is nan
+        logs = scales.log_().cumsum_(0).add_(self.log_scale[:n])
         before = torch.cat([self.log_scale[:n].unsqueeze(0), logs[:-1]])
         vectors = torch.stack(self.inputs[:used]) if self.columns is None else self.slots[:used, :n]
         self._write(t + 1, t + 1 + used, vectors, before)
@@ -162,11 +169,15 @@ class _Sweep:
 
     def _write(self, first: int, end: int, vectors: Tensor, log_scale: Tensor) -> None:
         """Rows of steps first..end-1 from their adjoints [steps, n, B, N], latest step first."""
-        parts = [vectors] if self.columns is None else [vectors[..., each] for each in self.columns]
-        wide = torch.complex128 if vectors.dtype.is_complex else torch.float64
-        norms = [torch.linalg.vector_norm(part, dim=-1, dtype=wide) for part in parts]
-        norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
-        values = (norm.log_() + log_scale).flip(0).transpose(0, 1)
+        if self.whole and self.unit_length:
+            values = log_scale  # all of the vector is asked for, and it was divided by its norm
+        else:
+            parts = [vectors] if self.columns is None else [vectors[..., each] for each in self.columns]
+            wide = torch.complex128 if vectors.dtype.is_complex else torch.float64
+            norms = [torch.linalg.vector_norm(part, dim=-1, dtype=wide) for part in parts]
+            norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
+            values = norm.log_() + log_scale
+        values = values.flip(0).transpose(0, 1)
         self.rows[self.order[: self.under_way], first + 1 : end + 1] = values.cpu().numpy()
 
     def _by_distance(self) -> np.ndarray:

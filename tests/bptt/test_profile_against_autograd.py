@@ -261,7 +261,7 @@ def test_batch_first_is_the_same_profile(case):
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("case", CASES)
 def test_float32_stays_near_float64(case):
-    """Rounding enters once a step: within 1e-7 per step of the float64 profile, on networks that are not chaotic."""
+    """Rounding enters once a step: within 2e-7 per step of the float64 profile, on networks that are not chaotic."""
     kind, keywords = CASES[case]
     torch.manual_seed(7)
     module = kind(3, 16, 2, **keywords)
@@ -271,7 +271,7 @@ def test_float32_stays_near_float64(case):
     double = gradient_profile(module.double(), inputs.double(), output_grad=output_grad.double(), sources=[50, 299])
     assert single.log_norm.dtype == np.float64
     np.testing.assert_array_equal(np.isnan(single.log_norm), np.isnan(double.log_norm))
-    bound = 1e-7 * (1 + np.arange(301)[:, None])
+    bound = 2e-7 * (1 + np.arange(301)[:, None])
     assert np.nanmax(np.abs(single.log_norm - double.log_norm) / bound) < 1
     assert np.nanmin(double.log_norm) < -95  # a float32 gradient would be 0 by then, and its square long before
 
