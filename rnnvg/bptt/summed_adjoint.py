@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,16 @@ from rnnvg.bptt.layers import GRULayer, Layer, LSTMLayer
 from rnnvg.bptt.linearize import ModuleLinearization, ModuleSegment
 
 SAFE = 2.0**-40  # norms from here to its inverse are taken without scaling first
+
+
+class Adjoints(NamedTuple):
+    """Adjoints over one segment: ln scale [c, B] and, over that scale, dL/ds_t [c, B, N] and layer by layer the adjoints of
+    W_ih x + b_ih and of W_hh h + b_hh, [c, B, G H]."""
+
+    segment: ModuleSegment
+    log_scale: Tensor
+    states: Tensor
+    deltas: list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ def chunks(
     linear: ModuleLinearization, output_grad: Tensor, state_grads: Mapping[int, Tensor], names: list[str]
 ) -> Iterator[Chunk]:
     """Every parameter's rank-one factors, segment by segment, backwards in time."""
-    for segment, log_scale, adjoints, deltas in _adjoints(linear, output_grad, state_grads):
+    for segment, log_scale, adjoints, deltas in summed_adjoints(linear, output_grad, state_grads):
         pairs = []
         for index, layer in enumerate(linear.layers):
             x = segment.paths[index - 1].hidden[1:] if index else segment.inputs
@@ -69,28 +80,24 @@ def chunks(
                     adjoint = adjoint + deltas[index + 1][0] @ linear.layers[index + 1].weights.input
                 pairs.append((adjoint, layer.unprojected(segment.paths[index])))
         for name, (left, right) in zip(names, pairs, strict=True):
-            (left, log_left), (right, log_right) = _unit(left), _unit(right)
+            (left, log_left), (right, log_right) = unit_vectors(left), unit_vectors(right)
             yield Chunk(name, segment.start, segment.stop, log_scale + log_left + log_right, left, right)
 
 
-def _unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
+def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors [c, B, R] of length 1 (a zero stays zero), and the logs of their lengths [c, B] in float64."""
     norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     if bool(((norm > SAFE) & (norm < 1 / SAFE)).all()):
         return vectors / norm, norm.double().log().squeeze(-1)
-    scaled, log = _scaled(vectors)  # squares of what is smaller would leave the dtype's range
+    scaled, log = scaled_vectors(vectors)  # squares of what is smaller would leave the dtype's range
     norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
     return scaled / torch.where(norm == 0, 1.0, norm), log + norm.double().log().squeeze(-1)
 
 
-def _adjoints(
+def summed_adjoints(
     linear: ModuleLinearization, output_grad: Tensor, state_grads: Mapping[int, Tensor]
-) -> Iterator[tuple[ModuleSegment, Tensor, Tensor, list[tuple[Tensor, Tensor]]]]:
-    """The adjoint of the summed loss, dL/ds_t = J_{t+1}^T dL/ds_{t+1} + d+L/ds_t, segment by segment, backwards.
-
-    Yields each segment with ln scale [c, B] and, over that scale, adjoints [c, B, N] and layer by layer the adjoints of
-    W_ih x + b_ih and W_hh h + b_hh, [c, B, G H].
-    """
+) -> Iterator[Adjoints]:
+    """The adjoint of the summed loss, dL/ds_t = J_{t+1}^T dL/ds_{t+1} + d+L/ds_t, segment by segment, backwards."""
     B, N = linear.batch, linear.size
     empty = {"dtype": linear.dtype, "device": linear.device}
     a, pulled, into = torch.zeros(1, B, N, **empty), torch.empty(1, B, N, **empty), torch.empty(1, B, N, **empty)
@@ -113,13 +120,13 @@ def _adjoints(
                 log_scale[k], adjoints[k] = joint, into[0]
                 segment.pull(segment.start + k, joint_view, pulled_view)
                 for kept, layer, delta in zip(deltas, linear.layers, segment.deltas, strict=True):
-                    into_input, into_hidden = layer.weight_adjoints(delta)
+                    into_input, into_hidden = layer.weightsummed_adjoints(delta)
                     kept[0][k] = into_input[0]
                     if kept[1] is not kept[0]:
                         kept[1][k] = into_hidden[0]
-                a, grown = _scaled(pulled)
+                a, grown = scaled_vectors(pulled)
                 log = joint + grown[0]
-            yield segment, log_scale, adjoints, deltas
+            yield Adjoints(segment, log_scale, adjoints, deltas)
 
 
 def _empty_pair(layer: Layer, empty: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,11 +144,11 @@ def _direct(
     for t, grad in state_grads.items():
         if segment.start <= t < segment.stop:
             direct[t - segment.start] += grad.double()
-    scaled, log = _scaled(direct)
+    scaled, log = scaled_vectors(direct)
     return scaled.to(linear.dtype), log
 
 
-def _scaled(vectors: Tensor) -> tuple[Tensor, Tensor]:
+def scaled_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors over their largest coordinate (a zero stays zero), and its log in float64, -inf for a zero vector."""
     largest = vectors.abs().amax(-1, keepdim=True)
     return vectors / torch.where(largest == 0, 1.0, largest), largest.double().log().squeeze(-1)

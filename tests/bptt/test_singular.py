@@ -68,6 +68,14 @@ def test_rotations_of_rows_of_any_size():
     torch.testing.assert_close(found, wanted, rtol=1e-14, atol=1e-12)
 
 
+def test_one_rotation_makes_two_rows_orthogonal(monkeypatch):
+    monkeypatch.setattr("rnnvg.bptt.singular.MOST_ROUNDS", 1)
+    rows = torch.tensor([[[3.0, 4.0], [1.0, 0.5]]], dtype=WIDE)
+    lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    found = orthogonal_lengths(lengths.squeeze(-1).log(), rows / lengths)[0].exp()
+    torch.testing.assert_close(found, torch.linalg.svdvals(rows)[0], rtol=1e-14, atol=0)
+
+
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize(("steps", "digits"), [(1, 30), (4, 60), (60, 700)])
 def test_networks_against_products_with_hundreds_of_digits(kind, steps, digits):
