@@ -120,7 +120,7 @@ def summed_adjoints(
                 log_scale[k], adjoints[k] = joint, into[0]
                 segment.pull(segment.start + k, joint_view, pulled_view)
                 for kept, layer, delta in zip(deltas, linear.layers, segment.deltas, strict=True):
-                    into_input, into_hidden = layer.weightsummed_adjoints(delta)
+                    into_input, into_hidden = layer.weight_adjoints(delta)
                     kept[0][k] = into_input[0]
                     if kept[1] is not kept[0]:
                         kept[1][k] = into_hidden[0]
