@@ -141,7 +141,7 @@ class BlockSegment:
         self.start, self.stop = 0, whole.n_steps
         self._whole = whole
 
-    def pull(self, t: int, a: Tensor, out: Tensor) -> None:
+    def pull(self, t: int, a: Tensor, out: Tensor, inputs: bool = True) -> None:
         """Write J_t^T a to `out`; both [n, B, N], contiguous."""
         step, whole = self._whole.steps[t], self._whole
         before, after = whole.widths[t], whole.widths[t + 1]

@@ -62,8 +62,8 @@ class Diagnosis:
         if self.findings:
             first = self.findings[0]
             return f"{self.verdict}: {first.evidence} {first.remedy}"
-        ratio = "" if math.isnan(self.ratio) else f", {10**self.ratio:.2g} of the last layer's gradient at the first"
-        return f"healthy: {len(self.layers)} layers{ratio}, no dead or saturated layer."
+        ratio = "" if math.isnan(self.ratio) else f", the first gets {10**self.ratio:.2g} times the last one's gradient"
+        return f"healthy: {len(self.layers)} layers{ratio}; none is frozen, dead or saturated."
 
     def to_frame(self) -> pd.DataFrame:
         """A row per layer, columns as LayerHealth's attributes."""

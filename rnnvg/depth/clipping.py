@@ -1,0 +1,105 @@
+"""What gradient clipping does and what it does not: it shortens the whole gradient, and no layer's share of it changes.
+
+A network that explodes is kept from diverging; one that vanishes is not helped at all (Pascanu, Mikolov and Bengio 2013).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from rnnvg.depth.gradients import NATS_PER_DECADE
+from rnnvg.depth.images import Images
+from rnnvg.depth.networks import DeepNetwork, build
+from rnnvg.depth.training import fit, weight_norms
+from rnnvg.errors import check_float, check_int
+
+EXPLODING_GAIN = 1.5  # times He's weights: 1.5^9 between the ends of ten layers
+NETWORKS = {
+    "vanishing": {"activation": "sigmoid", "init": "gaussian"},
+    "exploding": {"activation": "relu", "init": "he", "gain": EXPLODING_GAIN},
+}
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """One network trained with or without clipping.
+
+    Attributes:
+        network: "vanishing" or "exploding".
+        clip: the norm clipped to, or None.
+        log10_norm: of the first batch's gradient by all weights, before and after clipping.
+        log10_ratio: gradient by the first hidden layer's weights over the last one's, before and after clipping.
+        clipped: share of the training steps that were clipped; nan without clipping.
+        accuracy, status, steps: of the training.
+    """
+
+    network: str
+    clip: float | None
+    log10_norm: tuple[float, float]
+    log10_ratio: tuple[float, float]
+    clipped: float
+    accuracy: float
+    status: str
+    steps: int
+
+
+def compare_clipping(
+    images: Images,
+    *,
+    depth: int = 10,
+    width: int = 64,
+    steps: int = 400,
+    lr: float = 0.02,
+    clip: float = 1.0,
+    seed: int = 0,
+) -> tuple[Clipped, ...]:
+    """Train a vanishing and an exploding network, each without clipping and with.
+
+    Raises:
+        InputError: an argument out of its range.
+    """
+    clip, seed = check_float("clip", clip, above=0), check_int("seed", seed, least=0)
+    found = []
+    for name, options in NETWORKS.items():
+        for limit in (None, clip):
+            generator = torch.Generator().manual_seed(seed)
+            network = build(
+                images.train_x.shape[1], images.classes, depth=depth, width=width, generator=generator, **options
+            )
+            norms, ratios = _one_batch(network, images, limit)
+            training = fit(network, images, steps=steps, lr=lr, clip=limit, generator=generator)
+            found.append(
+                Clipped(
+                    network=name,
+                    clip=limit,
+                    log10_norm=norms,
+                    log10_ratio=ratios,
+                    clipped=training.clipped,
+                    accuracy=training.accuracy,
+                    status=training.status,
+                    steps=training.steps,
+                )
+            )
+    return tuple(found)
+
+
+def _one_batch(
+    network: DeepNetwork, images: Images, clip: float | None
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """log10 of the whole gradient's norm, and of the first layer's over the last one's, before and after clipping."""
+    loss = cross_entropy(network(images.train_x[:64]), images.train_y[:64])
+    loss.backward()
+    norms, ratios = [], []
+    for limit in (math.inf, clip or math.inf):
+        nn.utils.clip_grad_norm_(network.parameters(), limit)
+        every = [float(each.grad.double().norm()) for each in network.parameters() if each.grad is not None]
+        norms.append(0.5 * math.log(sum(each**2 for each in every)) / NATS_PER_DECADE)
+        layers = weight_norms(network.blocks)
+        ratios.append(layers[0] - layers[-1])
+    network.zero_grad()
+    return (norms[0], norms[1]), (ratios[0], ratios[1])

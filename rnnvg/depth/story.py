@@ -1,0 +1,180 @@
+"""Everything that the teaching page tells, measured in one go, in the order in which it is told.
+
+Nothing is quoted: every number comes from a network that is built, run and trained here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnvg.depth import activations
+from rnnvg.depth.chain import CHAIN_ACTIVATIONS, Chain, chain
+from rnnvg.depth.clipping import Clipped, compare_clipping
+from rnnvg.depth.diagnose import Diagnosis
+from rnnvg.depth.gated import CellRun, compare_cells
+from rnnvg.depth.gradients import NATS_PER_DECADE, LayerGradients, network_gradients
+from rnnvg.depth.images import Images
+from rnnvg.depth.networks import GAUSSIAN_STD, INITS, build
+from rnnvg.depth.planted import PLANTED, check, planted
+from rnnvg.depth.remedies import PROBE, Treated, compare_remedies
+from rnnvg.depth.theory import bound, predict_log_ratio
+from rnnvg.errors import check_int
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHAIN_LAYERS = (20, 50)
+WIDTHS = (25, 100, 400)
+BLOCKS = (5, 10, 20, 50, 100)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What was measured.
+
+    Attributes:
+        images: name and number of training images.
+        settings: depth, width, steps, seed.
+        chains: (activation, layers) -> Chain with the weight asked for.
+        curves, survey: activations and slopes on a grid; what each does to a gradient (rnnvg.depth.activations).
+        starts: initialisation -> gradients of the deep sigmoid network at the start.
+        widths: columns width, textbook, predicted, measured: log10 of the first layer's gradient over the last one's, deep
+            sigmoid network with N(0, 0.01^2) weights.
+        blocks: columns blocks, zero_last, predicted, measured: the same for residual networks with batch norm.
+        treated, clipped, cells: remedies, clipping and recurrent cells.
+        diagnoses: the planted defect -> what diagnose() said.
+        seconds: it took.
+    """
+
+    images: tuple[str, int]
+    settings: dict[str, Any]
+    chains: dict[tuple[str, int], Chain]
+    curves: pd.DataFrame
+    survey: pd.DataFrame
+    starts: dict[str, LayerGradients]
+    widths: pd.DataFrame
+    blocks: pd.DataFrame
+    treated: dict[str, Treated]
+    clipped: tuple[Clipped, ...]
+    cells: tuple[CellRun, ...]
+    diagnoses: dict[str, Diagnosis]
+    seconds: float
+
+
+def measure(
+    images: Images,
+    *,
+    weight: float = 0.17,
+    depth: int = 10,
+    width: int = 64,
+    steps: int = 400,
+    seed: int = 0,
+    on_progress: Callable[[str], object] | None = None,
+) -> Story:
+    """Measure the whole story.
+
+    Args:
+        images: what networks are trained on.
+        weight: of the chains.
+        depth, width, steps, seed: of the sick network and its training (rnnvg.depth.remedies.treat).
+        on_progress: called with a few words before each part.
+
+    Raises:
+        InputError: an argument out of its range.
+    """
+    depth, width = check_int("depth", depth, least=2), check_int("width", width, least=1)
+    steps, seed = check_int("steps", steps, least=1), check_int("seed", seed, least=0)
+    tell = on_progress or (lambda _: None)
+    began = time.perf_counter()
+    tell("chains")
+    chains = {(name, n): chain(n, weight, name) for n in CHAIN_LAYERS for name in CHAIN_ACTIVATIONS}
+    tell("activations")
+    curves, survey = activations.curves(), activations.survey()
+    tell("deep networks at the start")
+    starts = {name: _start(images, depth, width, seed, init=name) for name in INITS}
+    widths, blocks = _widths(images, depth, seed), _blocks(images, width, seed)
+    options: dict[str, Any] = {"depth": depth, "width": width, "steps": steps, "seed": seed}
+    treated = compare_remedies(images, on_progress=lambda name: tell(f"remedy: {name}"), **options)
+    tell("gradient clipping")
+    clipped = compare_clipping(images, **options)
+    diagnoses = {}
+    for name in PLANTED:
+        tell(f"diagnosis: {name}")
+        diagnoses[name] = check(planted(name, images, width=width, seed=seed), images, seed)
+    cells = compare_cells(seed=seed, on_progress=lambda name: tell(f"cell: {name}"))
+    return Story(
+        images=(images.name, len(images.train_y)),
+        settings=options,
+        chains=chains,
+        curves=curves,
+        survey=survey,
+        starts=starts,
+        widths=widths,
+        blocks=blocks,
+        treated={each.remedy.name: each for each in treated},
+        clipped=clipped,
+        cells=cells,
+        diagnoses=diagnoses,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _start(images: Images, depth: int, width: int, seed: int, init: str = "gaussian") -> LayerGradients:
+    generator = torch.Generator().manual_seed(seed)
+    network = build(images.train_x.shape[1], images.classes, depth=depth, width=width, init=init, generator=generator)
+    return network_gradients(network, images.train_x[:PROBE], images.train_y[:PROBE])
+
+
+def _widths(images: Images, depth: int, seed: int) -> pd.DataFrame:
+    import pandas as pd
+
+    x = images.train_x[:PROBE]
+    rows = []
+    for width in WIDTHS:
+        spec = build(x.shape[1], images.classes, depth=depth, width=width).spec
+        rows.append(
+            {
+                "width": width,
+                "textbook": bound(depth, width, GAUSSIAN_STD) / NATS_PER_DECADE,
+                "predicted": predict_log_ratio(spec, float(x.square().mean()), x.shape[1]) / NATS_PER_DECADE,
+                "measured": _start(images, depth, width, seed).log_ratio() / NATS_PER_DECADE,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _blocks(images: Images, width: int, seed: int) -> pd.DataFrame:
+    import pandas as pd
+
+    x, y = images.train_x[:PROBE], images.train_y[:PROBE]
+    rows = []
+    for zero_last in (False, True):
+        for depth in BLOCKS:
+            network = build(
+                x.shape[1],
+                images.classes,
+                depth=depth,
+                width=width,
+                activation="relu",
+                init="he",
+                norm="batch",
+                residual="block",
+                zero_last=zero_last,
+                generator=torch.Generator().manual_seed(seed),
+            )
+            measured = network_gradients(network, x, y).log_ratio(network.ends)
+            rows.append(
+                {
+                    "blocks": depth,
+                    "zero_last": zero_last,
+                    "predicted": math.exp(predict_log_ratio(network.spec)),
+                    "measured": math.exp(measured),
+                }
+            )
+    return pd.DataFrame(rows)
