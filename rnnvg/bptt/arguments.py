@@ -85,6 +85,8 @@ def module_inputs(module: nn.RNNBase | nn.RNNCellBase, inputs: Tensor) -> Tensor
         raise InputError(
             f"`inputs` is on {inputs.device} and the module on {weight.device}; pass inputs.to({str(weight.device)!r})."
         )
+    if inputs.device.type == "meta":
+        raise InputError("`inputs` is on the meta device, which holds no values; pass a tensor on a real one.")
     if not all_finite(inputs):
         raise InputError("`inputs` holds a value that is not finite; pass finite numbers.")
     return (inputs.transpose(0, 1) if batch_first else inputs).detach()
@@ -165,7 +167,7 @@ def source_steps(
         count = int(sources)
         if not 1 <= count <= n_steps:
             raise InputError(f"`sources` is {count}; pass from 1 to {n_steps} sources for {n_steps} steps.")
-        return _evenly(count, np.array(n_steps)), _evenly(count, own[None, :], column=True)
+        return _evenly(count, np.array(n_steps)), _evenly(count, own)
     try:
         wanted = [_index(each) for each in sources]  # type: ignore[union-attr]
     except TypeError:
@@ -190,14 +192,9 @@ def _index(value: Any) -> int:
     return int(value)
 
 
-def _evenly(count: int, length: np.ndarray, column: bool = False) -> np.ndarray:
-    """round((i + 1) T / n) - 1; a sequence shorter than n has fewer distinct sources, the doubled ones are dropped."""
-    index = np.arange(1, count + 1)
-    if column:
-        steps = np.rint(index[:, None] * length / count).astype(np.int64) - 1
-        repeated = np.zeros_like(steps, dtype=bool)
-        repeated[1:] = steps[1:] == steps[:-1]
-        return np.where(repeated, -1, steps)
+def _evenly(count: int, length: np.ndarray) -> np.ndarray:
+    """round((i + 1) T / n) - 1 for i < n, [n, ...]; a sequence shorter than n has steps named twice, or none (-1)."""
+    index = np.arange(1, count + 1).reshape(-1, *(1,) * length.ndim)
     return np.rint(index * length / count).astype(np.int64) - 1
 
 

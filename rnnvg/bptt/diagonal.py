@@ -43,6 +43,13 @@ class Diagonal:
             raise InputError(f"`{name}` must be the decay factors [T, B, N], none of them 0; got {shape}.")
         if not (factors.is_floating_point() or factors.is_complex()):
             raise InputError(f"`{name}` has dtype {factors.dtype}; pass decay factors in float32, float64 or complex.")
+        if factors.shape[:2] != inputs.shape[:2]:
+            raise InputError(
+                f"`decay` turned {list(inputs.shape[:2])} steps and sequences into {list(factors.shape[:2])}; return a factor "
+                "for every step and sequence, [T, B, N]."
+            )
+        if factors.device.type == "meta" or not bool(torch.isfinite(factors).all()):
+            raise InputError(f"`{name}` holds a value that is not finite; pass finite decay factors.")
         return factors.detach()
 
 
@@ -64,7 +71,6 @@ class DiagonalLinearization(Linearization):
             raise InputError(f"`state` has shape {list(state.shape)}; pass [{batch}, {size}] or None.")
         self._factors = factors
         self.bounds = [(0, n_steps)]
-        self._note_nonfinite(factors, 0)
 
     def segment(self, index: int, reuse: bool = False) -> DiagonalSegment:
         return DiagonalSegment(self._factors)

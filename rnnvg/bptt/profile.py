@@ -58,6 +58,9 @@ class GradientProfile:
         layer: the layer it was restricted to, or None.
         first_nonfinite: [B] the first step whose state is inf or nan; -1 where there is none.
 
+    A part of the state or of the input (wrt, layer) that falls below the dtype's range relative to the whole adjoint (1e-45
+    in float32, 1e-324 in float64) reads as -inf too: both live in one vector.
+
     Source: the adjoint of one loss at a time (Hochreiter 1991; Pascanu, Mikolov and Bengio 2013), in log space.
     """
 
@@ -214,6 +217,10 @@ def gradient_profile(
         linear.first_nonfinite[linear.first_nonfinite >= torch.from_numpy(lengths)] = -1
     shared, steps = arguments.source_steps(sources, linear.n_steps, lengths, linear.batch)
     check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise InputError(
+            f"`generator` is a {type(generator).__name__}; pass a torch.Generator, or None for one seeded 0."
+        )
     if output_grad is None:
         outputs = _random_covectors(linear, steps.shape[0], generator)
     else:
@@ -229,13 +236,16 @@ def profile_of(linear: Linearization, shared: np.ndarray, origin: Origin, wrt: s
     columns = _columns(linear, wrt, origin.layer)
     n_distances = int(shared.max()) + 2
     log_norm = sweep(linear, origin.steps, origin.covectors, columns, n_distances)
+    first = linear.first_nonfinite.numpy()
+    behind = (first >= 0) & (origin.steps >= first)  # sources whose gradient passes through a state that is not finite
+    log_norm[:, 0 if columns is None else 1 :].swapaxes(1, 2)[behind] = np.nan
     return GradientProfile(
         log_norm=log_norm,
         sources=shared,
         distance=np.arange(n_distances),
         wrt=wrt,
         layer=origin.layer,
-        first_nonfinite=linear.first_nonfinite.numpy(),
+        first_nonfinite=first,
         origin=origin,
     )
 
@@ -259,6 +269,7 @@ def _columns(linear: Linearization, wrt: str, layer: int | None) -> list[slice] 
 
 
 def check_size(n_sources: int, n_distances: int, batch: int, max_bytes: int) -> None:
+    check_int("max_bytes", max_bytes, least=1)
     needed = n_sources * n_distances * batch * 8
     if needed > max_bytes:
         raise InputError(

@@ -55,6 +55,7 @@ class StepLinearization(Linearization):
 
     def call(self, t: int, x: Tensor, state: Tensor) -> Tensor:
         """The step on a state of N columns, back as N columns; the function's own shapes are checked."""
+        state = state.clone()  # a step that writes in place writes here
         parts = tuple(state[:, columns] for columns in self.columns)
         after = self.step(x, parts[0] if self._is_tensor else parts)
         got = [after] if isinstance(after, Tensor) else list(after) if isinstance(after, (tuple, list)) else None
@@ -63,10 +64,15 @@ class StepLinearization(Linearization):
                 f"`recurrence` returned a {type(after).__name__} at step {t}; return the state as it was given."
             )
         wanted, found = [list(part.shape) for part in parts], [list(part.shape) for part in got]
-        if wanted != found or self._is_tensor != isinstance(after, Tensor):
+        if wanted != found:
             raise InputError(
                 f"`recurrence` changes the state's shape at step {t}: it was given {_words(wanted)} and returned "
                 f"{_words(found)}; return the same."
+            )
+        if self._is_tensor != isinstance(after, Tensor):
+            given, returned = ("a tensor", "a tuple") if self._is_tensor else ("a tuple", "a tensor")
+            raise InputError(
+                f"`recurrence` was given {given} as its state and returned {returned} at step {t}; return the same."
             )
         return torch.cat([part.to(state.dtype) for part in got], -1)
 
@@ -101,9 +107,10 @@ class StepSegment:
         if inputs and x.is_floating_point():
             x.requires_grad_()
         before = self._states[t - self.start].detach().clone().requires_grad_()
-        after = self._whole.call(t, x, before)
-        if not after.requires_grad:  # the step forgets everything: connect it with a zero Jacobian
-            after = after + 0 * before
+        after = self._whole.call(t, x.clone(), before)
+        if not after.requires_grad:
+            self._check_forgets(t, x, before, after)
+            after = after + 0 * before  # a zero Jacobian
         tolerance = 1e3 * torch.finfo(after.dtype).eps
         if not torch.allclose(after.detach(), self._states[t - self.start + 1], tolerance, tolerance, equal_nan=True):
             raise InputError(
@@ -111,6 +118,15 @@ class StepSegment:
                 "make it a pure function (switch dropout and other noise off)."
             )
         return x, before, after
+
+    def _check_forgets(self, t: int, x: Tensor, before: Tensor, after: Tensor) -> None:
+        """A result without a graph is right only where the step truly ignores its state."""
+        elsewhere = self._whole.call(t, x.detach().clone(), before.detach() + 0.01)
+        if not torch.equal(elsewhere, after):
+            raise InputError(
+                f"`recurrence` returned a state that autograd cannot follow at step {t}, though it changes with the state it "
+                "was given; take torch.no_grad(), .detach() and .item() out of the step."
+            )
 
     def pull(self, t: int, a: Tensor, out: Tensor, inputs: bool = True) -> None:
         x, before, after = self._linearised(t, inputs)
@@ -167,6 +183,8 @@ def _check_inputs(inputs: Tensor, batch: int) -> None:
     if not isinstance(inputs, Tensor) or inputs.ndim < 2 or 0 in inputs.shape:
         found = list(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
         raise InputError(f"`inputs` is {found}; pass [T, B, I] with at least one step: step t is handed inputs[t].")
+    if inputs.device.type == "meta":
+        raise InputError("`inputs` is on the meta device, which holds no values; pass a tensor on a real one.")
     if inputs.shape[1] != batch:
         raise InputError(f"`inputs` has {inputs.shape[1]} sequences and `state` {batch}; pass the same number.")
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):

@@ -20,9 +20,9 @@ from rnnvg.bptt.segments import Linearization, Segment
 
 # Adjoints of so many steps wait for one batched norm; more would push the segment's factors out of the cache.
 WAITING_NUMBERS, WAITING_STEPS = 2**17, 32
-# What an adjoint is divided by need not be its norm exactly, only be known exactly. Where squares underflow the norm reads
-# small or 0: these bounds then bring the adjoint back near 1 without squares that overflow in the next step.
-SMALLEST_SCALE = {torch.float32: 1e-30, torch.float64: 1e-200}
+# What an adjoint is divided by need not be its norm exactly, only be known exactly. Where squares leave the dtype's range
+# the norm reads 0 or inf: these bounds then bring the adjoint back to where the next step's squares are in range.
+SCALES = {torch.float32: (1e-30, 1e30), torch.float64: (1e-200, 1e200)}
 
 
 def sweep(
@@ -57,9 +57,10 @@ class _Sweep:
         self.linear, self.sources, self.columns = linear, sources, columns
         S, B = sources.shape
         self.rows = np.full((S, n_distances, B), np.nan)
-        norm = torch.linalg.vector_norm(covectors, dim=-1)
+        self.log_start, unit = log_length(covectors)
+        self.unit = unit.to(linear.dtype)
         # A source without any gradient is an exact zero at every distance, and need not be followed.
-        silent = (norm == 0).all(1).cpu().numpy()
+        silent = torch.isneginf(self.log_start).all(1).cpu().numpy()
         self.rows[silent] = -np.inf
         if columns is None:
             self.rows[silent, 0] = np.nan  # the initial state has no input
@@ -67,21 +68,12 @@ class _Sweep:
         # Latest source first, so that those under way are a prefix.
         self.order = followed[np.argsort(-sources[followed].max(1), kind="stable")]
         self.first = int(sources[followed].max(initial=-1))
-        self.log_start = norm.log().to(torch.float64)
-        self.unit = (covectors / norm.clamp_min(torch.finfo(torch.float64).tiny).unsqueeze(-1)).to(linear.dtype)
         S = len(self.order)
         per_step = max(1, S * B * linear.size)
         self.waiting = max(1, min(WAITING_STEPS, WAITING_NUMBERS // per_step))
-        empty = {"dtype": linear.dtype, "device": linear.device}
-        self.slots = torch.zeros(self.waiting + 1, S, B, linear.size, **empty)
-        self.scales = torch.ones(
-            self.waiting + 1,
-            S,
-            B,
-            1,
-            dtype=norm.dtype if linear.dtype.is_complex else linear.dtype,
-            device=linear.device,
-        )
+        shape = (self.waiting + 1, S, B)
+        self.slots = torch.zeros(*shape, linear.size, dtype=linear.dtype, device=linear.device)
+        self.scales = torch.ones(*shape, 1, dtype=linear.dtype.to_real(), device=linear.device)
         self.inputs = [torch.empty(0)] * self.waiting
         self.log_scale = torch.zeros(S, B, dtype=torch.float64, device=linear.device)
         self.under_way = 0
@@ -90,7 +82,7 @@ class _Sweep:
         self.done = 0  # slots filled since the last flush
         self.whole = columns == [slice(0, linear.size)]
         self.unit_length = True  # of every adjoint under way
-        self.smallest = SMALLEST_SCALE[self.scales.dtype]
+        self.smallest, self.largest = SCALES[self.scales.dtype]
 
     def run(self) -> np.ndarray:
         if self.first < 0:
@@ -142,7 +134,7 @@ class _Sweep:
             self.inputs[j] = segment.input_adjoint()
         after, scale = self.pairs[j + 1]
         torch.linalg.vector_norm(after, dim=-1, keepdim=True, out=scale)
-        after.div_(scale.clamp_min_(self.smallest))
+        after.div_(scale.clamp_(self.smallest, self.largest))
         self.done += 1
 
     def _cut(self) -> None:
@@ -157,8 +149,10 @@ class _Sweep:
         if not used:
             return
         scales = self.scales[1 : used + 1, :n, :, 0].to(torch.float64)
-        if self.unit_length and not bool(scales.amin() > 2 * self.smallest):
-            self.unit_length = False  # something was too small to be brought to length 1, perhaps exactly 0, or is nan
+        if self.unit_length and not bool(((scales > 2 * self.smallest) & (scales < self.largest / 2)).all()):
+            self.unit_length = (
+                False  # something was too small or too large to be brought to length 1, exactly 0, or nan
+            )
         logs = scales.log_().cumsum_(0).add_(self.log_scale[:n])
         before = torch.cat([self.log_scale[:n].unsqueeze(0), logs[:-1]])
         vectors = torch.stack(self.inputs[:used]) if self.columns is None else self.slots[:used, :n]
@@ -173,10 +167,8 @@ class _Sweep:
             values = log_scale  # all of the vector is asked for, and it was divided by its norm
         else:
             parts = [vectors] if self.columns is None else [vectors[..., each] for each in self.columns]
-            wide = torch.complex128 if vectors.dtype.is_complex else torch.float64
-            norms = [torch.linalg.vector_norm(part, dim=-1, dtype=wide) for part in parts]
-            norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
-            values = norm.log_() + log_scale
+            logs = [log_length(part)[0] for part in parts]
+            values = (logs[0] if len(logs) == 1 else _log_root_of_squares(logs)) + log_scale
         values = values.flip(0).transpose(0, 1)
         self.rows[self.order[: self.under_way], first + 1 : end + 1] = values.cpu().numpy()
 
@@ -188,3 +180,18 @@ class _Sweep:
             found = np.take_along_axis(self.rows[source], np.maximum(row, 0), 0)
             self.rows[source] = np.where((row >= 0) & (steps >= 0), found, np.nan)
         return self.rows
+
+
+def log_length(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """ln of the length of vectors [..., N] in float64, -inf for 0, and the vectors at length 1; no square leaves the range."""
+    wide = vectors.to(torch.complex128 if vectors.dtype.is_complex else torch.float64)
+    largest = wide.abs().amax(-1, keepdim=True)
+    safe = torch.where(largest == 0, 1.0, largest)
+    wide = wide / safe
+    norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    return (norm.log() + safe.log()).squeeze(-1), wide / torch.where(norm == 0, 1.0, norm)
+
+
+def _log_root_of_squares(logs: list[Tensor]) -> Tensor:
+    """ln of the length of a vector from those of its parts."""
+    return 0.5 * torch.logsumexp(2 * torch.stack(logs), 0)

@@ -70,7 +70,6 @@ def test_sources_are_those_of_full_length_even_where_no_sequence_has_it():
     assert observed(profile) == [[1, 2], [3, 5]]
 
 
-@pytest.mark.xfail(strict=True, reason="a step that the rule names twice is followed once, nan the second time")
 def test_more_sources_than_a_sequence_has_steps():
     """round((i+1) L/n) - 1 on each sequence's own length: for n = 3, L = 2 that is 0, 0, 1."""
     module, inputs = gru(3, 2)
