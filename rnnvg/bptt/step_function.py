@@ -120,9 +120,11 @@ class StepSegment:
         return x, before, after
 
     def _check_forgets(self, t: int, x: Tensor, before: Tensor, after: Tensor) -> None:
-        """A result without a graph is right only where the step truly ignores its state."""
+        """A result without a graph is right where the step ignores its state, or cuts the gradient off at this step alone."""
         elsewhere = self._whole.call(t, x.detach().clone(), before.detach() + 0.01)
-        if not torch.equal(elsewhere, after):
+        other = t - 1 if t else min(1, self._whole.n_steps - 1)
+        cut_here_alone = self._whole.call(other, self._whole.inputs[other].clone(), before).requires_grad
+        if not cut_here_alone and not torch.equal(elsewhere, after):
             raise InputError(
                 f"`recurrence` returned a state that autograd cannot follow at step {t}, though it changes with the state it "
                 "was given; take torch.no_grad(), .detach() and .item() out of the step."
