@@ -76,5 +76,7 @@ def _weights(path: Path) -> Path:
     if len(found) == 1:
         return found[0] / WEIGHTS
     if found:
-        raise InputError(f"{str(path)!r} holds {len(found)} runs of next-word; pass one of them, such as {str(found[0])!r}.")
+        raise InputError(
+            f"{str(path)!r} holds {len(found)} runs of next-word; pass one of them, such as {str(found[0])!r}."
+        )
     raise InputError(f"{str(path)!r} holds no run of next-word; train one with: rnnvg train --task next-word.")

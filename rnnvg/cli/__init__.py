@@ -19,10 +19,12 @@ COMMANDS = {
     "train": ("rnnvg.cli.train", "Train one network on one task."),
     "tasks": ("rnnvg.cli.tasks", "List the tasks, describe one, or print a worked example."),
     "report": ("rnnvg.cli.report", "Render a directory of results again, without training."),
+    "text": ("rnnvg.cli.text", "Corpora, and which earlier words a prediction leans on."),
 }
 
 
 @click.group(
+    name="rnnvg",
     cls=LazyGroup,
     commands_in=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},

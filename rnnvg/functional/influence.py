@@ -60,7 +60,7 @@ class Influence:
         """
         frame = self.profile.curve(reference=0)
         frame["distance"] += 1
-        return frame[frame["n"] > 0].reset_index(drop=True)
+        return frame.drop(index=frame.index[frame["n"] == 0])
 
     def to_frame(self, words: Sequence[str] | None = None) -> pd.DataFrame:
         """Tidy, a row per predicted word and earlier word: position, word, loss, source_position, source_word,

@@ -63,7 +63,7 @@ class Agreement:
                 f"`distance` must be a whole number of at least 2, or a list of different ones; got {distance!r}."
             )
         self.probabilities = np.full(len(several), 1 / len(several))
-        self.vocabulary = Vocabulary(WORDS)
+        self.vocabulary = Vocabulary(WORDS, tokens="words")
         # Word i may be followed by words order[i .. i + 3]: every word has four different successors and four
         # predecessors, so that all are equally common. The order is a part of the language, never drawn again.
         order = torch.randperm(len(BETWEEN), generator=torch.Generator().manual_seed(0)).numpy()

@@ -98,4 +98,6 @@ def build_corpus(
         if minimum_count != 1:
             raise InputError("`minimum_count` chooses words and `vocabulary` already lists them; pass one of the two.")
     table = chosen.encode(words)
+    if chosen.tokens is None:
+        chosen = Vocabulary(chosen.words, provenance.get("tokens"))
     return Corpus(name, chosen, *(table[splits[split]] for split in SPLITS), provenance=provenance)

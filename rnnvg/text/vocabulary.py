@@ -20,6 +20,7 @@ class Vocabulary:
 
     Args:
         words: the words in the order of their ids, all different. `<unk>`, wherever it stands, takes every other word.
+        tokens: the name in rnnvg.text.tokens.TOKENS of the rule that cuts text into such words; None where unknown.
 
     Raises:
         InputError: fewer than two words, or one of them twice.
@@ -29,8 +30,8 @@ class Vocabulary:
     [1, 2, 0]
     """
 
-    def __init__(self, words: Iterable[str]) -> None:
-        self.words = tuple(words)
+    def __init__(self, words: Iterable[str], tokens: str | None = None) -> None:
+        self.words, self.tokens = tuple(words), tokens
         self._ids = {word: index for index, word in enumerate(self.words)}
         if len(self.words) < 2:
             raise InputError(f"`vocabulary` needs at least two words; got {len(self.words)}.")
@@ -111,8 +112,12 @@ class Vocabulary:
         """Write the words as JSON; the file appears whole or not at all."""
         path = Path(path)
         part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps({"schema": _SCHEMA, "words": self.words}, ensure_ascii=False), encoding="utf-8")
+        part.write_text(self.to_json(), encoding="utf-8")
         os.replace(part, path)
+
+    def to_json(self) -> str:
+        """What `save` writes."""
+        return json.dumps({"schema": _SCHEMA, "tokens": self.tokens, "words": self.words}, ensure_ascii=False) + "\n"
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
@@ -132,4 +137,5 @@ class Vocabulary:
             raise InputError(
                 f"{str(path)!r} is not a vocabulary that rnnvg wrote; pass one that `Vocabulary.save` wrote."
             )
-        return cls(words)
+        tokens = held.get("tokens")
+        return cls(words, tokens if isinstance(tokens, str) else None)

@@ -103,3 +103,10 @@ def test_bad_files_are_one_clear_sentence(tmp_path):
         with pytest.raises(InputError) as caught:
             Vocabulary.load(path)
         assert str(caught.value).startswith(message)
+
+
+def test_the_rule_that_cut_the_words_is_kept_with_them(tmp_path):
+    Vocabulary(["a", "b"], tokens="spaces").save(tmp_path / "new.json")
+    assert Vocabulary.load(tmp_path / "new.json").tokens == "spaces"
+    (tmp_path / "old.json").write_text('{"schema": 1, "words": ["a", "b"]}')
+    assert Vocabulary.load(tmp_path / "old.json").tokens is None

@@ -1,0 +1,204 @@
+"""Where a prediction leans: a text whose every word shows how far back its gradient reaches, as one HTML file.
+
+Words of the text are data: they are escaped in the markup, and the page's policy runs no script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnvg.errors import InputError
+from rnnvg.text.tokens import UNKNOWN
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from rnnvg.functional import ContextLoss, Influence
+
+TITLE = "Where a prediction leans"
+MOST_WORDS = 500  # the page holds a number for every pair of them
+_COLUMNS = ("context (k words)", "dropped: loss", "increase", "words", "shuffled: loss", "increase", "words")
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """A window of a text as a model read it.
+
+    Attributes:
+        words: the T + 1 words as they stand in the text.
+        known: which of them are among the model's words.
+        guesses: [T] the model's first choice in the place of words 1 to T.
+        model: what the model is, for the reader.
+        source: where the text is from, for the reader.
+    """
+
+    words: Sequence[str]
+    known: Sequence[bool]
+    guesses: Sequence[str]
+    model: str
+    source: str
+
+
+def write_influence(directory: str | Path, text: ReadText, found: Influence, context: ContextLoss) -> dict[str, Path]:
+    """Writes influence.html, influence.csv, context.csv, influence.svg and influence.png, each in one move.
+
+    Args:
+        directory: made where missing.
+        text, found, context: the same words.
+
+    Returns:
+        The files by name.
+
+    Raises:
+        InputError: more than 500 words, or a directory that cannot be written.
+    """
+    from rnnvg.bench.files import disk_faults_named, write_whole
+    from rnnvg.report import style, svg
+
+    if len(text.words) > MOST_WORDS:
+        raise InputError(f"A page shows at most {MOST_WORDS} words; got {len(text.words)}. Pass fewer.")
+    folder = Path(directory)
+    with style.applied():
+        figure = draw(found, context)
+        contents: dict[str, str | bytes] = {
+            "influence.svg": svg.to_svg(figure),
+            "influence.png": svg.to_png(figure),
+        }
+    contents["influence.csv"] = found.to_frame(text.words).to_csv(index=False, lineterminator="\n")
+    contents["context.csv"] = context.to_frame().to_csv(index=False, lineterminator="\n")
+    contents["influence.html"] = render(text, found, context, str(contents["influence.svg"]))
+    with disk_faults_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            write_whole(folder / name, content)
+    return {name: folder / name for name in contents}
+
+
+def render(text: ReadText, found: Influence, context: ContextLoss, drawing: str) -> str:
+    """The page as one HTML document: no network, nothing outside it, one script of its own.
+
+    Args:
+        text, found, context: the same words.
+        drawing: `draw`'s figure as SVG.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    from rnnvg.report.svg import inline
+
+    folder = Path(__file__).parent
+    script = (folder / "influence.js").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string((folder / "influence.html").read_text(encoding="utf-8"))
+    data = _data(text, found)
+    return template.render(
+        title=TITLE,
+        lead=_lead(text, found),
+        words=[{"text": word, "known": known} for word, known in zip(text.words, text.known, strict=True)],
+        first=data["first"],
+        unknown=UNKNOWN,
+        picture=Markup(inline(drawing, "influence", _alt(found))),
+        caption="Left: influence of earlier words by their distance, relative to the word right before; every predicted "
+        "word is a grey line. Right: what the model loses without, or with a shuffled, earlier context.",
+        columns=_COLUMNS,
+        rows=_rows(context),
+        footer=f"Model: {text.model}. Text: {text.source}.",
+        data=Markup(_json(data)),
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def draw(found: Influence, context: ContextLoss) -> Figure:
+    """Influence against distance, and beside it the loss increase without the earlier context.
+
+    Call it inside `style.applied()`.
+    """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    from rnnvg.report import style
+
+    figure, axes = style.panels(1, 2, height=2.9)
+    found.plot(axes[0, 0])
+    own = axes[0, 1]
+    table = context.to_frame()
+    looks = (("dropped", style.CELL_COLOURS["rnn"], "o"), ("shuffled", style.CELL_COLOURS["gru"], "s"))
+    for how, colour, marker in looks:
+        part = table[table["how"] == how]
+        own.plot(part["context"], part["increase"], color=colour, marker=marker, label=how)
+    own.axhline(0, color=style.MUTED, linewidth=0.8)
+    own.set_xscale("log")
+    own.set_xlabel("context that is left as it is (words)")
+    own.set_ylabel("loss increase (nats a word)")
+    own.legend()
+    for each in axes[0]:
+        each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        each.xaxis.set_minor_formatter(NullFormatter())
+    return figure
+
+
+def _data(text: ReadText, found: Influence) -> dict[str, Any]:
+    """What the script reads; the word with the widest reach is chosen first."""
+    log10 = found.log_norm / math.log(10)
+    rows: list[list[int | None]] = [[]]
+    reach = [0]
+    for s, row in enumerate(log10):
+        near_first = row[s::-1] if s else row[:1]
+        top = near_first.max()
+        relative = near_first - top if np.isfinite(top) else near_first
+        rows.append([round(100 * v) if math.isfinite(v) else None for v in relative.tolist()])
+        reach.append(int((relative > -1).nonzero()[0].max(initial=-1)) + 1)
+    mean = found.curve()["log10_gain"].tolist()
+    return {
+        "words": list(text.words),
+        "loss": ["", *(f"{loss:.2f}" for loss in found.loss)],
+        "guess": ["", *text.guesses],
+        "influence": rows,
+        "mean": [round(100 * v) if math.isfinite(v) else None for v in mean],
+        "unknown": UNKNOWN,
+        "first": int(np.argmax(reach)),
+    }
+
+
+def _json(data: Any) -> str:
+    """JSON that cannot end the element it stands in."""
+    written = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+    return written.translate(str.maketrans(escapes))
+
+
+def _lead(text: ReadText, found: Influence) -> str:
+    perplexity = math.exp(min(700.0, float(found.loss.mean())))
+    return (
+        f"{text.model} reads {len(text.words)} words of {text.source} and predicts each from those before it "
+        f"(perplexity here {perplexity:.3g}). For each predicted word this page shows the size of the gradient of its "
+        "loss by the embedding of every earlier word, exactly, one word's loss at a time."
+    )
+
+
+def _alt(found: Influence) -> str:
+    curve = found.curve()
+    last = curve.iloc[-1]
+    return (
+        f"Influence against distance: relative to the word right before, the geometric mean is 10 to the "
+        f"{last['log10_gain']:.1f} at {int(last['distance'])} words. Beside it the loss increase without earlier context."
+    )
+
+
+def _rows(context: ContextLoss) -> list[list[str]]:
+    rows: dict[int, list[str]] = {}
+    for row in context.to_frame().to_dict("records"):
+        cells = [f"{row['loss']:.3f}", f"{row['increase']:+.3f}", str(row["n"])]
+        rows.setdefault(int(row["context"]), [str(row["context"])]).extend(cells)
+    return [cells + [""] * (len(_COLUMNS) - len(cells)) for cells in rows.values()]

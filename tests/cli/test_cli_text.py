@@ -1,0 +1,116 @@
+"""rnnvg text: the page and its files from a run and a text, and every bad text in one sentence with nothing written."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from rnnvg import bench
+from rnnvg.text.manifest import data_file
+
+SENTENCE = "dog near the forest once , barks . cat under the old tree , purrs ."
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    spec = bench.run_spec(
+        {"name": "next-word", "text": str(data_file("agreement.txt")), "bptt": 5},
+        "lstm",
+        hidden=8,
+        training={"steps": 2, "batch": 4, "stop_when_solved": False},
+        measure={"sequences": 2},
+    )
+    assert bench.execute(spec, out)["status"] == "ok"
+    return out / "runs" / spec.id
+
+
+def test_a_page_a_figure_and_tables_are_written(rnnvg, run, tmp_path):
+    (tmp_path / "text.txt").write_text(SENTENCE * 3)
+    result = rnnvg("text", "influence", "--model", run, "--text", "text.txt", "--words", 20, "--start", 3)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == "Reading 20 words of text.txt ...\n"
+    assert "Page: runs/influence/influence.html" in result.stdout
+    folder = tmp_path / "runs" / "influence"
+    assert {path.name for path in folder.iterdir()} == {
+        "context.csv",
+        "influence.csv",
+        "influence.html",
+        "influence.png",
+        "influence.svg",
+    }
+    frame = pd.read_csv(folder / "influence.csv", keep_default_na=False)
+    assert len(frame) == 19 * 20 / 2
+    assert frame["word"].iloc[0] == "once"
+    assert frame["source_word"].iloc[0] == "forest"
+
+
+def test_json_has_the_files_and_the_curve(rnnvg, run, tmp_path):
+    (tmp_path / "text.txt").write_text(SENTENCE)
+    result = rnnvg("text", "influence", "--model", run, "--text", "text.txt", "--json", "--out", "here", "-q")
+    assert result.stderr == ""
+    told = json.loads(result.stdout)
+    assert told["files"]["influence.html"] == "here/influence.html"
+    assert [row["distance"] for row in told["curve"]] == list(range(1, 16))
+    assert told["curve"][0]["log10_gain"] == 0
+    assert len(told["loss"]) == 15
+
+
+def test_html_in_a_text_is_shown_and_never_run(rnnvg, run, tmp_path):
+    (tmp_path / "text.txt").write_text("dog <script>alert(1)</script> , barks . </button>\n")
+    result = rnnvg("text", "influence", "--model", run, "--text", "text.txt", "--tokens", "spaces", "--out", "here")
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "here" / "influence.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;</button>" in page
+    assert page.count("<script") == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "The text 'text.txt' is empty: it holds no words; pass a file with text in it."),
+        (b" -- \n", "The text 'text.txt' is empty: it holds no words; pass a file with text in it."),
+        (b"dog", "The text 'text.txt' holds 1 word; pass one with at least 2, one to read and one to predict."),
+        (b"dog \xff barks", "The text 'text.txt' is not UTF-8 at byte 4 (0xff); save it as UTF-8."),
+        (b"dog \x00 barks", "'text.txt' is not a text: byte 4 is NUL; pass a UTF-8 text file."),
+        (
+            b"zxqv wrtp",
+            "None of the 2 words of 'text.txt' is among the 251 that the model knows; "
+            "pass a text in the language that it was trained on.",
+        ),
+    ],
+)
+def test_bad_texts_are_one_sentence_and_nothing_is_overwritten(rnnvg, run, tmp_path, content, message):
+    (tmp_path / "text.txt").write_bytes(content)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "influence.html").write_text("older")
+    result = rnnvg("text", "influence", "--model", run, "--text", "text.txt", "--out", "here", "-q")
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {message}\n")
+    assert [path.read_text() for path in (tmp_path / "here").iterdir()] == ["older"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--text", "."], "The text '.' is a directory; pass a UTF-8 text file."),
+        (["--text", "none"], "The text 'none' is not there; pass a UTF-8 text file."),
+        (["--words", "501"], "`--words` must be a whole number from 2 to 500; got 501."),
+        (["--words", "1"], "`--words` must be a whole number of at least 2; got 1."),
+        (
+            ["--start", "15"],
+            "The text 'text.txt' holds 16 words, and the window begins at word 15; pass a start of at most 14.",
+        ),
+        (["--tokens", "word"], "`--tokens` has no 'word'. Did you mean 'words'? Pass one of: words, spaces."),
+    ],
+)
+def test_bad_options_are_one_sentence(rnnvg, run, tmp_path, options, message):
+    (tmp_path / "text.txt").write_text(SENTENCE)
+    result = rnnvg("text", "influence", "--model", run, "--text", "text.txt", "-q", *options)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {message}\n")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_line_of_a_million_words_is_read_no_further_than_shown(rnnvg, run, tmp_path):
+    (tmp_path / "text.txt").write_text("dog barks " * 500_000)
+    result = rnnvg("text", "influence", "--model", run, "--text", "text.txt", "--words", 5, "--start", 100, "-q")
+    assert result.exit_code == 0, result.output
