@@ -70,8 +70,9 @@ def page(results: Results) -> Page:
             picture(
                 results,
                 "memory-horizons",
-                "Large: geometric mean over seeds, with its 95 % t-interval; small: every seed; an arrow: only known to be "
-                "larger, or an interval that goes on. The axis is logarithmic in horizon + 1.",
+                "Large: geometric mean over seeds with its 95 % t-interval, or median with order statistics where a seed is "
+                "censored; small: every seed; an arrow: only known to be larger, or an interval that goes on. The axis is "
+                "logarithmic in horizon + 1.",
                 f"Memory horizon at 1/e of every seed and pooled with its interval, before and after training: {who}.",
             ),
             horizon_words.paragraphs(results),
@@ -140,6 +141,8 @@ def horizon_tables(table: tables.Frame) -> list[Table]:
     """The table of horizons by the state, and folded behind it those by whatever else was measured."""
     if table.empty:
         return []
-    caption = "Memory horizons by the {}, time steps: geometric mean over seeds [interval], at three thresholds."
+    caption = (
+        "Memory horizons by the {}, time steps: geometric mean over seeds, or median where one is censored [interval]."
+    )
     measured = sorted(table["wrt"].unique(), key=lambda wrt: wrt != "state")
     return [Table.of(tables.horizons_shown(table, wrt), caption.format(wrt), folded=wrt != "state") for wrt in measured]

@@ -118,14 +118,17 @@ def scores_shown(table: Frame) -> Frame:
                 "network": row.network,
                 "score": _with_range(row.value, row.least, row.most, row.ok),
                 "baseline": _known(row.baseline),
-                "best loss": _known(row.best_loss),
+                "loss": _known(row.loss),
+                "lowest loss": _known(row.best_loss),
                 "solved": f"{row.solved}/{row.runs} [{100 * row.solved_low:.0f}–{100 * row.solved_high:.0f}\u00a0%]",
                 "at step": "" if math.isnan(row.steps_to_solve) else f"{row.steps_to_solve:g}",
                 "broken off": ", ".join(broken),
             }
         )
     shown = pd.DataFrame(rows)
-    return shown.drop(columns=[column for column in ("best loss", "broken off") if not any(shown[column])])
+    if not (table["best_loss"] > 0).any():  # no more than that a loss is never below 0
+        shown = shown.drop(columns=["loss", "lowest loss"])
+    return shown if any(shown["broken off"]) else shown.drop(columns="broken off")
 
 
 def runs_shown(results: Results) -> Frame:

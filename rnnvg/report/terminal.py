@@ -21,7 +21,7 @@ def summary(source: str | Path | Results, width: int = 100) -> str:
     horizons = tables.horizon_table(results)
     parts = []
     if len(horizons):
-        parts += ["Memory horizons, time steps: mean over seeds [interval]"]
+        parts += ["Memory horizons, time steps: geometric mean over seeds (median where one is censored) [interval]"]
         parts += [as_text(tables.horizons_shown(horizons), width), ""]
     parts += ["Scores: median (range) over seeds; solved runs [exact 95 % interval]"]
     parts += [as_text(tables.scores_shown(tables.score_table(results)), width)]

@@ -13,21 +13,23 @@ from rnnvg.report.results import Frame, Results
 
 OPEN = 2.0  # a horizon that has not even doubled has not opened
 FALL = 0.95  # a loss that never gets below this share of the baseline has not fallen
-BEFORE, AFTER, TOGETHER, NEVER_OPENED, NEVER_FELL = "before", "after", "together", "never opened", "never fell"
+BEFORE, AFTER, TOGETHER = "before", "after", "together"
+NEVER_OPENED, CLOSED, NEVER_FELL = "never opened", "closed again", "never fell"
 
 
 def timing(results: Results, wrt: str = "state", threshold: float = pooled.THRESHOLD) -> Frame:
     """When the horizon of each finished run opened, and when its loss fell.
 
-    The horizon has opened at the first checkpoint where ln(horizon + 1) is half of the way from its start to its largest,
-    if it doubles at all; the held-out loss has fallen at the first evaluation where it is half of the way from the
-    baseline (or its own start, if that is lower) to its lowest, if it gets at all below 95 % of that. Both are only seen
-    at intervals: one comes before the other where their intervals say so, otherwise they come together.
+    The horizon has opened at the checkpoint from which on ln(horizon + 1) stays at or above half of the way from its
+    start to its largest, if it doubles at all; it has closed again where it is below that at the end. The held-out loss
+    has fallen at the first evaluation where it is half of the way from the baseline (or its own start, if that is lower)
+    to its lowest, if it gets at all below 95 % of that. Both are only seen at intervals: one comes before the other
+    where their intervals say so, otherwise they come together.
 
     Returns:
         DataFrame, a row a run: id, problem, network, seed, start and most (horizons, steps), opened_after and opened_at,
         fell_after and fell_at (training steps; it happened after the first and not later than the second; nan where it
-        did not), order ("before", "after", "together", "never opened", "never fell").
+        did not), order ("before", "after", "together", "never opened", "closed again", "never fell").
     """
     seen = opening.through_training(results, wrt, threshold)
     loss = pooled.measured(results, "valid")
@@ -46,11 +48,11 @@ def timing(results: Results, wrt: str = "state", threshold: float = pooled.THRES
                 "seed": run.seed,
                 "start": float(horizon["last"].iloc[0]),
                 "most": float(horizon["last"].max()),
-                "opened_after": opened[0],
-                "opened_at": opened[1],
+                "opened_after": math.nan if isinstance(opened, str) else opened[0],
+                "opened_at": math.nan if isinstance(opened, str) else opened[1],
                 "fell_after": fell[0],
                 "fell_at": fell[1],
-                "order": _order(opened, fell),
+                "order": opened if isinstance(opened, str) else _order(opened, fell),
             }
         )
     columns = [
@@ -68,11 +70,14 @@ def timing(results: Results, wrt: str = "state", threshold: float = pooled.THRES
     return pd.DataFrame(rows, columns=[*columns, "order"])
 
 
-def _opened(step: np.ndarray, last: np.ndarray) -> tuple[float, float]:
+def _opened(step: np.ndarray, last: np.ndarray) -> tuple[float, float] | str:
     logs = np.log1p(last)
     if last.max() + 1 < OPEN * (last[0] + 1):
-        return math.nan, math.nan
-    return _first(step, logs >= (logs[0] + logs.max()) / 2)
+        return NEVER_OPENED
+    below = np.flatnonzero(logs < (logs[0] + logs.max()) / 2)  # the start is
+    if below[-1] == len(step) - 1:
+        return CLOSED
+    return float(step[below[-1]]), float(step[below[-1] + 1])
 
 
 def _fell(loss: Frame, baseline: float) -> tuple[float, float]:
@@ -83,17 +88,11 @@ def _fell(loss: Frame, baseline: float) -> tuple[float, float]:
     start = float(np.fmin(baseline, value[0]))
     if value.min() > FALL * start:
         return math.nan, math.nan
-    return _first(loss["step"].to_numpy(), value <= (start + value.min()) / 2)
-
-
-def _first(step: np.ndarray, reached: np.ndarray) -> tuple[float, float]:
-    place = int(np.argmax(reached))
+    step, place = loss["step"].to_numpy(), int(np.argmax(value <= (start + value.min()) / 2))
     return float(step[max(0, place - 1)]), float(step[place])
 
 
 def _order(opened: tuple[float, float], fell: tuple[float, float]) -> str:
-    if math.isnan(opened[1]):
-        return NEVER_OPENED
     if math.isnan(fell[1]):
         return NEVER_FELL
     if opened[1] <= fell[0]:

@@ -26,6 +26,7 @@ def falls(at):
         (OPENS_BY_400, dict.fromkeys(range(0, 1000, 100), 0.163), "never fell"),
         (OPENS_BY_400, {}, "never fell"),
         (STAYS, falls(300), "never opened"),
+        ({0: 2, 200: 90, 400: 3}, falls(300), "closed again"),
     ],
 )
 def test_the_order(horizons, losses, order):
@@ -35,6 +36,12 @@ def test_the_order(horizons, losses, order):
 def test_the_steps_between_which_it_happened():
     row = timing(in_memory({"horizons": OPENS_BY_400, "losses": falls(500)})).iloc[0]
     assert (row["opened_after"], row["opened_at"], row["fell_after"], row["fell_at"]) == (200, 400, 400, 500)
+
+
+def test_an_opening_is_the_one_that_lasts():
+    ups = {0: 2, 100: 88, 200: 1, 300: 88, 400: 60}
+    row = timing(in_memory({"horizons": ups, "losses": falls(900)})).iloc[0]
+    assert (row["opened_after"], row["opened_at"]) == (200, 300)
 
 
 def test_a_loss_that_starts_below_the_baseline_is_compared_with_its_start():

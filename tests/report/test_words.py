@@ -56,13 +56,21 @@ def test_one_network_alone_is_compared_with_nobody():
 def test_all_censored_is_never_a_number():
     said = horizons.paragraphs(in_memory(*seeds("lstm", [(200, 1)] * 3), *seeds("gru", [(200, 1)] * 3)))
     assert said[0] == (
-        "Adding problem: LSTM and GRU reach equally far, more than 200 time steps (interval from 200 up), beyond the "
-        "training length of 50."
+        "Adding problem: LSTM and GRU reach farther than could be measured, more than 200 time steps (interval from 200 "
+        "up), beyond the training length of 50."
     )
     assert said[1] == (
         'Marked ">", LSTM (adding problem, after training, 3 of 3) and GRU (adding problem, after training, 3 of 3): at '
         "the end of the measured sequence the gradient is still above 1/e, so the horizon is only known to be larger. "
         "Such an interval is made of order statistics; it covers 88 % at least."
+    )
+
+
+def test_a_lower_bound_below_another_horizon_settles_nothing():
+    said = horizons.paragraphs(in_memory(*seeds("lstm", [1, (88, 1)]), *seeds("gru", [87, 87])))
+    assert said[0] == (
+        "Adding problem: GRU is known to reach farthest, 87 time steps (interval 87 to 87), from 2 before training, beyond "
+        "the training length of 50. What LSTM (more than 44, 1 or more) would reach is not known, so it may be farther."
     )
 
 
@@ -190,13 +198,24 @@ def test_a_horizon_that_stays_shut_is_said_to():
     assert said[0] == "Adding problem: the horizon of RNN (tanh) does not open (at most 4 time steps)."
 
 
+def test_a_horizon_that_closes_again_has_not_opened():
+    up_and_down = {0: 2, 200: 60, 400: 60, 600: 3}
+    said = opening.paragraphs(in_memory({"horizons": up_and_down}))
+    assert said[0] == "Adding problem: the horizon of LSTM opens and closes again."
+    said = opening.paragraphs(in_memory({"horizons": up_and_down}, {"seed": 1, "horizons": OPENS}))
+    assert said[0] == (
+        "Adding problem: the horizon of LSTM opens in 1 of 2 runs, by step 400, without a fall of its loss (in 1 more it "
+        "opens and closes again)."
+    )
+
+
 def test_who_solved_it_and_who_stayed_at_the_baseline():
     solved = [{"cell": "gru", "seed": seed, "solved": True, "loss": 0.001} for seed in range(2)]
     stuck = [{"cell": "rnn", "seed": seed, "loss": 0.163} for seed in range(2)]
     assert losses.paragraphs(in_memory(*solved, *stuck)) == [
         "Adding problem: RNN (tanh) solves it in none of 2 runs (median mean squared error 0.163, its loss not even 5 % "
-        "below the baseline's); GRU solves it in 2 of 2 runs by step 500 (median mean squared error 0.001); the "
-        "baseline's mean squared error is 0.167 (always answers 1)."
+        "below the baseline's); GRU solves it in 2 of 2 runs by step 500 (median mean squared error 0.001). Baseline: always "
+        "answers 1."
     ]
 
 

@@ -36,25 +36,32 @@ def _ranked(results: Results, main: Frame, problem: str) -> str:
     was = "" if first is None else f", from {middle(first)} before training"
     length = results.training_length(problem)
     within = ""
-    if length is not None and (_open_ended(best) is False or reach(best) >= length):
-        within = f", {'beyond' if reach(best) >= length else 'within'} the training length of {length}"
+    if length is not None:
+        beyond = reach(best) > length or (_open_ended(best) and reach(best) == length)
+        within = f", beyond the training length of {length}" if beyond else ""
+        within = within or ("" if _open_ended(best) else f", within the training length of {length}")
     tied = [row for row in others if _reach_key(row) == _reach_key(best)]
     rest = [row for row in others if row not in tied]
     if not others:
         first_words = f"{best.network}'s horizon is {_with_interval(best)}{was}"
     elif tied:
-        first_words = f"{listed([row.network for row in (best, *tied)])} reach equally far, {_with_interval(best)}"
+        how_far = "farther than could be measured" if _open_ended(best) else "equally far"
+        first_words = f"{listed([row.network for row in (best, *tied)])} reach {how_far}, {_with_interval(best)}"
     else:
-        first_words = f"{best.network} reaches farthest, {_with_interval(best)}{was}"
+        reaches = "is known to reach" if any(_open_ended(row) for row in rest) else "reaches"
+        first_words = f"{best.network} {reaches} farthest, {_with_interval(best)}{was}"
     return " ".join([f"{problem}: {first_words}{within}.", *_behind(best, rest)])
 
 
 def _behind(best: Any, rest: list[Any]) -> list[str]:
     """The networks behind the best one, by whether their intervals keep them apart from it."""
-    unknown = [row for row in rest if math.isnan(best.low) or math.isnan(row.low)]
-    apart = [row for row in rest if row not in unknown and row.high < best.low]
-    overlap = [row for row in rest if row not in unknown and row not in apart]
+    larger = [row for row in rest if _open_ended(row)]
+    unknown = [row for row in rest if row not in larger and (math.isnan(best.low) or math.isnan(row.low))]
+    apart = [row for row in rest if row not in larger and row not in unknown and row.high < best.low]
+    overlap = [row for row in rest if row not in larger and row not in unknown and row not in apart]
     said = []
+    if larger:
+        said.append(f"What {listed(_distances(best, larger))} would reach is not known, so it may be farther.")
     if apart:
         said.append(f"Clear of it, without overlap of intervals, {_are(apart)} {listed(_distances(best, apart))}.")
     if overlap:
@@ -104,8 +111,8 @@ def _open_ended(row: Any) -> bool:
     return math.isnan(row.center) and math.isinf(row.median)
 
 
-def _reach_key(row: Any) -> tuple[bool, float]:
-    return _open_ended(row), reach(row)
+def _reach_key(row: Any) -> tuple[float, bool]:
+    return reach(row), _open_ended(row)
 
 
 def _ordered(rows: Frame) -> list[Any]:
@@ -167,10 +174,12 @@ def _same_at_the_inputs(results: Results, table: Frame) -> list[str]:
 
 
 def _compare(one: Any, other: Any) -> int:
-    first, second = _reach_key(one), _reach_key(other)
-    if first[0] and second[0]:
-        return 0
-    return (first > second) - (first < second)
+    """1 where the first is known to reach farther, -1 where the second is, 0 where neither is."""
+    if reach(one) > reach(other) and not _open_ended(other):
+        return 1
+    if reach(other) > reach(one) and not _open_ended(one):
+        return -1
+    return 0
 
 
 def _seeds(results: Results) -> list[str]:

@@ -29,8 +29,7 @@ def _baseline(results: Results, problem: str) -> str:
     metric, value, how = (results.known(problem, column) for column in ("metric", "baseline", "baseline_text"))
     if value is None:
         return ""
-    means = f" ({how.rstrip('.')})" if how else ""
-    return f"; the baseline's {style.METRIC_LABELS.get(metric, metric)} is {number(value)}{means}"
+    return f". Baseline: {how.rstrip('.') if how else f'{style.METRIC_LABELS.get(metric, metric)} {number(value)}'}"
 
 
 def _learned(network: str, runs: Frame) -> str:

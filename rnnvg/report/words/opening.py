@@ -19,16 +19,21 @@ def paragraphs(results: Results) -> list[str]:
         said.append(f"{problem}: {'; '.join(part for part in networks if part) or 'no run came to its end'}.")
     return [
         *said,
-        "A horizon has opened when it has come half of the way, in logs, from its start to its largest, and has at least "
-        "doubled; a loss has fallen when it has come half of the way from the baseline to its lowest. Both are seen only "
-        "at intervals: where those do not decide which came first, the two are said to come together.",
+        "A horizon has opened when it has come half of the way, in logs, from its start to its largest, stays there to the "
+        "end, and has at least doubled; a loss has fallen when it has come half of the way from the baseline to its "
+        "lowest. Both are seen only at intervals: where those do not decide which came first, the two are said to come "
+        "together.",
     ]
 
 
 def _opening_of(network: str, rows: Frame) -> str:
     if rows.empty:
         return ""
-    opened = rows[rows["order"] != timing.NEVER_OPENED]
+    opened = rows[rows["opened_at"].notna()]
+    closed = int((rows["order"] == timing.CLOSED).sum())
+    if opened.empty and closed:
+        share = f" in {closed} of {len(rows)} runs" if len(rows) > 1 else ""
+        return f"the horizon of {network} opens and closes again{share}"
     if opened.empty:
         kept = f"at most {time_steps(steps(rows['most'].max()))}"
         return f"the horizon of {network} does not open{' in any run' if len(rows) > 1 else ''} ({kept})"
@@ -42,4 +47,5 @@ def _opening_of(network: str, rows: Frame) -> str:
     told = [(int((opened["order"] == order).sum()), text) for order, text in orders]
     told = [(many, text) for many, text in told if many]
     order = told[0][1] if len(told) == 1 else listed([f"{many} {text}" for many, text in told])
-    return f"the horizon of {network} opens{share}, by step {span(opened['opened_at'])}, {order}"
+    again = f" (in {closed} more it opens and closes again)" if closed else ""
+    return f"the horizon of {network} opens{share}, by step {span(opened['opened_at'])}, {order}{again}"
