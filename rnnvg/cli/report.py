@@ -15,9 +15,9 @@ from rnnvg.cli import options, output
 @options.quiet
 @options.as_json
 def command(directory: Path, quiet: bool, as_json: bool) -> None:
-    """Render the results in DIR again: report.html, figures and tables. Nothing is trained.
+    """Render a directory of results again, without training.
 
-    DIR is what `rnnvg compare` or `rnnvg train` wrote.
+    DIR is what `rnnvg compare` or `rnnvg train` wrote; it gets report.html, figures and tables.
     """
     if not quiet:
         output.note("Drawing the figures ...")

@@ -18,8 +18,8 @@ def command(context: click.Context, as_json: bool) -> None:
     """List the tasks, describe one, or print a worked example.
 
     \b
-    rnnvg tasks                       every task in a line, and its settings
-    rnnvg tasks describe adding       where it comes from, and what its settings mean
+    rnnvg tasks                       every task and the names of its settings
+    rnnvg tasks describe adding       where it is from, what its settings mean
     rnnvg tasks show copy --seed 1    one sequence, step by step
     """
     if context.invoked_subcommand is None:

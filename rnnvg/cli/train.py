@@ -95,7 +95,8 @@ def _told(result: dict[str, Any], store: Store, weights: Path) -> str:
     if result["status"] == "failed":
         return f"{result['id']} failed: {result['reason']}\nDetails: {weights.with_name('error.txt')}"
     baseline = result["baseline"]
-    score = wording.number(result["score"][baseline["metric"]])
+    value = result["score"][baseline["metric"]]
+    score = "not finite" if value is None else wording.number(value)
     lines = [f"{result['id']}: {baseline['metric']} {score}. {baseline['text']}"]
     if result["status"] == "diverged":
         lines += [f"The training diverged. {result['reason']}"]
