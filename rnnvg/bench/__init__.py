@@ -19,7 +19,7 @@ _HOME = {
     "StorageError": "files",
     "Store": "store",
     "Training": "spec",
-    "WorkersLostError": "sweep",
+    "WorkersLostError": "cluster",
     "execute": "run",
     "load_results": "store",
     "names": "grid",
@@ -61,6 +61,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from rnnvg.bench.check import Published
+    from rnnvg.bench.cluster import WorkersLostError
     from rnnvg.bench.events import Event, Observer
     from rnnvg.bench.files import StorageError
     from rnnvg.bench.grid import Grid, names, read
@@ -69,4 +70,3 @@ if TYPE_CHECKING:
     from rnnvg.bench.runner import run_all
     from rnnvg.bench.spec import Measure, RunSpec, Training, run_spec
     from rnnvg.bench.store import Store, load_results
-    from rnnvg.bench.sweep import WorkersLostError

@@ -16,6 +16,11 @@ from typing import Any
 import dask.config
 from distributed import Client, LocalCluster
 
+
+class WorkersLostError(RuntimeError):
+    """No worker starts or is left, or the scheduler went away; what is done is kept, and the same call goes on."""
+
+
 # All of it 1: threads a process, and the seed of the order of Python's sets.
 _ONE: Mapping[str, str] = {
     "OMP_NUM_THREADS": "1",
@@ -51,11 +56,21 @@ _OPTIONS: dict[str, Any] = {
 
 @contextmanager
 def local_workers(jobs: int) -> Iterator[Client]:
-    """A client of `jobs` worker processes on this machine, which end with the context, busy or not."""
+    """A client of `jobs` worker processes on this machine, which end with the context, busy or not.
+
+    Raises:
+        WorkersLostError: they do not start.
+    """
     # The environment and the configuration are read again whenever a worker is started anew.
     with _environment(_ONE), dask.config.set(_CONFIG):
-        with _interrupts_not_inherited():
-            cluster = LocalCluster(n_workers=jobs, **_OPTIONS)
+        try:
+            with _interrupts_not_inherited():
+                cluster = LocalCluster(n_workers=jobs, **_OPTIONS)
+        except (RuntimeError, OSError) as error:
+            raise WorkersLostError(
+                f"The worker processes did not start ({error}). Is there memory for {jobs} more? A script must call "
+                'run_all under `if __name__ == "__main__":`, for its workers import it.'
+            ) from None
         try:
             with Client(cluster, set_as_default=False) as client:
                 yield client

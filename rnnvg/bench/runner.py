@@ -136,4 +136,4 @@ def _results(store: Store, runs: list[str]) -> list[dict[str, Any]]:
 def _check_main_process() -> None:
     # Where a script calls this at its top level, each worker that imports the script would start workers of its own.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise InputError('Call run_all under `if __name__ == "__main__":`, for its worker processes import the script.')
+        raise SystemExit(1)

@@ -21,6 +21,7 @@ from distributed.scheduler import KilledWorker
 
 from rnnvg.bench import worker
 from rnnvg.bench.claims import Claims
+from rnnvg.bench.cluster import WorkersLostError
 from rnnvg.bench.events import Event, Observer
 from rnnvg.bench.files import StorageError, disk_faults_named
 from rnnvg.bench.record import give_up
@@ -33,10 +34,6 @@ DEATHS = 3
 LOOK_EVERY = 0.5
 NO_WORKER = 120.0
 STOP_WITHIN = 3.0
-
-
-class WorkersLostError(RuntimeError):
-    """The scheduler went away or no worker comes up; what is done is kept, and the same call goes on."""
 
 
 @dataclass

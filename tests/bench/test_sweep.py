@@ -19,6 +19,7 @@ from rnnvg.bench import sweep
 from rnnvg.bench.cluster import local_workers
 from rnnvg.bench.events import Event
 from rnnvg.bench.files import StorageError
+from rnnvg.bench.record import give_up, record, version
 from rnnvg.bench.runner import run_all
 from rnnvg.bench.spec import run_spec
 from rnnvg.bench.store import Store
@@ -149,8 +150,6 @@ SMALL = {
     "measure": {"sequences": 2},
 }
 REAL = [run_spec({"name": "adding", "length": 8}, cell, **SMALL) for cell in ("rnn", "lstm", "gru")]
-    run_spec({"name": "adding", "length": 8}, cell, seed=seed, **SMALL) for cell in ("rnn", "gru") for seed in (0, 1)
-]
 
 
 def killer(pids, killed):
@@ -239,6 +238,7 @@ def test_a_scheduler_that_cannot_be_reached_is_a_sentence(tmp_path):
 DRIVER = """
 import sys
 import fake_runs
+from rnnvg.bench.record import give_up, record, version
 from rnnvg.bench.runner import run_all
 
 def observer(event):
@@ -278,10 +278,31 @@ def test_a_driver_that_is_ended_leaves_no_process_and_is_taken_up_again(uninterr
     _, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=20)
     assert not alive
     assert len(Store(out).results()) < len(FAKE)
+    # Ctrl-C reached the workers too, and yet what they were doing was stopped in order.
+    assert bool(list(out.rglob("note"))) == (end == signal.SIGINT)
     results = run_all(FAKE, out, jobs=2, execute=quick)
     assert {result["status"] for result in results} == {"ok"}
     assert merged(out) == merged(uninterrupted)
     assert not list(out.rglob("claim.json"))
+
+
+def test_two_drivers_at_once_share_the_work(uninterrupted, tmp_path):
+    script, out = tmp_path / "driver.py", tmp_path / "out"
+    script.write_text(DRIVER)
+    drivers = [
+        subprocess.Popen(
+            [sys.executable, script, out],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": PATH},
+        )
+        for _ in range(2)
+    ]
+    said = [driver.communicate(timeout=120) for driver in drivers]
+    assert [(driver.returncode, errors) for driver, (_, errors) in zip(drivers, said, strict=True)] == [(0, "")] * 2
+    assert "".join(told for told, _ in said).count("start") == len(FAKE)
+    assert merged(out) == merged(uninterrupted)
 
 
 def test_a_directory_that_is_done_starts_nothing(uninterrupted, monkeypatch):
@@ -307,6 +328,37 @@ def test_a_damaged_result_is_named_kept_and_done_again(uninterrupted, tmp_path):
     assert (aside / "result.json").exists()
     with open(tmp_path / "curves.csv") as file:
         assert {row["id"] for row in csv.DictReader(file)} == {each.id for each in specs}
+
+
+def test_failed_runs_are_done_again_on_request_and_other_versions_are_said(tmp_path):
+    outcome, texts = fake_runs.outcome_of(spec(0))
+    older = record(spec(0), outcome)
+    Store(tmp_path).publish(older | {"versions": older["versions"] | {"torch": "1.0"}}, texts)
+    give_up(spec(1), tmp_path, "bad luck")
+    told = []
+    assert [result["status"] for result in run_all([spec(1)], tmp_path, observer=told.append)] == ["failed"]
+    results = run_all([spec(0), spec(1)], tmp_path, jobs=1, observer=told.append, execute=quick, retry_failed=True)
+    assert {result["status"] for result in results} == {"ok"}
+    assert (tmp_path / "set-aside" / f"{spec(1).id}-1" / "error.txt").read_text() == "bad luck\n"
+    torch = version("torch")
+    assert [event.text for event in of_kind(told, "note")] == [
+        f"Some results here are of torch 1.0; new ones are of {torch}."
+    ]
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import fake_runs
+from rnnvg import bench
+bench.run_all([fake_runs.spec(0)], {str(tmp_path / "out")!r}, jobs=1, execute=fake_runs.quick)
+""")
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": PATH}, timeout=120
+    )
+    assert done.returncode == 1
+    assert 'A script must call run_all under `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_started_or_written_for_what_is_wrong(tmp_path, monkeypatch):
