@@ -19,6 +19,8 @@ _HOME = {
     "LyapunovSpectrum": "rnnvg.bptt.spectrum",
     "jacobian_singular_values": "rnnvg.bptt.singular",
     "SingularValues": "rnnvg.bptt.singular",
+    "attribute_decay": "rnnvg.bptt.attribution",
+    "DecayAttribution": "rnnvg.bptt.attribution",
     "temporal_contributions": "rnnvg.bptt.contributions",
     "TemporalContributions": "rnnvg.bptt.contributions",
     "memory_horizon": "rnnvg.horizon",
@@ -50,6 +52,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from rnnvg import bench, bptt, depth, models, report, tasks, text, training
     from rnnvg.bench.store import load_results
+    from rnnvg.bptt.attribution import DecayAttribution, attribute_decay
     from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
     from rnnvg.bptt.monitor import GradientMonitor
     from rnnvg.bptt.profile import GradientProfile, gradient_profile

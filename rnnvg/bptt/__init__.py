@@ -1,5 +1,6 @@
 """The analyzer: recurrences linearised along a trajectory, and what their Jacobian products say. It stands alone."""
 
+from rnnvg.bptt.attribution import DecayAttribution, attribute_decay
 from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
 from rnnvg.bptt.diagonal import Diagonal
 from rnnvg.bptt.linearize import linearize
@@ -10,6 +11,7 @@ from rnnvg.bptt.spectrum import LyapunovSpectrum, lyapunov_spectrum
 from rnnvg.bptt.watch import Watcher, watch
 
 __all__ = [
+    "DecayAttribution",
     "Diagonal",
     "GradientMonitor",
     "GradientProfile",
@@ -17,6 +19,7 @@ __all__ = [
     "SingularValues",
     "TemporalContributions",
     "Watcher",
+    "attribute_decay",
     "gradient_profile",
     "jacobian_singular_values",
     "linearize",

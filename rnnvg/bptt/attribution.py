@@ -1,0 +1,233 @@
+"""attribute_decay(): why a gradient grows or dies on its way back, step by step.
+
+For a vanilla RNN the log gain is split exactly into what its slopes take and what its matrix gives; for an LSTM or GRU the
+gradient that arrives is split into signed shares of the paths it came by. Beside them: the same trajectory with slopes of 1
+or with open gates, and what the gates do. Axes: K distances, B sequences, N state coordinates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnnvg.bptt import arguments, counterfactual, curves
+from rnnvg.bptt.gates import GateStatistics, gate_statistics
+from rnnvg.bptt.layers import RNNLayer
+from rnnvg.bptt.linearize import ModuleLinearization, module_layers
+from rnnvg.bptt.paths import chain_parts, log_length, path_shares
+from rnnvg.bptt.summed_adjoint import summed_adjoints
+from rnnvg.errors import InputError, check_int
+from rnnvg.horizon import memory_horizon
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+LEAST_SHARE = 0.005  # paths with less are not worth a word
+
+
+@dataclass(frozen=True)
+class DecayAttribution:
+    """Why the gradient of one loss grows or dies with distance.
+
+    Attributes:
+        log_norm: [K, B] float64, natural log of ||dL/ds|| k steps before the source, K = source + 2; gradient_profile's.
+        parts: vanilla RNN: "saturation" and "matrix" -> [K, B], nats added by the step from distance k-1 to k, nan at k = 0:
+            log_norm[k] - log_norm[k-1] is their sum. Saturation is never positive. Empty for gated cells.
+        shares: gated cells: path -> [K, B], its signed share <path, sum> / ||sum||^2 of the gradient that arrives at
+            distance k, nan at k = 0; they add up to 1, layers added up. Paths: "cell" (LSTM) or "carry" (GRU: the update
+            gate), each gate and the candidate, by whose recurrent matrix the gradient arrives. Empty for vanilla RNNs.
+        counterfactuals: change -> [K, B], log_norm on the same trajectory with a changed backward pass: "tanh slopes 1" (for
+            a vanilla RNN all its slopes), "gates held" (they pass no gradient of their own), "forget gate open" or "reset
+            gate open" (held at 1), "all gates open" (every gate's factor is 1: for a GRU both its z and its 1 - z).
+        gates: statistics of every gate up to the source, layer by layer.
+        source: the loss's step.
+
+    Source: Pascanu, Mikolov and Bengio 2013 (matrix and slopes); the share of a path is its projection on the sum.
+    """
+
+    log_norm: np.ndarray
+    parts: dict[str, np.ndarray]
+    shares: dict[str, np.ndarray]
+    counterfactuals: dict[str, np.ndarray]
+    gates: tuple[GateStatistics, ...]
+    source: int
+
+    @property
+    def steps(self) -> int:
+        """Steps back to the initial state, source + 1."""
+        return self.source + 1
+
+    def log_gain(self, change: str | None = None) -> np.ndarray:
+        """Mean log gain over sequences relative to the source's own state, [K] nats; of a counterfactual where named.
+
+        Distance 0 is the reference here (gradient_profile's is 1), so that the parts of all steps add up to it.
+        """
+        log_norm = self.log_norm if change is None else self.counterfactuals[change]
+        return curves.mean_log_gain(curves.log_gain(log_norm[None], 0))
+
+    def nats(self) -> dict[str, float]:
+        """Vanilla RNN: part -> nats it adds over all steps, mean over sequences; they add up to log_gain()[-1]."""
+        return {name: float(self.nats_so_far(name)[-1].mean()) for name in self.parts}
+
+    def nats_so_far(self, name: str) -> np.ndarray:
+        """Nats that a part has added by each distance, [K, B]; behind an exact zero it adds nothing more."""
+        part = np.where(np.isneginf(np.roll(self.log_norm, 1, 0)), 0.0, self.parts[name])
+        part[0] = 0.0
+        return np.cumsum(part, 0)
+
+    def mean_shares(self) -> dict[str, float]:
+        """Gated cells: path -> its share, mean over distances and sequences where anything arrives; nan where nothing does."""
+        kept = {name: share[np.isfinite(share)] for name, share in self.shares.items()}
+        return {name: float(share.mean()) if share.size else float("nan") for name, share in kept.items()}
+
+    @property
+    def time_constant(self) -> float | None:
+        """The measured e-fold, steps, from distance 1 on; None where an exponential does not fit or nothing is left."""
+        log_gain = self.log_gain()
+        if len(log_gain) < 3 or not np.isfinite(log_gain[1]):
+            return None
+        return memory_horizon(log_gain[1:] - log_gain[1]).e_fold
+
+    def gate_frame(self) -> pd.DataFrame:
+        """A row per layer and gate; columns layer, name, mean, closed, open, time_constant, longest_time_constant."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(each) for each in self.gates])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Tidy: columns distance, sequence, quantity, part, value.
+
+        quantity is "log_norm", "nats" (parts: saturation, matrix), "share" (parts: the paths) or "counterfactual" (parts: the
+        changes, their log_norm); nan is left out.
+        """
+        import pandas as pd
+
+        tables = [("log_norm", "", self.log_norm)]
+        tables += [("nats", name, values) for name, values in self.parts.items()]
+        tables += [("share", name, values) for name, values in self.shares.items()]
+        tables += [("counterfactual", name, values) for name, values in self.counterfactuals.items()]
+        frames = []
+        for quantity, part, values in tables:
+            distance, sequence = np.nonzero(~np.isnan(values))
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "distance": distance,
+                        "sequence": sequence,
+                        "quantity": quantity,
+                        "part": part,
+                        "value": values[distance, sequence],
+                    }
+                )
+            )
+        return pd.concat(frames, ignore_index=True)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Stacked areas over distance, means over sequences: nats added so far (RNN) or shares of what arrives (gated)."""
+        from rnnvg.bptt import areas
+
+        return areas.draw(self, ax)
+
+    def __str__(self) -> str:
+        over = f"over {self.steps} step{'s' if self.steps > 1 else ''}: "
+        if self.parts:
+            nats = self.nats()
+            return f"{over}{nats['saturation']:+.1f} nats saturation, {nats['matrix']:+.1f} nats recurrent matrix"
+        shares = sorted(self.mean_shares().items(), key=lambda item: -abs(item[1]))
+        paths = ", ".join(f"{100 * share:.0f} % by the {name}" for name, share in shares if abs(share) >= LEAST_SHARE)
+        changed = ", ".join(f"{self.log_gain(name)[-1]:+.1f} with {name}" for name in self.counterfactuals)
+        return f"{over}{self.log_gain()[-1]:+.1f} nats, arriving {paths}; it would be {changed}"
+
+
+def attribute_decay(
+    module: nn.RNNBase | nn.RNNCellBase,
+    inputs: Tensor,
+    state: Any = None,
+    *,
+    output_grad: Tensor | None = None,
+    source: str | int = "last",
+) -> DecayAttribution:
+    """Why the gradient of one step's loss grows or dies on its way back.
+
+    Args:
+        module: an nn.RNN, nn.LSTM or nn.GRU of any number of layers, or one of their cells.
+        inputs: [T, B, I] (or [B, T, I] where the module says batch_first).
+        state: the initial state as the module takes it; None for zeros.
+        output_grad: the direct gradient dL_t/d(output_t), shaped like the output; the source's row is used. None draws the
+            random unit covector that gradient_profile draws.
+        source: the step at which the loss is applied: "last", or an index, negative from the end.
+
+    Raises:
+        InputError: an argument that does not fit: which, what was found, what to pass.
+
+    >>> module = nn.RNN(1, 1, nonlinearity="relu", bias=False, dtype=torch.float64)
+    >>> _ = nn.init.constant_(module.weight_hh_l0, 0.5), nn.init.ones_(module.weight_ih_l0)
+    >>> print(attribute_decay(module, torch.ones(50, 1, 1, dtype=torch.float64)))
+    over 50 steps: +0.0 nats saturation, -34.7 nats recurrent matrix
+    """
+    if not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        raise InputError(
+            f"`module` is a {type(module).__name__}; pass an nn.RNN, nn.LSTM, nn.GRU or one of their cells, whose gates are "
+            "known."
+        )
+    arguments.check_module(module, "module")
+    sequence = arguments.module_inputs(module, inputs)
+    step = _source_step(source, len(sequence))
+    layers = module_layers(module)
+    states = arguments.module_state(module, state, sequence)
+    linear = ModuleLinearization(layers, sequence[: step + 1], states)
+    covector = torch.zeros(linear.batch, linear.size, dtype=torch.float64, device=linear.device)
+    if output_grad is None:
+        covector[:, linear.output] = _random_units(linear.batch, layers[-1].output).to(linear.device)
+    else:
+        covector[:, linear.output] = arguments.direct_gradients(module, inputs, output_grad)[step].double()
+    with torch.no_grad():
+        log_norm, split = _split(linear, step, covector)
+        changed = counterfactual.log_norms(linear, step, covector)
+    chained = isinstance(layers[0], RNNLayer)
+    return DecayAttribution(
+        log_norm=log_norm,
+        parts=split if chained else {},
+        shares={} if chained else split,
+        counterfactuals=changed,
+        gates=gate_statistics(linear),
+        source=step,
+    )
+
+
+def _source_step(source: str | int, n_steps: int) -> int:
+    if isinstance(source, str):
+        if source != "last":
+            raise InputError(f"`source` is {source!r}; pass 'last' or a step from {-n_steps} to {n_steps - 1}.")
+        return n_steps - 1
+    return check_int("source", source, least=-n_steps, most=n_steps - 1) % n_steps
+
+
+def _random_units(batch: int, width: int) -> Tensor:
+    """The covectors [B, P] that gradient_profile draws for its one source."""
+    drawn = torch.randn(1, batch, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)[0]
+    return drawn / torch.linalg.vector_norm(drawn, dim=-1, keepdim=True)
+
+
+def _split(linear: ModuleLinearization, source: int, covector: Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """log_norm [K, B], and each step's parts or shares, part -> [K, B]."""
+    rows = {"log_norm": np.full((source + 2, linear.batch), np.nan)}
+    nothing = torch.zeros((), dtype=linear.dtype, device=linear.device)
+    output = nothing.expand(linear.n_steps, linear.batch, linear.output.stop - linear.output.start)
+    for found in summed_adjoints(linear, output, {source: covector}):
+        start, stop = found.segment.start, found.segment.stop
+        distance = source - np.arange(start, stop)
+        rows["log_norm"][distance] = (found.log_scale + log_length(found.states)).cpu().numpy()
+        split, arrived = chain_parts(found) if isinstance(linear.layers[0], RNNLayer) else path_shares(found)
+        for name, values in split.items():
+            rows.setdefault(name, np.full((source + 2, linear.batch), np.nan))
+            rows[name][distance + 1] = values.cpu().numpy()
+        if start == 0:
+            rows["log_norm"][-1] = (found.log_scale[0] + log_length(arrived[0])).cpu().numpy()
+    log_norm = rows.pop("log_norm")
+    return log_norm, rows
