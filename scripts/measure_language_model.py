@@ -22,7 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from rnnvg import models, tasks, training
+from rnnvg import models, training
+from rnnvg.tasks.next_word import NextWord
 
 TRAIN_SHARE = 0.95
 
@@ -43,7 +44,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         text = split_folder(options.corpus, Path(folder))
-        task = tasks.make("next-word", text=text, vocabulary=options.vocabulary, bptt=35)
+        task = NextWord(text=text, vocabulary=options.vocabulary, bptt=35)
     torch.manual_seed(options.seed)
     model = models.build(task, options.cell, hidden=200, layers=2, tied=True, dropout=options.dropout)
     pass_steps = len(task.corpus.train) // (options.batch * 35)

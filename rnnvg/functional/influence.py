@@ -58,9 +58,9 @@ class Influence:
 
         Columns: distance (words, from 1), log10_gain, log10_gain_rms, low, high, n, n_zero as `GradientProfile.curve`.
         """
-        frame = self.profile.curve(reference=0)
+        frame: Any = self.profile.curve(reference=0)
         frame["distance"] += 1
-        return frame.drop(index=frame.index[frame["n"] == 0])
+        return frame[frame["n"] > 0].reset_index(drop=True)
 
     def to_frame(self, words: Sequence[str] | None = None) -> pd.DataFrame:
         """Tidy, a row per predicted word and earlier word: position, word, loss, source_position, source_word,

@@ -17,6 +17,10 @@ from rnnvg.text.corpus import SPLITS, Corpus, OpenIds, build_corpus
 from rnnvg.text.tokens import TOKENS
 
 PIECE = 1 << 20
+# The longest stretch without white space that is read as text.
+LONGEST = 1 << 26
+# Files of so many bytes and more are encoded to the disk, and mapped from there.
+MAPPED_FROM = 1 << 25
 # Where one file ends its training part and its validation part.
 CUTS = (0.90, 0.95)
 # How published corpora name their files, the first whose train file is there; with the tokens that they come in.
@@ -40,7 +44,8 @@ def read_pieces(path: Path, digest: Any = None) -> Iterator[str]:
         digest: a hashlib object to be fed with the bytes that are read.
 
     Raises:
-        InputError: the file cannot be read, holds a NUL byte, or is not UTF-8; the last two name the byte.
+        InputError: the file cannot be read, holds a NUL byte, is not UTF-8, or has no white space for 64 MiB; the last
+            three name the byte.
     """
     try:
         with path.open("rb") as file:
@@ -59,6 +64,11 @@ def read_pieces(path: Path, digest: Any = None) -> Iterator[str]:
                 if cut:
                     yield _decoded(path, held[:cut], offset)
                     held, offset = held[cut:], offset + cut
+                elif len(held) > LONGEST:
+                    raise InputError(
+                        f"{str(path)!r} is not a text of words: from byte {offset} on there is no white space for "
+                        f"{LONGEST >> 20} MiB; pass a text with words between spaces."
+                    )
             if held:
                 yield _decoded(path, held, offset)
             if not ended:
@@ -117,6 +127,12 @@ def find_splits(directory: Path) -> tuple[dict[str, Path], str]:
     raise InputError(f"The directory {str(directory)!r} has no train file; name it as one of: {known}.")
 
 
+def by_position(whole: np.ndarray) -> dict[str, np.ndarray]:
+    """One text [N] as its first 90 %, the next 5 % and the last 5 %: train, valid and test."""
+    bounds = [int(len(whole) * share) for share in CUTS]
+    return dict(zip(SPLITS, np.split(whole, bounds), strict=True))
+
+
 def load_files(path: Path, *, vocabulary: object, minimum_count: int, tokens: str | None) -> Corpus:
     """A corpus from a file, split by position into 90, 5 and 5 %, or from a directory with a file for each split.
 
@@ -136,13 +152,15 @@ def load_files(path: Path, *, vocabulary: object, minimum_count: int, tokens: st
     else:
         files, published = {"all": path}, "words"
     tokens = tokens or published
+    if sum(file.stat().st_size for file in files.values()) >= MAPPED_FROM:
+        from rnnvg.text.mapped import load_mapped
+
+        return load_mapped(path, files, vocabulary=vocabulary, minimum_count=minimum_count, tokens=tokens)
     seen = OpenIds()
     encoded = {split: encode_file(file, TOKENS[tokens], seen) for split, file in files.items()}
     splits = {split: ids for split, (ids, _) in encoded.items()}
     if "all" in splits:
-        whole = splits["all"]
-        bounds = [int(len(whole) * share) for share in CUTS]
-        splits.update(zip(SPLITS, np.split(whole, bounds), strict=True))
+        splits |= by_position(splits["all"])
     provenance = {
         "source": str(path),
         "tokens": tokens,
