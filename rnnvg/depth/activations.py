@@ -23,7 +23,7 @@ LEAK = 0.01  # nn.LeakyReLU's default
 PRELU = 0.25  # nn.PReLU's slope before training
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
 FLAT = 0.01  # a slope below this is called flat: a hundred such layers leave 10^-200
-_SPAN, _POINTS = 12.0, 240_001
+_SPAN, _POINTS = 12.0, 240_000  # even: 0, where a ReLU has no slope, is not among them
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import gzip
 import math
 import os
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         raw = path.read_bytes()
         content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"`path` {str(path)!r} cannot be read ({error}).") from None
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or not content[3]:
         raise InputError(

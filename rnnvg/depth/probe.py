@@ -239,6 +239,8 @@ def _gradients(loss: Tensor, layers: list[LayerView]) -> None:
 
 def _grad(loss: Tensor, wanted: list[Tensor]) -> list[tuple[Tensor, float] | None]:
     """(gradient, the log of what it was multiplied by) for each tensor; None where the loss does not depend on it."""
+    if not wanted:
+        return []
     grads = torch.autograd.grad(loss, wanted, allow_unused=True, retain_graph=True)
     found = [None if each is None else (_dense(each), 0.0) for each in grads]
     gone = [index for index, each in enumerate(found) if each is not None and not bool(each[0].any())]

@@ -20,7 +20,7 @@ import torch
 from rnnvg.depth.activations import activation, slope_by_autograd
 from rnnvg.depth.networks import GAUSSIAN_STD
 
-_GRID = torch.linspace(-9, 9, 6001, dtype=torch.float64)
+_GRID = torch.linspace(-9, 9, 6000, dtype=torch.float64)  # 0, where a ReLU has no slope, is not among them
 _NORMAL = torch.exp(-0.5 * _GRID**2) / torch.exp(-0.5 * _GRID**2).sum()
 _UNITS = 20_000  # of the random walk that stands for a residual block's units
 
