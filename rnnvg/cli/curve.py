@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # Letters of the longest bar.
 BAR = 24
+NOTHING = "There is no gain to speak of: the gradient one step back is exactly zero, or a state is not finite."
 
 
 def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
@@ -25,8 +26,15 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
     from rnnvg.horizon import THRESHOLDS
     from rnnvg.report import style, terminal
 
-    layers = "" if facts["layers"] == 1 else f"{facts['layers']} layers of "
-    state = facts["weights"] or f"at initialisation ({facts['init']}, seed {facts['seed']})"
+    about = [
+        heading(facts),
+        *([f"Weights: {facts['weights']}"] if facts["weights"] else []),
+        f"Gradient by the {facts['wrt']}, {facts['sequences']} sequences of {facts['n_steps']} steps "
+        f"(training: {facts['training_steps']})",
+        "",
+    ]
+    if not observed(profile):
+        return "\n".join([*about, NOTHING])
     found = [profile.horizon(threshold) for threshold in THRESHOLDS]
     e_fold = "" if found[0].e_fold is None else f"; one e-fold in {found[0].e_fold:.3g} steps"
     horizons = pd.DataFrame(
@@ -38,10 +46,7 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
     )
     return "\n".join(
         [
-            f"{style.CELL_LABELS[facts['cell']]}, {layers}{facts['hidden']} units, on {facts['task']}, {state}",
-            f"Gradient by the {facts['wrt']}, {facts['sequences']} sequences of {facts['n_steps']} steps "
-            f"(training: {facts['training_steps']})",
-            "",
+            *about,
             "Memory horizons, time steps",
             terminal.as_text(horizons, output.width()),
             f"Rate: {found[0].rate:.3g} nats a step{e_fold}.",
@@ -52,13 +57,27 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
     )
 
 
+def observed(profile: GradientProfile) -> bool:
+    """Whether there is a gain at any distance: not where every unit is dead, or a state is not finite."""
+    return bool((profile.curve()["n"] > 0).any())
+
+
+def heading(facts: dict[str, Any]) -> str:
+    """What was measured, in a line."""
+    from rnnvg.report.style import CELL_LABELS
+
+    layers = "" if facts["layers"] == 1 else f"{facts['layers']} layers of "
+    state = "trained" if facts["weights"] else f"at initialisation ({facts['init']}, seed {facts['seed']})"
+    return f"{CELL_LABELS[facts['cell']]}, {layers}{facts['hidden']} units, on {facts['task']}, {state}"
+
+
 def as_json(facts: dict[str, Any], profile: GradientProfile) -> dict[str, Any]:
     """`facts`, horizons and the whole curve as one JSON object."""
     from rnnvg.horizon import THRESHOLDS
 
-    found = [profile.horizon(threshold) for threshold in THRESHOLDS]
+    found = [profile.horizon(threshold) for threshold in THRESHOLDS] if observed(profile) else []
     horizons = [{key: value for key, value in vars(each).items() if key not in ("rate", "e_fold")} for each in found]
-    shape = {"rate": found[0].rate, "e_fold": found[0].e_fold}
+    shape = {key: getattr(found[0], key) if found else None for key in ("rate", "e_fold")}
     return {**facts, "horizons": horizons, **shape, "curve": output.rows(profile.curve())}
 
 
@@ -88,12 +107,13 @@ def _at_few_distances(profile: GradientProfile) -> Any:
 def _power(log10: float) -> str:
     """10 to this, in three digits, however small.
 
-    >>> _power(-0.3), _power(-3000.5), _power(-math.inf)
-    ('0.501', '3.16e-3001', '0')
+    >>> _power(-0.3), _power(-3000.5), _power(-4.0001), _power(-math.inf)
+    ('0.501', '3.16e-3001', '1.00e-04', '0')
     """
     if not math.isfinite(log10):
         return {-math.inf: "0", math.inf: "inf"}.get(log10, "")
     if -3 < log10 < 3:
         return f"{10**log10:.3g}"
     whole = math.floor(log10)
-    return f"{10 ** (log10 - whole):.2f}e{whole:+03d}"
+    lead = f"{10 ** (log10 - whole):.2f}"
+    return f"1.00e{whole + 1:+03d}" if lead == "10.00" else f"{lead}e{whole:+03d}"

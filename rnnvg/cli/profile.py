@@ -84,10 +84,6 @@ def command(
 
     probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
     profile = measure.profile(model, task, probe, wrt, spec.subseed("covectors"), sources)
-    if csv is not None:
-        write_whole(csv, profile.curve().to_csv(index=False, lineterminator="\n"))
-    if figure is not None:
-        write_whole(figure, _drawn(profile, figure.suffix.lower()))
     facts = {
         "task": task.name,
         "settings": task.settings,
@@ -103,6 +99,10 @@ def command(
         "sources": profile.sources,
         "seed": seed,
     }
+    if csv is not None:
+        write_whole(csv, profile.curve().to_csv(index=False, lineterminator="\n"))
+    if figure is not None and curve.observed(profile):
+        write_whole(figure, _drawn(profile, curve.heading(facts), figure.suffix.lower()))
     output.result(curve.as_json(facts, profile) if as_json else curve.as_text(facts, profile))
 
 
@@ -140,14 +140,14 @@ def _settings(rest: dict[str, Any]) -> dict[str, Any]:
     return asked.task_settings(rest["text"], rest["length"], rest["delay"], rest["settings"])
 
 
-def _drawn(profile: GradientProfile, ending: str) -> bytes:
+def _drawn(profile: GradientProfile, title: str, ending: str) -> bytes:
     from matplotlib.figure import Figure
 
     from rnnvg.report import style
 
     with style.applied():
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        profile.plot(figure.add_subplot())
+        profile.plot(figure.add_subplot()).set_title(title)
 
         held = io.BytesIO()
         figure.savefig(held, format=ending.removeprefix("."), dpi=150)

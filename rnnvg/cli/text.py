@@ -19,8 +19,8 @@ def command() -> None:
     """Read a corpus, or show which earlier words a prediction leans on.
 
     \b
-    rnnvg text corpora data/ptb                                      what a text holds, in words
-    rnnvg text influence --model runs/train/runs/<id> --text FILE    a page to point at
+    rnnvg text corpora data/ptb                     what a text holds, in words
+    rnnvg text influence --model RUN --text FILE    a page to point at
     """
 
 

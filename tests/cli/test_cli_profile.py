@@ -8,7 +8,7 @@ import torch
 
 import rnnvg as library
 from rnnvg import models, tasks
-from rnnvg.cli.curve import as_text
+from rnnvg.cli.curve import NOTHING, _power, as_text
 
 SMALL = ["--length", 10, "--hidden", 8, "--sequences", 4]
 
@@ -60,6 +60,22 @@ def test_a_curve_far_below_the_smallest_double_and_exact_zeros_are_printed():
     assert (
         as_text({**facts, "layers": 1, "weights": None, "cell": "rnn"}, low).splitlines()[-1].split()[1] == "8.68e-3041"
     )
+
+
+@pytest.mark.parametrize(
+    ("log10", "shown"),
+    [
+        (0, "1"),
+        (-0.3, "0.501"),
+        (2.5, "316"),
+        (-3000.5, "3.16e-3001"),
+        (-4.0001, "1.00e-04"),
+        (5.2, "1.58e+05"),
+        (-np.inf, "0"),
+    ],
+)
+def test_powers_of_ten(log10, shown):
+    assert _power(log10) == shown
 
 
 def test_csv_and_figure(rnnvg, tmp_path):
@@ -144,6 +160,18 @@ class TestWeights:
         assert told.stderr == (
             "Error: `--t-max` describes a new network and --weights brings one. Leave out one of the two.\n"
         )
+
+    def test_dead_units_are_told_and_not_drawn(self, rnnvg, tmp_path):
+        task = tasks.make("adding", length=10)
+        model = models.build(task, "rnn-relu", hidden=4)
+        torch.nn.init.constant_(model.core.bias_ih_l0, -100.0)
+        models.save(model, tmp_path / "dead.safetensors", task={"name": "adding", "length": 10})
+        told = rnnvg("profile", "--weights", "dead.safetensors", "--figure", "curve.png")
+        assert told.exit_code == 0
+        assert told.stdout.splitlines()[-1] == NOTHING
+        assert not (tmp_path / "curve.png").exists()
+        result = json.loads(rnnvg("profile", "--weights", "dead.safetensors", "--json").stdout)
+        assert (result["horizons"], result["rate"]) == ([], None)
 
     def test_a_damaged_file(self, rnnvg, weights):
         weights.write_bytes(weights.read_bytes()[:-7])
