@@ -110,6 +110,7 @@ class NextWord:
             "bptt": self.steps,
         }
         self._check_length()
+        self._check_known()
         self.baseline_loss = self.unigram_loss("test")
 
     def _check_length(self) -> None:
@@ -124,6 +125,16 @@ class NextWord:
                 raise InputError(
                     f"The text {self.text!r} has {size} words to {_USE[split]}, fewer than one sequence of {self.steps} "
                     "and the word after it; pass a longer text or a smaller `bptt`."
+                )
+
+    def _check_known(self) -> None:
+        unknown = self.vocabulary.unknown
+        for split in SPLITS:
+            words = self.corpus.split(split)
+            if unknown is not None and all((part == unknown).all() for part in windows.parts(words)):
+                raise InputError(
+                    f"The text {self.text!r} has no word to {_USE[split]} that is in the vocabulary of "
+                    f"{self.n_inputs}; pass a larger `vocabulary`, or splits in the same language."
                 )
 
     @property
@@ -163,8 +174,8 @@ class NextWord:
 
     def unigram_loss(self, split: str) -> float:
         """Cross-entropy in nats a word of train's smoothed word frequencies on the predicted words of a split."""
-        counts = np.bincount(self.corpus.train, minlength=self.n_inputs) + 1
-        due = np.bincount(self.corpus.split(split)[1:], minlength=self.n_inputs)
+        counts = windows.counts(self.corpus.train, self.n_inputs) + 1
+        due = windows.counts(self.corpus.split(split)[1:], self.n_inputs)
         return float((due * np.log(counts.sum() / counts)).sum() / due.sum())
 
     def batch(self, size: int, generator: torch.Generator) -> Batch:

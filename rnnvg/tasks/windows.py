@@ -46,6 +46,20 @@ def whole(ids: np.ndarray, batch: int, steps: int) -> Iterator[Batch]:
         yield Batch(_tensor(read), _tensor(due), torch.from_numpy(scored.copy(order="C")) if padded else None)
 
 
+def parts(ids: np.ndarray, size: int = 1 << 20) -> Iterator[np.ndarray]:
+    """`ids` [N] a million words at a time: a mapped text never stands in memory as a whole."""
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
+
+
+def counts(ids: np.ndarray, n_words: int) -> np.ndarray:
+    """How often each word stands in `ids` [N], int64 [V]."""
+    found = np.zeros(n_words, dtype=np.int64)
+    for part in parts(ids):
+        found += np.bincount(part, minlength=n_words)
+    return found
+
+
 def _tensor(ids: np.ndarray) -> torch.Tensor:
     # A copy: a corpus is shared and must not be written to.
     return torch.from_numpy(ids.astype(np.int64, order="C"))

@@ -369,3 +369,20 @@ def test_a_text_shorter_than_one_sequence_says_how_short(tmp_path):
         f"The text '{path}' holds 9 words, fewer than one sequence of 35 and the word after it; "
         "pass a longer text or a smaller `bptt`."
     )
+
+
+def test_counts_by_parts_are_counts_of_the_whole():
+    ids = np.array([1, 0, 1, 4, 1], dtype=np.int32)
+    assert windows.counts(ids, 6).tolist() == [1, 3, 0, 0, 1, 0]
+    assert [part.tolist() for part in windows.parts(ids, 2)] == [[1, 0], [1, 4], [1]]
+
+
+def test_a_split_of_unknown_words_is_refused(tmp_path):
+    for split, words in (("train", "a b c "), ("valid", "a b b "), ("test", "x y z ")):
+        (tmp_path / f"{split}.txt").write_text(words * 10)
+    with pytest.raises(InputError) as caught:
+        tasks.make("next-word", text=tmp_path, bptt=5)
+    assert str(caught.value) == (
+        f"The text '{tmp_path}' has no word to test on that is in the vocabulary of 4; "
+        "pass a larger `vocabulary`, or splits in the same language."
+    )
