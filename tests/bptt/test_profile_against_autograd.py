@@ -104,6 +104,21 @@ def test_cells(problem):
     check(problem)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("case", CASES)
+def test_many_sources_at_once(case, layers):
+    """Dozens of adjoints under way together, which may be multiplied in another way than one."""
+    kind, keywords = CASES[case]
+    torch.manual_seed(13)
+    module = kind(2, 4, layers, dtype=torch.float64, **keywords)
+    inputs, state = torch.randn(32, 2, 2, dtype=torch.float64), random_state(module, 2)
+    output_grad = torch.randn(32, 2, keywords.get("proj_size", 4), dtype=torch.float64)
+    for wrt in ("state", "input"):
+        asked = {"output_grad": output_grad, "sources": "all", "lengths": [32, 29], "wrt": wrt}
+        found = gradient_profile(module, inputs, state, **asked).log_norm
+        assert_same(found, log_norms(module, inputs, state, **asked))
+
+
 @pytest.mark.parametrize("case", CASES)
 @given(seed=st.integers(0, 10**6), layers=st.integers(1, 3), steps=st.integers(1, 7), batch=st.integers(1, 3))
 @settings(max_examples=10, deadline=None, derandomize=True)
