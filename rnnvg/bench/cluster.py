@@ -1,7 +1,7 @@
-"""Worker processes on this machine: Dask's LocalCluster, set up so that results do not depend on it.
+"""Worker processes, set up so that results do not depend on them: on this machine, or those of a running Dask cluster.
 
-One long-lived process a job, with one thread, and arithmetic on one thread from before torch is loaded. Everything
-listens on 127.0.0.1 alone and says nothing on the terminal.
+On this machine: one long-lived process a job, with one thread, and arithmetic on one thread from before torch is
+loaded. Everything listens on 127.0.0.1 alone and says nothing on the terminal.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Any
 
 import dask.config
 from distributed import Client, LocalCluster
+from distributed.utils import silence_logging_cmgr
+
+from rnnvg.errors import InputError
 
 
 class WorkersLostError(RuntimeError):
@@ -80,6 +83,29 @@ def local_workers(jobs: int) -> Iterator[Client]:
             raise
         finally:
             cluster.close()
+
+
+@contextmanager
+def workers_of(scheduler: str, security: Any = None) -> Iterator[Client]:
+    """A client of the workers of a scheduler that others started.
+
+    Args:
+        scheduler: its address, as `dask scheduler` prints it.
+        security: a distributed.Security, for TLS.
+
+    Raises:
+        InputError: it cannot be reached.
+    """
+    with silence_logging_cmgr(logging.CRITICAL):
+        try:
+            client = Client(scheduler, security=security, timeout=10, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"`scheduler` {scheduler!r} cannot be reached ({type(error).__name__}). Pass the address that "
+                "`dask scheduler` printed, such as tcp://host:8786."
+            ) from error
+        with client:
+            yield client
 
 
 def _end_processes(cluster: LocalCluster) -> None:

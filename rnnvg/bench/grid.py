@@ -30,8 +30,9 @@ from rnnvg.bench.faults import refusal
 from rnnvg.bench.spec import NETWORK, RunSpec
 from rnnvg.errors import InputError, check_name, nearest
 
+_PACKAGE = Path(__file__).parent.parent
 # In a wheel the specs are inside the package, in a checkout beside it.
-_FOLDERS = (Path(__file__).parent.parent / "specs", Path(__file__).parent.parent.parent / "tasks")
+SPECS = _PACKAGE / "specs" if (_PACKAGE / "specs").is_dir() else _PACKAGE.parent / "tasks"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Grid:
 
 def names() -> list[str]:
     """The benchmarks that come with the package."""
-    return sorted({path.stem for folder in _FOLDERS for path in folder.glob("*.toml")})
+    return sorted(path.stem for path in SPECS.glob("*.toml"))
 
 
 def find(name: str | Path) -> Path:
@@ -133,10 +134,10 @@ def find(name: str | Path) -> Path:
     Raises:
         InputError: there is none, with the nearest right name.
     """
-    places = [Path(name), *(folder / f"{name}.toml" for folder in _FOLDERS)]
-    for path in places if Path(name).suffix == ".toml" or "/" in str(name) else places[1:]:
-        if path.is_file():
-            return path
+    is_path = Path(name).suffix == ".toml" or len(Path(name).parts) > 1
+    path = Path(name) if is_path else SPECS / f"{name}.toml"
+    if path.is_file():
+        return path
     guess = nearest(name, names())
     hint = f"Did you mean {guess!r}? " if guess else ""
     raise InputError(

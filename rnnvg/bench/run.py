@@ -33,6 +33,8 @@ from rnnvg.tasks.next_word import NextWord
 
 OnProgress = Callable[[int, int, float], object]
 RESUME = "resume.safetensors"
+# Seconds of training that a killed process may cost.
+RESUME_EVERY = 10.0
 # What a run needs only until it is done, and what a killed one may leave half written.
 _LEFTOVERS = ("part-*.csv", RESUME, ".*.tmp", "*.partial")
 
@@ -163,6 +165,7 @@ class _Run:
             on_checkpoint=self._on_checkpoint,
             on_progress=self.on_progress,
             resume=resume,
+            resume_every=RESUME_EVERY,
         )
         return model, result
 

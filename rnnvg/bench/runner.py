@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,25 +100,10 @@ def _to_do(store: Store, wanted: dict[str, RunSpec], retry_failed: bool, tell: O
     return [spec for run, spec in wanted.items() if run not in done]
 
 
-@contextmanager
-def _workers(jobs: int, scheduler: str | None, security: Any) -> Iterator[Client]:
-    if scheduler is None:
-        from rnnvg.bench.cluster import local_workers
+def _workers(jobs: int, scheduler: str | None, security: Any) -> AbstractContextManager[Client]:
+    from rnnvg.bench.cluster import local_workers, workers_of
 
-        with local_workers(jobs) as client:
-            yield client
-        return
-    from distributed import Client
-
-    try:
-        client = Client(scheduler, security=security, timeout=10, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"`scheduler` {scheduler!r} cannot be reached ({error}). Pass the address that `dask scheduler` printed, "
-            "such as tcp://host:8786."
-        ) from error
-    with client:
-        yield client
+    return local_workers(jobs) if scheduler is None else workers_of(scheduler, security)
 
 
 def _results(store: Store, runs: list[str]) -> list[dict[str, Any]]:

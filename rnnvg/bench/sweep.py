@@ -102,7 +102,9 @@ class Sweep:
             workers: Any = self.client.nthreads()
         except Exception as error:
             # Connections, timeouts and a client that has given up: whatever it is, nobody can be asked.
-            raise WorkersLostError(f"The scheduler does not answer ({type(error).__name__}: {error}).") from error
+            raise WorkersLostError(
+                f"The scheduler does not answer ({type(error).__name__}). What is done is kept."
+            ) from error
         for address in [address for address in self.running if address not in workers]:
             self._died(self.running.pop(address))
         for address in [address for address in workers if address not in self.running]:
@@ -112,7 +114,7 @@ class Sweep:
         if workers:
             self.seen_worker = time.monotonic()
         elif time.monotonic() - self.seen_worker > NO_WORKER:
-            raise WorkersLostError(f"There has been no worker for {NO_WORKER:.0f} seconds.")
+            raise WorkersLostError(f"There has been no worker for {NO_WORKER:.0f} seconds. What is done is kept.")
 
     def _next(self) -> RunSpec | None:
         """A run that nobody has done or is doing, now claimed; None where there is none at the moment."""

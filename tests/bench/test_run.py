@@ -141,6 +141,24 @@ def test_interrupted_and_taken_up_again_is_the_same_to_the_last_digit(done, tmp_
     assert contents(tmp_path, spec) == contents(directory, spec)
 
 
+def test_killed_without_a_word_it_goes_on_from_the_last_resume_file(done, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        """Nothing in the run can react to it, as to SIGKILL."""
+
+    def kill(step, steps, loss):
+        if step >= 40:
+            raise Killed
+
+    directory, spec, _ = done
+    monkeypatch.setattr(run, "RESUME_EVERY", 1e-9)
+    with pytest.raises(Killed):
+        execute(spec, tmp_path, kill)
+    steps = []
+    execute(spec, tmp_path, lambda step, *_: steps.append(step))
+    assert min(steps) > 20
+    assert contents(tmp_path, spec) == contents(directory, spec)
+
+
 def test_a_text_run_is_taken_up_again_too(tmp_path):
     spec = run_spec(
         TEXT,
