@@ -12,7 +12,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -67,13 +67,10 @@ def told_in_words(command: Sequence[str]) -> Iterator[None]:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # Whoever was reading has seen enough.
-            _forget_output()
             raise click.exceptions.Exit(0) from None
         except OSError as error:
             if error.errno not in _DISK:
                 raise
-            if error.filename is None:
-                _forget_output()
             _end(_of_disk(error), BAD_INPUT)
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
@@ -94,12 +91,6 @@ def _of_disk(error: OSError) -> str:
 def _out_of_memory(error: Exception) -> bool:
     # torch says so in a RuntimeError.
     return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
-
-
-def _forget_output() -> None:
-    """Points stdout to nowhere, so that what is still held for it does not fail again when Python ends."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _replace_what_cannot_be_encoded() -> None:
