@@ -33,7 +33,7 @@ class Clipped:
         network: "vanishing" or "exploding".
         clip: the norm clipped to, or None.
         log10_norm: of the first batch's gradient by all weights, before and after clipping.
-        log10_ratio: gradient by the first hidden layer's weights over the last one's, before and after clipping.
+        by_layer: log10 of the gradient by each hidden layer's weights, the first first, before and after clipping.
         clipped: share of the training steps that were clipped; nan without clipping.
         accuracy, status, steps: of the training.
     """
@@ -41,11 +41,17 @@ class Clipped:
     network: str
     clip: float | None
     log10_norm: tuple[float, float]
-    log10_ratio: tuple[float, float]
+    by_layer: tuple[tuple[float, ...], tuple[float, ...]]
     clipped: float
     accuracy: float
     status: str
     steps: int
+
+    @property
+    def log10_ratio(self) -> tuple[float, float]:
+        """Gradient by the first hidden layer's weights over the last one's, before and after clipping."""
+        before, after = self.by_layer
+        return before[0] - before[-1], after[0] - after[-1]
 
 
 def compare_clipping(
@@ -71,14 +77,14 @@ def compare_clipping(
             network = build(
                 images.train_x.shape[1], images.classes, depth=depth, width=width, generator=generator, **options
             )
-            norms, ratios = _one_batch(network, images, limit)
+            norms, by_layer = _one_batch(network, images, limit)
             training = fit(network, images, steps=steps, lr=lr, clip=limit, generator=generator)
             found.append(
                 Clipped(
                     network=name,
                     clip=limit,
                     log10_norm=norms,
-                    log10_ratio=ratios,
+                    by_layer=by_layer,
                     clipped=training.clipped,
                     accuracy=training.accuracy,
                     status=training.status,
@@ -90,16 +96,15 @@ def compare_clipping(
 
 def _one_batch(
     network: DeepNetwork, images: Images, clip: float | None
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """log10 of the whole gradient's norm, and of the first layer's over the last one's, before and after clipping."""
+) -> tuple[tuple[float, float], tuple[tuple[float, ...], tuple[float, ...]]]:
+    """log10 of the whole gradient's norm and of each layer's, before and after clipping."""
     loss = cross_entropy(network(images.train_x[:64]), images.train_y[:64])
     loss.backward()
-    norms, ratios = [], []
+    norms, layers = [], []
     for limit in (math.inf, clip or math.inf):
         nn.utils.clip_grad_norm_(network.parameters(), limit)
         every = [float(each.grad.double().norm()) for each in network.parameters() if each.grad is not None]
         norms.append(0.5 * math.log(sum(each**2 for each in every)) / NATS_PER_DECADE)
-        layers = weight_norms(network.blocks)
-        ratios.append(layers[0] - layers[-1])
+        layers.append(tuple(weight_norms(network.blocks)))
     network.zero_grad()
-    return (norms[0], norms[1]), (ratios[0], ratios[1])
+    return (norms[0], norms[1]), (layers[0], layers[1])

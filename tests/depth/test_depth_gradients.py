@@ -170,6 +170,15 @@ def test_pushforward_is_the_transpose_of_the_pullback():
         torch.testing.assert_close(one, other)
 
 
+def test_a_weights_share_does_not_depend_on_the_adjoints_length():
+    linear = BlockLinearization(trace(stack(4, 6, 3), torch.randn(2, 4, dtype=F64)), whole_batch=True)
+    u = torch.randn(1, linear.size, dtype=F64)
+    linear.pullback(0, u)
+    share = linear.log_weight_gain[0]
+    linear.pullback(0, 1000 * u)
+    assert linear.log_weight_gain[0] == pytest.approx(share)
+
+
 def test_a_block_that_forgets_is_an_exact_zero_and_a_state_that_overflows_is_told():
     profile = layer_profile([lambda a: a, lambda a: torch.ones_like(a), lambda a: 2 * a], torch.ones(1, 2))
     assert np.isneginf(profile.log_norm[0, 2:, 0]).all()

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -221,6 +222,11 @@ def test_adjoints_are_gradients_at_the_layers_outputs(batch):
     assert found.layers[0].log10_adjoint == pytest.approx(math.log10(float(one.grad.norm())), abs=1e-5)
 
 
+def test_what_happens_in_place_afterwards_does_not_change_an_adjoint(batch):
+    found = [rnnvg.diagnose(perceptron(partial(nn.ReLU, inplace=each), 2), batch, loss) for each in (False, True)]
+    assert found[0].to_frame().equals(found[1].to_frame())
+
+
 def test_dead_and_saturated_shares_are_counted(batch):
     model = perceptron(nn.ReLU, 2)
     nn.init.constant_(model[2].bias[:48], -100.0)
@@ -237,9 +243,13 @@ def test_dead_and_saturated_shares_are_counted(batch):
 
 
 def test_gradients_beyond_float32_are_found(batch):
-    tiny = nn.Sequential(*drawn(nn.Sigmoid, 1e-5, 0)[:-1], *drawn(nn.Sigmoid, 1e-5, 1))
+    tiny = nn.Sequential(*[drawn(nn.Sigmoid, 1e-5, seed)[:-1] for seed in range(3)], drawn(nn.Sigmoid, 1e-5, 4)[-1])
     found = rnnvg.diagnose(tiny, batch, loss)
-    assert -60 < found.layers[0].log10_adjoint < -30
+    # Sigmoids at 0.5: every one of the 12 steps down leaves 0.25 x 1e-5 x sqrt(64).
+    assert found.layers[0].log10_adjoint == pytest.approx(
+        found.layers[-1].log10_adjoint + 12 * math.log10(2e-5), abs=1.5
+    )
+    assert found.layers[0].log10_adjoint < -50
     assert found.verdict == "tiny-initialisation"
 
 
