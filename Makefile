@@ -1,4 +1,5 @@
 # make compare   set up .venv once, then train, measure and write the report
+# make legacy    set up .venv-legacy (torch 2.3 and torchtext 0.18.0, about 3 GB), then the tests that read texts
 # make test      set up .venv once, then ruff, pyright and every test that is not marked `acceptance`
 #
 # Extra flags for pip go in PIP_FLAGS: for a CPU-only torch from PyTorch's own index, for example,
@@ -11,7 +12,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
 
-.PHONY: env compare test lint acceptance clean
+LEGACY := .venv-legacy
+
+.PHONY: env compare test lint acceptance legacy clean
 
 env: $(READY)
 
@@ -38,5 +41,11 @@ lint: $(READY)
 acceptance: $(READY)
 	@$(BIN)/python -m pytest -m acceptance --timeout 3600 -v
 
+# constraints.txt pins the torch of the normal environment and is left out here.
+legacy:
+	@test -x $(LEGACY)/bin/python || $(PYTHON) -m venv $(LEGACY)
+	@$(LEGACY)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e ".[torchtext-legacy]" "setuptools<80" pytest pytest-timeout hypothesis
+	@$(LEGACY)/bin/python -m pytest -W default tests/text
+
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(LEGACY) build dist

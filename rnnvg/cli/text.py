@@ -25,6 +25,48 @@ def command() -> None:
 
 
 @command.command()
+@click.argument("text", metavar="NAME|FILE|DIR")
+@click.option("--vocabulary", type=options.Whole(2), default=3000, help="How many words to keep, the commonest.")
+@click.option(
+    "--tokens", type=options.Name(TOKENS), help="How files are cut: words or spaces.  [default: as they come]"
+)
+@options.as_json
+def corpora(text: str, vocabulary: int, tokens: str | None, as_json: bool) -> None:
+    """Say what a text holds: words, how many are known, and the price of word frequencies alone.
+
+    A large file is encoded once, to $RNNVG_CACHE or ~/.cache/rnnvg, and mapped from there.
+    """
+    from rnnvg.tasks import make
+    from rnnvg.tasks.windows import counts
+
+    # As `rnnvg train` reads it; agreement's vocabulary is its own.
+    task: Any = make("next-word", text=text, vocabulary=vocabulary, tokens=tokens, bptt=1)
+    corpus, known = task.corpus, len(task.vocabulary)
+    splits = {}
+    for split in ("train", "valid", "test"):
+        found = counts(corpus.split(split), known)
+        unknown = 0 if task.vocabulary.unknown is None else int(found[task.vocabulary.unknown])
+        splits[split] = {"words": int(found.sum()), "unknown": unknown}
+    facts = {
+        "text": text,
+        "vocabulary": known,
+        "splits": splits,
+        "unigram_perplexity": task.baseline,
+        "provenance": dict(corpus.provenance),
+    }
+    if as_json:
+        output.result(facts)
+        return
+    lines = [f"{corpus.name}: {known:,} different words are known.", ""]
+    for split, each in splits.items():
+        lines.append(f"{split:<6} {each['words']:>12,} words, {each['unknown'] / each['words']:.1%} of them unknown")
+    lines += ["", task.baseline_text]
+    digests = {split: each["sha256"] for split, each in corpus.provenance.get("files", {}).items()}
+    lines += [f"sha256 of {split}: {digest}" for split, digest in digests.items()]
+    output.result("\n".join(lines))
+
+
+@command.command()
 @click.option(
     "--model",
     metavar="RUN",

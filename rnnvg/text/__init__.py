@@ -10,10 +10,19 @@ from rnnvg.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from rnnvg.text.corpus import Corpus
+    from rnnvg.text.torch_text import from_torchtext
 
 NAMES = ("agreement", "shakespeare")
 
-__all__ = ["NAMES", "load"]
+__all__ = ["NAMES", "from_torchtext", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "from_torchtext":
+        from rnnvg.text.torch_text import from_torchtext
+
+        return from_torchtext
+    raise AttributeError(f"module 'rnnvg.text' has no attribute {name!r}")
 
 
 def load(
@@ -29,7 +38,8 @@ def load(
 
     Args:
         text: "agreement", "shakespeare", a UTF-8 file (split by position into 90, 5 and 5 %), or a directory with train,
-            valid and test files named as Penn Treebank's or WikiText's, or `train.txt` and so on.
+            valid and test files named as Penn Treebank's or WikiText's, or `train.txt` and so on; "torchtext:WikiText2@ROOT"
+            is one of torchtext's datasets (WikiText2, WikiText103, PennTreebank) read by torchtext.
         vocabulary: how many words to keep, `<unk>` among them (None: all), or a vocabulary: a list of words, a
             `Vocabulary` or one of torchtext's. "agreement" has its own, and takes a number that leaves room for it.
         minimum_count: words seen less often in train are left out.
@@ -52,6 +62,11 @@ def load(
         return load_agreement(**given)
     for setting in given:
         raise InputError(f"`{setting}` is a setting of the text 'agreement'; the text {name!r} does not have it.")
+    if name.startswith("torchtext:"):
+        from rnnvg.text.torch_text import load_torchtext
+
+        _refuse_tokens(name, tokens)
+        return load_torchtext(name, vocabulary=vocabulary, minimum_count=minimum_count)
     if name == "shakespeare":
         from rnnvg.text.shakespeare import load_shakespeare
 

@@ -114,3 +114,37 @@ def test_a_line_of_a_million_words_is_read_no_further_than_shown(rnnvg, run, tmp
     (tmp_path / "text.txt").write_text("dog barks " * 500_000)
     result = rnnvg("text", "influence", "--model", run, "--text", "text.txt", "--words", 5, "--start", 100, "-q")
     assert result.exit_code == 0, result.output
+
+
+def test_the_root_of_a_torchtext_dataset_goes_with_its_name(rnnvg, tmp_path):
+    folder = tmp_path / "root"
+    folder.mkdir()
+    for split in ("train", "valid", "test"):
+        (folder / f"ptb.{split}.txt").write_text(" the cat sat \n" * 20)
+    result = rnnvg("tasks", "show", "next-word", "--text", "torchtext:PennTreebank", "--root", "root")
+    assert result.exit_code == 0, result.output
+    assert "<eos>" in result.stdout
+    result = rnnvg("tasks", "show", "next-word", "--text", "here.txt", "--root", "root")
+    assert result.stderr == (
+        "Error: `--root` is where a torchtext dataset lies; got --text here.txt. Pass --text torchtext:WikiText2.\n"
+    )
+
+
+def test_corpora_says_what_a_text_holds(rnnvg, tmp_path):
+    for split, words in (("train", "a b a c "), ("valid", "a d "), ("test", "b a d d ")):
+        (tmp_path / f"{split}.txt").write_text(words * 5)
+    result = rnnvg("text", "corpora", ".", "--vocabulary", 3)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].endswith(": 3 different words are known.")
+    assert lines[2:5] == [
+        "train            20 words, 25.0% of them unknown",
+        "valid            10 words, 50.0% of them unknown",
+        "test             20 words, 50.0% of them unknown",
+    ]
+    told = json.loads(rnnvg("text", "corpora", ".", "--vocabulary", 3, "--json").stdout)
+    assert told["splits"]["test"] == {"words": 20, "unknown": 10}
+    assert told["provenance"]["tokens"] == "words"
+    assert rnnvg("text", "corpora", ".", "--vocabulary", 1).stderr == (
+        "Error: `--vocabulary` must be a whole number of at least 2; got 1.\n"
+    )
