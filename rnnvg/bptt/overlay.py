@@ -1,0 +1,124 @@
+"""Measured curves of several networks beside a predicted one, and how many standard errors apart they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rnnvg.bptt import curves
+from rnnvg.bptt.profile import GradientProfile
+from rnnvg.errors import InputError
+from rnnvg.horizon import slope
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from rnnvg.bptt.theory import WidePrediction
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A measured curve and a predicted one, with the distance between them in standard errors.
+
+    Attributes:
+        distance: [K], from 2 on.
+        measured, stderr: [K] nats relative to one step back, mean and standard error over networks.
+        predicted, z: [K]; z = (measured - predicted) / stderr.
+        rate, rate_stderr, predicted_rate, rate_z: the same for the least-squares slope, nats a step.
+        n_models: M.
+    """
+
+    distance: np.ndarray
+    measured: np.ndarray
+    stderr: np.ndarray
+    predicted: np.ndarray
+    z: np.ndarray
+    rate: float
+    rate_stderr: float
+    predicted_rate: float
+    rate_z: float
+    n_models: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per distance; columns distance, measured, stderr, predicted, z."""
+        import pandas as pd
+
+        names = ("distance", "measured", "stderr", "predicted", "z")
+        return pd.DataFrame({name: getattr(self, name) for name in names})
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Measured log10 gain with two standard errors, and theory dashed. Returns the Axes."""
+        from rnnvg.bptt import figures
+
+        ax = figures.new_axes() if ax is None else ax
+        nats = math.log(10)
+        mean, error = self.measured / nats, 2 * self.stderr / nats
+        ax.plot(self.distance, mean, color=figures.COLOUR, label=f"measured, {self.n_models} networks")
+        ax.fill_between(self.distance, mean - error, mean + error, color=figures.COLOUR, alpha=0.25, linewidth=0)
+        ax.plot(self.distance, self.predicted / nats, color="black", linestyle="--", label="theory")
+        ax.set_xlabel("distance back from the loss (time steps)")
+        ax.set_ylabel("log10 gain of the gradient")
+        ax.set_title(str(self), fontsize="medium")
+        ax.legend(frameon=False)
+        return ax
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rate:+.4f} +- {self.rate_stderr:.4f} nats a step measured, {self.predicted_rate:+.4f} predicted: "
+            f"z = {self.rate_z:+.1f}"
+        )
+
+
+def overlay(profiles: Sequence[GradientProfile], prediction: WidePrediction) -> Overlay:
+    """Set the measured curves of independently initialised networks beside a prediction.
+
+    Args:
+        profiles: gradient_profile's results, one a network, as the prediction describes them.
+        prediction: from `predict` or `predict_for`.
+
+    Raises:
+        InputError: fewer than two profiles, or no distance from 2 on that all of them and the prediction have.
+    """
+    profiles = list(profiles)
+    if len(profiles) < 2:
+        raise InputError(
+            f"`profiles` holds {len(profiles)} network; a standard error needs at least 2, initialised independently. "
+            "With one, compare its curve() with prediction.to_frame()."
+        )
+    shortest = min(len(prediction.log_gain), *(len(profile.distance) for profile in profiles))
+    rows = np.stack([curves.mean_log_gain(profile.log_gain())[:shortest] for profile in profiles])
+    common = np.flatnonzero(np.isfinite(rows).all(0) & (np.arange(shortest) >= 2))
+    if common.size < 2:
+        raise InputError(
+            f"`profiles` and `prediction` have {common.size} distances from 2 on in common; pass profiles of longer sequences."
+        )
+    last = common[-1] + 1
+    rates = np.array([slope(row[:last]) for row in rows])
+    predicted_rate = slope(prediction.log_gain[:last])
+    measured, stderr = rows[:, common].mean(0), _stderr(rows[:, common])
+    rate_stderr = float(_stderr(rates[:, None])[0])
+    predicted = prediction.log_gain[common]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = (measured - predicted) / stderr
+        rate_z = float(np.float64(rates.mean() - predicted_rate) / rate_stderr)
+    return Overlay(
+        distance=common,
+        measured=measured,
+        stderr=stderr,
+        predicted=predicted,
+        z=z,
+        rate=float(rates.mean()),
+        rate_stderr=rate_stderr,
+        predicted_rate=predicted_rate,
+        rate_z=rate_z,
+        n_models=len(profiles),
+    )
+
+
+def _stderr(rows: np.ndarray) -> np.ndarray:
+    return rows.std(0, ddof=1) / math.sqrt(len(rows))

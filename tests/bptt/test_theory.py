@@ -1,0 +1,277 @@
+"""Mean field and wide limits against integration, closed forms of random matrices, and simulated wide networks."""
+
+import itertools
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from torch import nn
+
+from rnnvg.bptt import gradient_profile, theory, wide_limit
+from rnnvg.errors import InputError
+
+SIGMA = 1 / math.sqrt(3)
+
+
+def exact_mean(function, variance):
+    """E f(sqrt(variance) z) by adaptive integration over pieces."""
+    root, edges = math.sqrt(variance), [-14, -6, -2, -0.5, 0, 0.5, 2, 6, 14]
+    pieces = [
+        quad(lambda z: function(root * z) * math.exp(-z * z / 2), low, high, epsabs=1e-14, epsrel=1e-13)[0]
+        for low, high in itertools.pairwise(edges)
+    ]
+    return sum(pieces) / math.sqrt(2 * math.pi)
+
+
+@pytest.mark.parametrize("variance", [1e-6, 0.1, 1.0, 6.0, 25.0])
+def test_quadrature(variance):
+    squared = wide_limit.gaussian_mean(wide_limit.square(np.tanh), variance)
+    assert squared == pytest.approx(exact_mean(lambda z: math.tanh(z) ** 2, variance), rel=1e-9)
+    slope = wide_limit.gaussian_mean(wide_limit.square(wide_limit.tanh_slope), variance)
+    assert slope == pytest.approx(exact_mean(lambda z: math.cosh(z) ** -4, variance), rel=1e-7)
+    shifted = wide_limit.gaussian_mean(wide_limit.sigmoid, variance, 1.5)
+    assert shifted == pytest.approx(exact_mean(lambda z: 1 / (1 + math.exp(-z - 1.5)), variance), rel=1e-9)
+    gate = wide_limit.gaussian_mean(wide_limit.sigmoid_slope, variance)
+    assert gate == pytest.approx(exact_mean(lambda z: math.cosh(z / 2) ** -2 / 4, variance), rel=1e-9)
+
+
+@pytest.mark.parametrize(("sigma_w", "input_variance"), [(0.5, 0.2), (1.0, 1.0), (1.001, 0.0), (2.0, 0.0), (5.0, 0.3)])
+def test_mean_field_is_its_own_fixed_point(sigma_w, input_variance):
+    found = theory.mean_field(sigma_w, input_variance)
+    again = sigma_w**2 * exact_mean(lambda z: math.tanh(z) ** 2, found.q) + input_variance
+    assert found.q == pytest.approx(again, rel=1e-9)
+    assert found.q > 0
+    assert found.chi == pytest.approx(sigma_w**2 * exact_mean(lambda z: math.cosh(z) ** -4, found.q), rel=1e-8)
+    assert found.rate == pytest.approx(math.log(found.chi) / 2)
+
+
+@pytest.mark.parametrize("sigma_w", [0.3, SIGMA, 1.0])
+def test_without_inputs_below_the_edge_nothing_moves(sigma_w):
+    found = theory.mean_field(sigma_w)
+    assert found.q == 0
+    assert found.chi == pytest.approx(sigma_w**2, rel=1e-12)
+    assert found.warning is None
+
+
+def test_just_above_the_edge_the_state_is_small():
+    """q = (sigma_w^2 - 1) / (2 sigma_w^2) to first order, from tanh^2 z = z^2 - 2 z^4 / 3 and E z^4 = 3 q^2."""
+    epsilon = 1e-4
+    found = theory.mean_field(math.sqrt(1 + epsilon))
+    assert found.q == pytest.approx(epsilon / 2, rel=1e-3)
+
+
+def test_critical_line():
+    assert theory.critical_sigma_w() == 1
+    lines = [theory.critical_sigma_w(s0) for s0 in (0.0, 1e-4, 0.01, 0.1, 1.0, 4.0)]
+    assert lines == sorted(lines)
+    for s0, sigma in zip((1e-4, 0.01, 0.1, 1.0, 4.0), lines[1:], strict=True):
+        assert theory.mean_field(sigma, s0).chi == pytest.approx(1, abs=1e-9)
+        assert theory.mean_field(sigma * 1.01, s0).chi > 1
+
+
+def test_past_the_edge_is_said():
+    found = theory.mean_field(1.5, 0.0)
+    assert found.chi > 1
+    assert found.warning == (
+        f"sigma_w = 1.5 is past the edge (chi = {found.chi:.4g} > 1), so gradients grow; the edge is at 1."
+    )
+    assert str(found) == f"q = {found.q:.4g}, chi = {found.chi:.4g}: {found.rate:+.4g} nats a step"
+
+
+def powers(carry: float, field: float, steps: int) -> np.ndarray:
+    """ln sqrt(E ||(carry + W)^k v||^2), W random with entries of variance field^2 / N: sum_j C(k,j)^2 ..., k = 0..steps."""
+    rows = []
+    for k in range(steps + 1):
+        terms = [
+            2 * (math.lgamma(k + 1) - math.lgamma(j + 1) - math.lgamma(k - j + 1))
+            + 2 * (k - j) * math.log(carry)
+            + 2 * j * math.log(field)
+            for j in range(k + 1)
+        ]
+        rows.append(np.logaddexp.reduce(terms) / 2)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("update_bias", [0.0, 1.0, -1.0])
+def test_wide_gru_at_the_zero_state_is_powers_of_one_random_matrix(update_bias):
+    """h' = z h + (1 - z) W h / 2: the same W at every step, so the rate tends to ln(z + (1 - z) sigma / 2)."""
+    found = theory.predict("gru", hidden=10**12, input_size=1, forget_bias=update_bias, steps=300)
+    z = 1 / (1 + math.exp(-update_bias))
+    wanted = powers(z, (1 - z) * SIGMA / 2, 300)
+    np.testing.assert_allclose(found.log_gain[1:], wanted[1:] - wanted[1], rtol=1e-7, atol=1e-7)
+    assert found.edge == pytest.approx(z + (1 - z) * SIGMA / 2)
+    assert found.log_gain[300] - found.log_gain[299] == pytest.approx(math.log(found.edge), abs=2e-3)
+
+
+@pytest.mark.parametrize("forget_bias", [0.0, 1.0])
+def test_wide_lstm_at_the_zero_state(forget_bias):
+    """One step back dL/dc = f y and dL/dh = W^T y / 2 with y = dL/dc + dL/dh / 2, so y is multiplied by f + W^T / 4."""
+    found = theory.predict("lstm", hidden=10**12, input_size=1, forget_bias=forget_bias, steps=200)
+    f = 1 / (1 + math.exp(-forget_bias))
+    y = powers(f, SIGMA / 4, 200)  # relative to y_0
+    norms = 0.5 * np.log(np.exp(2 * y[:-1]) * (f**2 + (SIGMA / 2) ** 2))  # ||dc||^2 + ||dh||^2 one step further
+    np.testing.assert_allclose(found.log_gain[1:], norms - norms[0], rtol=1e-7, atol=1e-7)
+    assert found.edge == pytest.approx(f + SIGMA / 4)
+
+
+def test_wide_rnn_loses_a_factor_of_root_three_a_step():
+    found = theory.predict("rnn", hidden=10**12, input_size=1, steps=20)
+    np.testing.assert_allclose(found.log_gain[1:], -np.arange(20) * math.log(3) / 2, rtol=1e-9)
+    assert math.isnan(found.log_gain[0])
+    assert (
+        theory.predict("rnn", hidden=10**12, input_size=1, bias=False).q
+        < theory.predict("rnn", hidden=10**12, input_size=1).q
+    )
+    relu = theory.predict("rnn-relu", hidden=64, input_size=1, steps=20)
+    np.testing.assert_allclose(relu.log_gain[1:], -np.arange(20) * math.log(6) / 2, rtol=1e-12)
+
+
+CELLS = {
+    "rnn": nn.RNN,
+    "rnn-relu": lambda *sizes: nn.RNN(*sizes, nonlinearity="relu"),
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+}
+
+
+@pytest.mark.parametrize(
+    ("cell", "input_size", "forget_bias"),
+    [
+        ("rnn", 2, 0.0),
+        ("rnn", 384, 0.0),
+        ("rnn-relu", 384, 0.0),
+        ("lstm", 2, 0.0),
+        ("lstm", 384, 0.0),
+        ("lstm", 2, 1.0),
+        ("lstm", 384, 1.0),
+        ("gru", 2, 0.0),
+        ("gru", 384, 0.0),
+        ("gru", 2, 1.0),
+    ],
+)
+def test_simulated_wide_networks(cell, input_size, forget_bias):
+    """Five networks of 512 units: the rate within four standard errors plus 1 % (finite width, gates not quite white)."""
+    hidden, steps, profiles = 512, 40, []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        module = CELLS[cell](input_size, hidden)
+        if forget_bias:
+            module.bias_ih_l0.data[hidden : 2 * hidden] += forget_bias
+        inputs = torch.randn(steps + 30, 4, input_size)  # thirty steps bring the state to rest
+        profiles.append(gradient_profile(module, inputs))
+    prediction = theory.predict(cell, hidden=hidden, input_size=input_size, forget_bias=forget_bias, steps=steps)
+    found = theory.overlay(profiles, prediction)
+    assert prediction.warning is None
+    assert found.rate_stderr < 0.006
+    assert abs(found.rate - found.predicted_rate) < 4 * found.rate_stderr + 0.01 * abs(found.predicted_rate)
+
+
+def test_inputs_make_the_prediction_another_one():
+    """With inputs of the state's own size the tied zero-state formula would be off by many standard errors."""
+    quiet = theory.predict("lstm", hidden=512, input_size=2)
+    driven = theory.predict("lstm", hidden=512, input_size=384)
+    assert driven.rate < quiet.rate - 0.04
+    assert driven.q > 0.2 > 0.01 > quiet.q
+
+
+def test_both_forget_biases_at_one_are_past_the_edge():
+    edge = math.log((1 - SIGMA / 4) / (SIGMA / 4))  # sigmoid(b) + sigma_w / 4 = 1
+    assert theory.predict("lstm", hidden=512, input_size=2, forget_bias=edge - 0.01).warning is None
+    found = theory.predict("lstm", hidden=512, input_size=2, forget_bias=2.0)
+    assert found.edge == pytest.approx(1 / (1 + math.exp(-2.0)) + SIGMA / 4)
+    assert found.warning == (
+        "a forget bias of 2, the sum of both bias vectors, is past the edge (1.025 > 1 a step at the zero state, which is "
+        "unstable); keep it below 1.78."
+    )
+    assert str(found).endswith(f"({found.warning})")
+    module = nn.LSTM(2, 256)
+    module.bias_ih_l0.data[256:512] = 1.0
+    module.bias_hh_l0.data[256:512] = 1.0
+    assert "past the edge" in theory.predict_for(module, torch.randn(20, 4, 2)).warning
+
+
+def test_prediction_for_a_module():
+    torch.manual_seed(0)
+    module = nn.GRU(3, 300, batch_first=True)
+    inputs = 2.0 * torch.randn(8, 50, 3)
+    found = theory.predict_for(module, inputs, steps=30)
+    size = float(inputs.double().square().mean())
+    bias = float((module.bias_ih_l0 + module.bias_hh_l0).detach()[300:600].double().mean())
+    same = theory.predict("gru", hidden=300, input_size=3, input_variance=size, forget_bias=bias, steps=30)
+    np.testing.assert_array_equal(found.log_gain, same.log_gain)
+    assert found.warning is None
+    relu = theory.predict_for(nn.RNN(3, 16, nonlinearity="relu", bias=False), torch.randn(9, 2, 3))
+    assert relu.cell == "rnn-relu"
+    module.weight_hh_l0.data *= 2
+    other = theory.predict_for(module, inputs)
+    assert other.warning == "the recurrent weights are 2 times as large as PyTorch's default, which the theory assumes."
+
+
+def test_overlay_frames_figures_and_sentences():
+    torch.manual_seed(0)
+    profiles = [gradient_profile(nn.GRU(2, 32), torch.randn(20, 3, 2)) for _ in range(3)]
+    prediction = theory.predict("gru", hidden=32, input_size=2, steps=15)
+    found = theory.overlay(profiles, prediction)
+    assert found.distance.tolist() == list(range(2, 16))
+    rows = np.stack([profile.log_gain()[0].mean(1)[2:16] for profile in profiles])
+    np.testing.assert_allclose(found.measured, rows.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found.stderr, rows.std(0, ddof=1) / math.sqrt(3), rtol=1e-12)
+    np.testing.assert_allclose(found.z, (found.measured - prediction.log_gain[2:16]) / found.stderr, rtol=1e-12)
+    assert found.rate_z == pytest.approx((found.rate - found.predicted_rate) / found.rate_stderr)
+    assert found.predicted_rate == pytest.approx(prediction.rate)
+    assert str(found) == (
+        f"{found.rate:+.4f} +- {found.rate_stderr:.4f} nats a step measured, {found.predicted_rate:+.4f} predicted: "
+        f"z = {found.rate_z:+.1f}"
+    )
+    assert list(found.to_frame().columns) == ["distance", "measured", "stderr", "predicted", "z"]
+    ax = found.plot()
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), found.measured / math.log(10))
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), found.predicted / math.log(10))
+    assert list(prediction.to_frame().columns) == ["distance", "log_gain", "log10_gain"]
+    drawn = prediction.plot(ax)
+    assert drawn is ax
+    assert str(prediction) == f"wide gru: {prediction.rate:+.4g} nats a step over 15 steps"
+
+
+def misuse():
+    profile = gradient_profile(nn.RNN(1, 2), torch.ones(5, 1, 1))
+    prediction = theory.predict("rnn", hidden=8, input_size=1)
+    return {
+        "`sigma_w` must be a finite number above 0; got 0. PyTorch's default initialisation has 1/sqrt(3) = 0.577.": (
+            lambda: theory.mean_field(0.0)
+        ),
+        "`sigma_w` must be a finite number above 0; got -1. PyTorch's default initialisation has 1/sqrt(3) = 0.577.": (
+            lambda: theory.predict("rnn", hidden=8, input_size=1, sigma_w=-1.0)
+        ),
+        "`input_variance` is a variance, at least 0; got -0.5.": lambda: theory.critical_sigma_w(-0.5),
+        "`cell` has no 'lsmt'. Did you mean 'lstm'? Pass one of: rnn, rnn-relu, lstm, gru.": (
+            lambda: theory.predict("lsmt", hidden=8, input_size=1)
+        ),
+        "`hidden` must be a whole number of at least 1; got 0.": lambda: theory.predict("rnn", hidden=0, input_size=1),
+        "`steps` must be a whole number of at least 2; got 1.": (
+            lambda: theory.predict("rnn", hidden=8, input_size=1, steps=1)
+        ),
+        "`forget_bias` is 1 and a rnn has no such gate; pass 0, or an lstm or gru.": (
+            lambda: theory.predict("rnn", hidden=8, input_size=1, forget_bias=1.0)
+        ),
+        "`module` is a Linear; pass an nn.RNN, nn.LSTM or nn.GRU.": (
+            lambda: theory.predict_for(nn.Linear(1, 1), torch.ones(3, 1, 1))
+        ),
+        "`module` has 2 layers and proj_size 0; the theory is for one layer without a projection: pass such a module.": (
+            lambda: theory.predict_for(nn.GRU(1, 4, num_layers=2), torch.ones(3, 1, 1))
+        ),
+        "`profiles` holds 1 network; a standard error needs at least 2, initialised independently. With one, compare its "
+        "curve() with prediction.to_frame().": lambda: theory.overlay([profile], prediction),
+        "`profiles` and `prediction` have 1 distances from 2 on in common; pass profiles of longer sequences.": (
+            lambda: theory.overlay([gradient_profile(nn.RNN(1, 2), torch.ones(2, 1, 1))] * 2, prediction)
+        ),
+    }
+
+
+@pytest.mark.parametrize("message", list(misuse()))
+def test_misuse_is_said_in_one_sentence(message):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        misuse()[message]()
