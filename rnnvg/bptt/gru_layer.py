@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.layer_parts import Buffers, LayerWeights, StateViews, Trajectory, affine, slope_of_tanh, states_from
+from rnnvg.bptt.layer_parts import Buffers, LayerWeights, StateViews, Trajectory, products, slope_of_tanh, states_from
 
 
 class GRULayer:
@@ -27,6 +27,11 @@ class GRULayer:
         self.weights = weights
         self.hidden = self.output = weights.hidden.shape[0] // 3
         self._recurrent = weights.hidden.t().contiguous()
+        self._biases: tuple[Tensor, Tensor] | None = None
+        if weights.input_bias is not None and weights.hidden_bias is not None:
+            both = weights.input_bias + weights.hidden_bias  # in r and z the two only ever meet as a sum
+            H = self.hidden
+            self._biases = torch.cat([both[: 2 * H], weights.hidden_bias[2 * H :]]), weights.input_bias[2 * H :]
         # The input sees the blocks (n, r, z), the hidden state (r, z, hn): with the blocks in the order (n, r, z, hn)
         # both are contiguous, and only the input's weight needs its rows in another order.
         reset, update, candidate = weights.input.chunk(3)
@@ -36,17 +41,17 @@ class GRULayer:
     def run(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> Trajectory:
         """The trajectory over inputs [c, B, I] from the state h [B, H]; preactivations from x (r, z, n) and from h."""
         steps, batch, H = x.shape[0], x.shape[1], self.hidden
-        from_x = affine(x, self.weights.input, self.weights.input_bias, new("x", h, steps, batch, 3 * H))
+        from_x = products(x, self.weights.input, new("x", h, steps, batch, 3 * H))
         from_h = new("h", h, steps, batch, 3 * H)
         hidden = states_from("hidden", h, steps, new)
         rows = hidden.unbind()
         gates, scratch = new("step gates", h, batch, 2 * H), new("step scratch", h, batch, H)
         reset, update = gates.split(H, -1)
         for k, (x_row, h_row) in enumerate(zip(from_x.unbind(), from_h.unbind(), strict=True)):
-            if self.weights.hidden_bias is None:
-                torch.mm(rows[k], self._recurrent, out=h_row)
-            else:
-                torch.addmm(self.weights.hidden_bias, rows[k], self._recurrent, out=h_row)
+            torch.mm(rows[k], self._recurrent, out=h_row)
+            if self._biases is not None:
+                h_row.add_(self._biases[0])
+                x_row[:, 2 * H :].add_(self._biases[1])
             torch.add(x_row[:, : 2 * H], h_row[:, : 2 * H], out=gates).sigmoid_()
             torch.addcmul(x_row[:, 2 * H :], reset, h_row[:, 2 * H :], out=scratch).tanh_()
             torch.lerp(scratch, rows[k], update, out=rows[k + 1])

@@ -75,14 +75,15 @@ class Trajectory(NamedTuple):
     hidden: Tensor
     cell: Tensor | None = None
 
+    def between(self, start: int, stop: int) -> Trajectory:
+        """The part from step `start` to before step `stop`."""
+        cell = None if self.cell is None else self.cell[start : stop + 1]
+        return Trajectory(tuple(z[start:stop] for z in self.preactivations), self.hidden[start : stop + 1], cell)
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-    """W x + b for every step and sequence, [c, B, G H], into `out`."""
-    rows, flat = x.reshape(-1, x.shape[-1]), out.view(-1, weight.shape[0])
-    if bias is None:
-        torch.mm(rows, weight.t(), out=flat)
-    else:
-        torch.addmm(bias, rows, weight.t(), out=flat)
+
+def products(x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
+    """W x for every step and sequence, [c, B, G H], into `out`. Biases join later, where the numbers are in the cache."""
+    torch.mm(x.reshape(-1, x.shape[-1]), weight.t(), out=out.view(-1, weight.shape[0]))
     return out
 
 

@@ -25,7 +25,7 @@ from rnnvg.bptt.step_function import StepLinearization
 from rnnvg.errors import InputError
 
 # A segment's gates should stay in a core's own cache between the passes over them, and its products be large enough.
-SEGMENT_NUMBERS = 2**20
+SEGMENT_NUMBERS = 2**18
 # From so many adjoints on, forming a GRU step's Jacobian costs less than it saves.
 DENSE_FROM = 24
 
@@ -135,16 +135,19 @@ class ModuleLinearization(Linearization):
         self._buffers = [Buffers() for _ in layers]
         per_step = sum(layer.gates * layer.hidden + 2 * layer.output for layer in layers)
         keep = self.n_steps * self.batch * per_step * inputs.element_size() <= keep_bytes
-        self._kept: list[list[Trajectory]] | None = [] if keep else None
+        self._kept: list[Trajectory] | None = None
         self._checkpoints: list[list[tuple[Tensor, Tensor | None]]] = []
+        if keep:
+            self._kept = self._run(inputs, states, [Buffers() for _ in layers])
+            for path in self._kept:
+                self._note_nonfinite(path.hidden[1:], 0)
+            return
         for start, stop in self.bounds:
             self._checkpoints.append(states)
-            paths = self._run(inputs[start:stop], states, [Buffers() for _ in layers] if keep else self._buffers)
+            paths = self._run(inputs[start:stop], states, self._buffers)
             states = [(path.hidden[-1].clone(), None if path.cell is None else path.cell[-1].clone()) for path in paths]
             for path in paths:
                 self._note_nonfinite(path.hidden[1:], start)
-            if self._kept is not None:
-                self._kept.append(paths)
 
     @torch.no_grad()
     def _run(self, x: Tensor, states: list[tuple[Tensor, Tensor | None]], buffers: list[Buffers]) -> list[Trajectory]:
@@ -159,7 +162,10 @@ class ModuleLinearization(Linearization):
         start, stop = self.bounds[index]
         buffers = self._buffers if reuse else [Buffers() for _ in self.layers]
         x = self.inputs[start:stop]
-        paths = self._kept[index] if self._kept is not None else self._run(x, self._checkpoints[index], buffers)
+        if self._kept is not None:
+            paths = [path.between(start, stop) for path in self._kept]
+        else:
+            paths = self._run(x, self._checkpoints[index], buffers)
         return ModuleSegment(self, start, x, paths, buffers)
 
     def view(self, vectors: Tensor) -> list[StateViews]:

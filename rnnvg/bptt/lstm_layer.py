@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.layer_parts import Buffers, LayerWeights, StateViews, Trajectory, affine, slope_of_tanh, states_from
+from rnnvg.bptt.layer_parts import Buffers, LayerWeights, StateViews, Trajectory, products, slope_of_tanh, states_from
 
 
 class LSTMLayer:
@@ -34,13 +34,15 @@ class LSTMLayer:
         """The trajectory over inputs [c, B, I] from the state h [B, P], c [B, H]."""
         assert c is not None
         steps, batch, H = x.shape[0], x.shape[1], self.hidden
-        z = affine(x, self.weights.input, self.bias, new("z", h, steps, batch, 4 * H))
+        z = products(x, self.weights.input, new("z", h, steps, batch, 4 * H))
         hidden, cell = states_from("hidden", h, steps, new), states_from("cell", c, steps, new)
         h_rows, c_rows = hidden.unbind(), cell.unbind()
         gates, scratch = new("step gates", h, batch, 4 * H), new("step scratch", h, batch, H)
         into, forget, _, out = gates.split(H, -1)
         for k, (row, candidate) in enumerate(zip(z.unbind(), z[..., 2 * H : 3 * H].unbind(), strict=True)):
             row.addmm_(h_rows[k], self._recurrent)
+            if self.bias is not None:
+                row.add_(self.bias)
             torch.sigmoid(row, out=gates)
             torch.tanh(candidate, out=scratch)
             torch.mul(into, scratch, out=c_rows[k + 1]).addcmul_(forget, c_rows[k])

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.layer_parts import Buffers, LayerWeights, StateViews, Trajectory, affine, slope_of_tanh, states_from
+from rnnvg.bptt.layer_parts import Buffers, LayerWeights, StateViews, Trajectory, products, slope_of_tanh, states_from
 
 
 class RNNLayer:
@@ -27,11 +27,13 @@ class RNNLayer:
 
     def run(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> Trajectory:
         """The trajectory over inputs [c, B, I] from the state h [B, H]."""
-        z = affine(x, self.weights.input, self.bias, new("z", h, *x.shape[:2], self.hidden))
+        z = products(x, self.weights.input, new("z", h, *x.shape[:2], self.hidden))
         hidden = states_from("hidden", h, len(x), new)
         rows = hidden.unbind()
         for before, after, gate in zip(rows, rows[1:], z.unbind(), strict=False):
             gate.addmm_(before, self._recurrent)
+            if self.bias is not None:
+                gate.add_(self.bias)
             if self.nonlinearity == "relu":
                 torch.clamp_min(gate, 0, out=after)
             else:
