@@ -59,5 +59,8 @@ def test_files_stay_short(path):
 
 
 def test_no_module_shadows_the_standard_library():
-    assert not [path for path in FILES if path.stem in {"copy", "types", "random", "statistics", "token", "profile"}
-                and path.parent == PACKAGE]
+    assert not [
+        path
+        for path in FILES
+        if path.stem in {"copy", "types", "random", "statistics", "token", "profile"} and path.parent == PACKAGE
+    ]
