@@ -35,7 +35,8 @@ ALL = {"T": 400, "B": 8, "H": 128}
 
 def pairs(one: Callable[[], Any], two: Callable[[], Any], repeats: int) -> dict[str, float]:
     """Median seconds of both and the median of the ratios, run in turn after a warm-up."""
-    one(), two()
+    one()
+    two()
     first, second = [], []
     for _ in range(repeats):
         first.append(seconds(one))

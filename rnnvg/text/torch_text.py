@@ -10,7 +10,7 @@ import importlib.metadata
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def from_torchtext(
     if all(_is_text(part) for part in parts) and len(parts) in (1, 3):
         return _corpus(parts, vocabulary, minimum_count, name)
     if callable(source):
-        return source
+        return cast(Callable[[str], list[str]], source)
     found = f"{len(parts)} splits" if isinstance(source, list | tuple) else type(source).__name__
     raise InputError(
         f"`source` is {found}; pass torchtext's vocabulary, Field, tokenizer, dataset or BPTTIterator, "
