@@ -43,7 +43,7 @@ def check_text(model: object, ids: Any, argument: str = "ids", least: int = 2) -
     if not isinstance(model, SequenceModel) or model.spec["kind"] != "tokens":
         found = f"one that reads {model.spec['kind']}" if isinstance(model, SequenceModel) else type(model).__name__
         raise InputError(f"`model` must be a SequenceModel that reads words; got {found}.")
-    words = np.array(ids)
+    words = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.array(ids)
     words = words.astype(np.int64) if words.shape == (0,) else words
     if words.ndim != 1 or words.dtype.kind not in "iu":
         raise InputError(f"`{argument}` must be word ids, whole numbers in one row; got {words.dtype} {words.shape}.")

@@ -111,6 +111,20 @@ class Agreement:
         Path(path).write_text(text + "\n", encoding="utf-8")
 
 
+def heavy_tailed(longest: int, n: int = 12) -> list[int]:
+    """Up to `n` different distances from 2 to `longest`, evenly spread in the logarithm.
+
+    Drawn equally often, as `Agreement` draws them, they have a power law's tail: P(distance > k) falls as ln k does, a
+    density of 1/k, where natural text has power laws too (Lin and Tegmark 2017).
+
+    >>> heavy_tailed(200, 8)
+    [2, 4, 7, 14, 28, 54, 104, 200]
+    """
+    longest = check_int("longest", longest, least=2)
+    n = check_int("n", n, least=1)
+    return sorted({round(distance) for distance in np.geomspace(2, longest, n).tolist()})
+
+
 def check_vocabulary(vocabulary: object, minimum_count: int) -> None:
     """Refuse what would leave out words of the language: its entropy rate is that of all of them.
 

@@ -70,7 +70,7 @@ def test_influence_of_distance_is_gradient_profiles(dtype):
     loss = nn.functional.cross_entropy(model.readout(hidden).flatten(0, 1), words[1:, 0], reduction="sum")
     (output_grad,) = torch.autograd.grad(loss, hidden)
     profile = gradient_profile(model.core, inputs, output_grad=output_grad, sources="all", wrt="input")
-    found = influence(model, IDS)
+    found = influence(model, words[:, 0])
     np.testing.assert_allclose(found.profile.log_norm, profile.log_norm, atol=1e-6)
     theirs = profile.curve(reference=0)
     theirs = theirs[theirs["n"] > 0]

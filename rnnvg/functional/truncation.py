@@ -1,0 +1,111 @@
+"""truncation(): where training's gradient is cut off and where it has vanished, which a weight's gradient cannot tell apart.
+
+Truncated backpropagation through time (Williams and Peng 1990) carries the state from window to window and not the
+gradient: a word before the window's first has none at all, however long the network's memory. A gradient that vanished is a
+number, however small. Axes: T predicted words, D distances in words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnvg.bptt import gradient_profile
+from rnnvg.errors import check_int
+from rnnvg.functional.influence import Influence, influence
+from rnnvg.functional.reading import check_text, read, state_after
+from rnnvg.models import SequenceModel
+from rnnvg.tasks.scoring import evaluating
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """The gradient that reaches back through a whole text, and what training with windows of `bptt` words sees of it.
+
+    Attributes:
+        bptt: words of a window.
+        whole: the influence of every earlier word.
+        log_norm: [T, T] float64, as `whole.log_norm`, measured window by window with the state carried over: -inf where the
+            gradient was cut off.
+    """
+
+    bptt: int
+    whole: Influence
+    log_norm: np.ndarray
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per distance (words): log10_whole, the geometric mean relative to the word before; log10_seen, the same
+        over the words whose gradient was not cut off (nan where all were); cut, the share that was; n."""
+        import pandas as pd
+
+        rows = []
+        size = len(self.log_norm)
+        near = np.diagonal(self.whole.log_norm)
+        for distance in range(1, size + 1):
+            whole = np.diagonal(self.whole.log_norm, 1 - distance) - near[distance - 1 :]
+            seen = np.diagonal(self.log_norm, 1 - distance) - near[distance - 1 :]
+            cut = np.isneginf(seen) & ~np.isneginf(whole)
+            kept = seen[~cut]
+            mean = kept.mean() if len(kept) else np.nan
+            rows.append((distance, whole.mean() / np.log(10), mean / np.log(10), cut.mean(), len(whole)))
+        return pd.DataFrame(rows, columns=["distance", "log10_whole", "log10_seen", "cut", "n"])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Influence against distance, whole and as training sees it, and the share of words for which it is cut off."""
+        from rnnvg.bptt.figures import COLOUR, new_axes
+
+        ax = new_axes() if ax is None else ax
+        frame = self.to_frame()
+        ax.plot(
+            frame["distance"], frame["log10_whole"], color="0.45", linestyle="--", label="whole text: vanishing alone"
+        )
+        ax.plot(
+            frame["distance"],
+            frame["log10_seen"],
+            color=COLOUR,
+            linewidth=2,
+            label=f"windows of {self.bptt}: not cut off",
+        )
+        ax.set_xlabel("distance back from the predicted word (words)")
+        ax.set_ylabel("log10 influence, relative to the word before")
+        share = ax.twinx()
+        share.fill_between(frame["distance"], frame["cut"], step="mid", color="#d55e00", alpha=0.18, linewidth=0)
+        share.set_ylim(0, 1)
+        share.set_ylabel("share cut off: exactly zero")
+        ax.axvline(self.bptt, color="#d55e00", linewidth=1, linestyle=":")
+        ax.legend(frameon=False, loc="lower left")
+        return ax
+
+
+def truncation(model: SequenceModel, ids: Any, bptt: int) -> Truncation:
+    """Measures the gradients of a text twice: through all of it, and as truncated backpropagation sees it.
+
+    Args:
+        model: reads words.
+        ids: word ids [T + 1].
+        bptt: words of a window; the state is carried from window to window, the gradient is not.
+
+    Raises:
+        InputError: as `influence`; `bptt` below 1.
+    """
+    bptt = check_int("bptt", bptt, least=1)
+    words = check_text(model, ids)
+    size = len(words) - 1
+    log_norm = np.where(np.tri(size, dtype=bool), -np.inf, np.nan)
+    with evaluating(model):
+        for start in range(0, size, bptt):
+            stop = min(start + bptt, size)
+            state = state_after(model, words[:start])
+            part = read(model, words[start : stop + 1], state)
+            profile = gradient_profile(
+                model.core, part.embedded, state, output_grad=part.output_grad, sources="all", wrt="input"
+            )
+            for s in range(stop - start):
+                log_norm[start + s, start : start + s + 1] = profile.log_norm[s, s::-1, 0]
+    return Truncation(bptt, influence(model, words), log_norm)
