@@ -11,6 +11,7 @@ Axes: T steps, B sequences, N state coordinates, R x Q a parameter's rows and co
 from __future__ import annotations
 
 import copy
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -139,7 +140,7 @@ class TemporalContributions:
             ax.plot(np.arange(self.n_steps), finite, label=name, linestyle="--" if "bias" in name else "-")
         ax.set_xlabel("time step")
         ax.set_ylabel("log10 of its contribution's norm")
-        ax.set_title(str(self), fontsize="medium")
+        ax.set_title(textwrap.fill(str(self), figures.TITLE_WIDTH), fontsize="medium")
         ax.legend(frameon=False, fontsize="small")
         return ax
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAP_FROM = 24  # as many sources as make a picture rather than a few stripes
 COLOUR = "#0072B2"
+TITLE_WIDTH = 72  # characters that fit over a picture of the usual size
 
 
 def new_axes() -> Axes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -63,7 +64,7 @@ class Overlay:
         ax.plot(self.distance, self.predicted / nats, color="black", linestyle="--", label="theory")
         ax.set_xlabel("distance back from the loss (time steps)")
         ax.set_ylabel("log10 gain of the gradient")
-        ax.set_title(str(self), fontsize="medium")
+        ax.set_title(textwrap.fill(str(self), figures.TITLE_WIDTH), fontsize="medium")
         ax.legend(frameon=False)
         return ax
 

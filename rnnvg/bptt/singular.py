@@ -9,6 +9,7 @@ Axes: B sequences, N state coordinates.
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ class SingularValues:
             ax.plot(index, np.where(np.isfinite(row), row, np.nan), marker=".", linewidth=1)
         ax.set_xlabel("index of the singular value")
         ax.set_ylabel("log10 of the singular value")
-        ax.set_title(str(self), fontsize="medium")
+        ax.set_title(textwrap.fill(str(self), figures.TITLE_WIDTH), fontsize="medium")
         return ax
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ Steps are taken in chronological order. Axes: B sequences, T steps, N state coor
 from __future__ import annotations
 
 import itertools
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ class LyapunovSpectrum:
         ax.axhline(0.0, color="0.4", linestyle=":", linewidth=1)
         ax.set_xlabel("index of the exponent")
         ax.set_ylabel("Lyapunov exponent (nats per step)")
-        ax.set_title(str(self), fontsize="medium")
+        ax.set_title(textwrap.fill(str(self), figures.TITLE_WIDTH), fontsize="medium")
         return ax
 
     def __str__(self) -> str:
