@@ -47,8 +47,9 @@ def agreement_by_distance(
     distance = verbs - nouns[np.searchsorted(nouns, verbs) - 1]
     right = found.first_choice[verbs - 1] == ids[verbs]
     frame = pd.DataFrame({"distance": distance, "accuracy": right.astype(float), "loss": found.loss[verbs - 1]})
-    grouped = frame.groupby("distance")
-    return grouped.mean().assign(n=grouped.size()).reset_index()
+    return frame.groupby("distance", as_index=False).agg(
+        accuracy=("accuracy", "mean"), loss=("loss", "mean"), n=("loss", "size")
+    )
 
 
 def remembered(by_distance: pd.DataFrame, threshold: float = REMEMBERED) -> tuple[int, bool]:

@@ -79,7 +79,7 @@ class Truncation:
         share.set_ylim(0, 1)
         share.set_ylabel("share cut off: exactly zero")
         ax.axvline(self.bptt, color="#d55e00", linewidth=1, linestyle=":")
-        ax.legend(frameon=False, loc="lower left")
+        ax.legend(frameon=False, loc="upper right")
         return ax
 
 
