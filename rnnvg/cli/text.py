@@ -32,7 +32,7 @@ def command() -> None:
 )
 @options.as_json
 def corpora(text: str, vocabulary: int, tokens: str | None, as_json: bool) -> None:
-    """Say what a text holds: words, how many are known, and the price of word frequencies alone.
+    """Say what NAME|FILE|DIR holds: words, how many are known, and the price of word frequencies alone.
 
     A large file is encoded once, to $RNNVG_CACHE or ~/.cache/rnnvg, and mapped from there.
     """
