@@ -122,8 +122,6 @@ def run(
     trained = {key: value for key, value in (training or {}).items() if value is not None}
     if "bptt" in trained and task != TEXT_TASK:
         raise InputError(f"`--bptt` cuts a text into windows, and {task} is not a text. Leave it out.")
-    if "bptt" in settings:
-        parts["training"]["bptt"] = settings["bptt"]
     if task == TEXT_TASK and "text" not in settings:
         own["text"] = default_text(tell)
     own |= settings

@@ -29,7 +29,9 @@ from rnnvg.cli.report import rendered
     "--jobs", type=options.Whole(1), default=2, help="Worker processes; the results are the same for any number."
 )
 @click.option(
-    "--max-steps", type=options.Whole(1), help="No run gets more training steps than this.  [default: 1000 or 2000]"
+    "--max-steps",
+    type=options.Whole(1),
+    help="No run gets more training steps than this.  [default: 2000; next-word 900]",
 )
 @click.option("--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside.")
 @options.quiet

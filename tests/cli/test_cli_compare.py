@@ -1,11 +1,12 @@
 import json
 import shutil
 
+import click
 import pytest
 
 from rnnvg import bench
 from rnnvg.bench import grid
-from rnnvg.cli import asked
+from rnnvg.cli import asked, main
 from rnnvg.errors import InputError
 from rnnvg.text import shakespeare
 
@@ -130,7 +131,6 @@ class TestWhatIsAsked:
         assert set(found.tasks) == {"copy", "adding", "next-word"}
         assert found.cells == ("rnn", "lstm", "gru")
         assert len(found.runs()) == 27
-        assert {spec.training.steps for spec in found.runs()} == {1000, 2000}
 
     def test_only_what_is_asked_for(self):
         found = asked.comparison(["copy"], ["gru", "rnn-relu"], 2, None, None, silent)
@@ -139,12 +139,10 @@ class TestWhatIsAsked:
         }
 
     def test_no_budget_is_raised(self):
-        found = asked.comparison(None, None, None, None, 1500, silent)
-        assert {spec.task["name"]: spec.training.steps for spec in found.runs()} == {
-            "next-word": 1000,
-            "adding": 1500,
-            "copy": 1500,
-        }
+        own, found = (asked.comparison(None, None, None, None, most, silent).runs() for most in (None, 1500))
+        before, after = ({spec.task["name"]: spec.training.steps for spec in runs} for runs in (own, found))
+        assert after == {task: min(steps, 1500) for task, steps in before.items()}
+        assert before["next-word"] < 1500 < before["adding"]
 
     def test_a_text_of_ones_own(self, tmp_path):
         path = tmp_path / "mine.txt"
@@ -194,3 +192,13 @@ def test_a_full_disk_is_told_before_anything_is_started(rnnvg, tiny_disk, no_tra
         "Free some space, or pass another --out.\n"
     )
     assert list(tiny_disk.iterdir()) == []
+
+
+@pytest.mark.parametrize(("command", "option"), [("compare", "max_steps"), ("train", "steps")])
+def test_budgets_in_the_help_are_those_of_the_comparison(command, option, monkeypatch):
+    monkeypatch.setattr(asked, "default_text", lambda tell: "agreement")
+    steps = {
+        spec.task["name"]: spec.training.steps for spec in asked.comparison(None, None, 1, None, None, silent).runs()
+    }
+    told = {each.name: each.help for each in main.get_command(click.Context(main), command).params}
+    assert f"[default: {steps['adding']}; next-word {steps['next-word']}]" in told[option]
