@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from rnnvg import gradient_profile
 
+torch.set_num_threads(1)
 kind, steps, batch, hidden = json.loads(sys.argv[1])
 torch.manual_seed(0)
 matrix = torch.randn(hidden, hidden) / hidden**0.5
