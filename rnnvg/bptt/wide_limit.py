@@ -22,6 +22,7 @@ from functools import cache
 import numpy as np
 
 NODES = 2000  # 1e-9 up to a variance of 25, where tanh' is narrow
+RESET_NODES = 100  # for the smooth sigmoid of a reset gate around that
 DEFAULT_SIGMA_W = 1 / math.sqrt(3)  # entries U(-1/sqrt(H), 1/sqrt(H)) have variance 1/(3 H)
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -47,16 +48,16 @@ class Moments:
 
 
 @cache
-def _nodes() -> tuple[np.ndarray, np.ndarray]:
+def _nodes(n: int) -> tuple[np.ndarray, np.ndarray]:
     from scipy.special import roots_hermitenorm
 
-    nodes, weights = roots_hermitenorm(NODES)
+    nodes, weights = roots_hermitenorm(n)
     return nodes, weights / weights.sum()
 
 
 def gaussian_mean(function: Function, variance: float, mean: float = 0.0) -> float:
     """E f(mean + sqrt(variance) z), z standard normal, by Gauss-Hermite quadrature."""
-    nodes, weights = _nodes()
+    nodes, weights = _nodes(NODES)
     return float(weights @ function(mean + math.sqrt(variance) * nodes))
 
 
@@ -121,35 +122,53 @@ def lstm_moments(sigma_w: float, inputs: float, bias: float, forget_bias: float)
 def gru_moments(sigma_w: float, inputs: float, bias: float, update_bias: float) -> Moments:
     """As for the LSTM; half of the bias variance belongs to b_hh, which the candidate's reset gate multiplies."""
 
-    def variances(state: float) -> tuple[float, float]:
-        q = sigma_w**2 * state + inputs + bias
-        reset = gaussian_mean(square(sigmoid), q)
-        return q, inputs + bias / 2 + reset * (sigma_w**2 * state + bias / 2)
-
     def forward(state: float) -> float:
-        q, candidate = variances(state)
+        q = sigma_w**2 * state + inputs + bias
         opened = gaussian_mean(square(lambda z: sigmoid(-z)), q, update_bias)
         kept = gaussian_mean(square(sigmoid), q, update_bias)
-        return opened * gaussian_mean(square(np.tanh), candidate) / (1 - kept)
+        return opened * _Candidate(sigma_w**2 * state + bias / 2, inputs + bias / 2, q).square / (1 - kept)
 
     state = fixed_point(forward, 0.0)
-    q, candidate = variances(state)
+    q = sigma_w**2 * state + inputs + bias
+    new = _Candidate(sigma_w**2 * state + bias / 2, inputs + bias / 2, q)
     update, update_square = gaussian_mean(sigmoid, q, update_bias), gaussian_mean(square(sigmoid), q, update_bias)
     opened = gaussian_mean(square(lambda z: sigmoid(-z)), q, update_bias)
-    slope, slope_square = gaussian_mean(tanh_slope, candidate), gaussian_mean(square(tanh_slope), candidate)
-    reset_square = gaussian_mean(square(sigmoid), q)
-    through_reset = (sigma_w**2 * state + bias / 2) * gaussian_mean(square(sigmoid_slope), q)
-    difference = state + gaussian_mean(square(np.tanh), candidate)  # E (h - n)^2
     return Moments(
         q=q,
         state=state,
         carry=update,
         carry_square=update_square,
-        candidate=(1 - update) * 0.5 * slope,
-        carry_candidate=(update - update_square) * 0.5 * slope,
-        all_factors=opened * slope_square * (reset_square + through_reset)
-        + difference * gaussian_mean(square(sigmoid_slope), q, update_bias),
+        candidate=(1 - update) * new.factor,
+        carry_candidate=(update - update_square) * new.factor,
+        all_factors=opened * (new.factor_square + new.reset_square)
+        + (state + new.square) * gaussian_mean(square(sigmoid_slope), q, update_bias),
     )
+
+
+class _Candidate:
+    """Means over a GRU's candidate n = tanh(u), u = x + r hn, for Gaussian x, hn and reset preactivation of these variances.
+
+    square E n^2; factor E dn/dhn; factor_square its mean square; reset_square E (dn/dz_r)^2. Given r, u is Gaussian with
+    variance V = x + r^2 hn, and E(hn^2 | u) = hn + (r hn)^2 / V (u^2 / V - 1) with the variances so called.
+    """
+
+    def __init__(self, hn: float, x: float, gate: float) -> None:
+        nodes, weights = _nodes(RESET_NODES)
+        z = math.sqrt(gate) * nodes
+        r = sigmoid(z)[:, None]
+        inner, inner_weights = _nodes(NODES)
+        variance = x + r**2 * hn
+        u = np.sqrt(variance) * inner
+        hn_given_u = hn + (r * hn) ** 2 / np.where(variance > 0, variance, 1.0) * (inner**2 - 1)
+        slope_square = tanh_slope(u) ** 2
+
+        def mean(values: np.ndarray) -> float:
+            return float(weights @ (values @ inner_weights))
+
+        self.square = mean(np.tanh(u) ** 2)
+        self.factor = mean(r * tanh_slope(u))
+        self.factor_square = mean(r**2 * slope_square)
+        self.reset_square = mean(sigmoid_slope(z)[:, None] ** 2 * hn_given_u * slope_square)
 
 
 def log_norms(moments: Moments, sigma_w: float, steps: int, has_cell: bool) -> np.ndarray:

@@ -129,6 +129,76 @@ def test_wide_rnn_loses_a_factor_of_root_three_a_step():
     np.testing.assert_allclose(relu.log_gain[1:], -np.arange(20) * math.log(6) / 2, rtol=1e-12)
 
 
+def test_norms_start_at_the_output_alone():
+    """A covector on h reaches c through o tanh'(0) = 1/2: one step back ||dc|| = f / 2 and ||dh|| = sigma / 4."""
+    moments = wide_limit.lstm_moments(SIGMA, 0.0, 0.0, 0.0)
+    first = wide_limit.log_norms(moments, SIGMA, 2, has_cell=True)[0]
+    assert first == pytest.approx(math.log(math.hypot(0.5 / 2, SIGMA / 4)), rel=1e-9)
+    gru = wide_limit.log_norms(wide_limit.gru_moments(SIGMA, 0.0, 0.0, 0.0), SIGMA, 2, has_cell=False)[0]
+    assert gru == pytest.approx(math.log(math.hypot(0.5, SIGMA / 4)), rel=1e-9)
+
+
+def sampled(n: int, *variances_and_means: tuple[float, float]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(n, generator=generator, dtype=torch.float64) for _ in variances_and_means]
+    return [
+        (mean + math.sqrt(variance) * z).requires_grad_()
+        for z, (variance, mean) in zip(drawn, variances_and_means, strict=True)
+    ]
+
+
+def test_moments_of_an_lstm_by_sampling_its_equations():
+    sigma, inputs, bias, forget_bias = 1.0, 1.0, 0.5, 0.7
+    found = wide_limit.lstm_moments(sigma, inputs, bias, forget_bias)
+    assert found.q == pytest.approx(sigma**2 * found.state + inputs + bias, rel=1e-9)
+    # E c^2 is a fixed point of c' = f c + i g; found by following the sampled equation.
+    i, f, g, o = sampled(10**6, *[(found.q, mean) for mean in (0.0, forget_bias, 0.0, 0.0)])
+    kept, added = torch.sigmoid(f).square().mean(), (torch.sigmoid(i) * torch.tanh(g)).square().mean()
+    cell_square = float((added / (1 - kept)).detach())
+    (c,) = sampled(10**6, (cell_square, 0.0))
+    c = c.detach()[torch.randperm(10**6, generator=torch.Generator().manual_seed(1))].requires_grad_()
+    after = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    to_i, to_f, to_g, to_c = torch.autograd.grad(after.sum(), (i, f, g, c))
+    hidden = torch.sigmoid(o) * torch.tanh(c)
+    to_o, to_cell = torch.autograd.grad(hidden.sum(), (o, c))
+    wanted = {
+        "state": hidden.detach().square().mean(),
+        "carry": to_c.mean(),
+        "carry_square": to_c.square().mean(),
+        "candidate": to_g.mean(),
+        "carry_candidate": (to_c * to_g).mean(),
+        "all_factors": (to_i.square() + to_f.square() + to_g.square()).mean(),
+        "slope": to_cell.mean(),
+        "slope_square": to_cell.square().mean(),
+        "output_path": to_o.square().mean(),
+    }
+    for name, value in wanted.items():
+        assert getattr(found, name) == pytest.approx(float(value), rel=0.01), name
+
+
+def test_moments_of_a_gru_by_sampling_its_equations():
+    sigma, inputs, bias, update_bias = 1.0, 1.0, 1.0, 0.5
+    found = wide_limit.gru_moments(sigma, inputs, bias, update_bias)
+    assert found.q == pytest.approx(sigma**2 * found.state + inputs + bias, rel=1e-9)
+    from_h = sigma**2 * found.state + bias / 2
+    r, z, x, hn, h = sampled(
+        10**6, (found.q, 0.0), (found.q, update_bias), (inputs + bias / 2, 0.0), (from_h, 0.0), (found.state, 0.0)
+    )
+    after = torch.sigmoid(-z) * torch.tanh(x + torch.sigmoid(r) * hn) + torch.sigmoid(z) * h
+    to_r, to_z, to_hn, to_h = torch.autograd.grad(after.sum(), (r, z, hn, h))
+    wanted = {
+        "state": after.detach().square().mean(),
+        "carry": to_h.mean(),
+        "carry_square": to_h.square().mean(),
+        "candidate": to_hn.mean(),
+        "carry_candidate": (to_h * to_hn).mean(),
+        "all_factors": (to_r.square() + to_z.square() + to_hn.square()).mean(),
+    }
+    for name, value in wanted.items():
+        assert getattr(found, name) == pytest.approx(float(value), rel=0.01), name
+    assert (found.slope, found.slope_square, found.output_path) == (1, 1, 0)
+
+
 CELLS = {
     "rnn": nn.RNN,
     "rnn-relu": lambda *sizes: nn.RNN(*sizes, nonlinearity="relu"),
