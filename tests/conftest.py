@@ -1,7 +1,14 @@
 """What every test shares."""
 
+import signal
+
 from hypothesis import settings
 
 # A deadline by the clock fails on a busy machine; tests assert results.
 settings.register_profile("rnnvg", deadline=None)
 settings.load_profile("rnnvg")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process that a test starts and
+# interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

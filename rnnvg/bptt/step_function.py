@@ -49,7 +49,7 @@ class StepLinearization(Linearization):
             self._checkpoints.append(current)
             states = self._forward(start, stop, current)
             self._note_nonfinite(states[1:], start)
-            current = states[-1]
+            current = states[-1].clone()  # a view would keep the whole segment's states alive
             if self._kept is not None:
                 self._kept.append(states)
 

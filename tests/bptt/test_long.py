@@ -45,10 +45,7 @@ def measured(kind: str, steps: int, batch: int, hidden: int) -> dict:
     ("kind", "steps", "batch", "hidden", "mebibytes"),
     [
         ("LSTM", 20_000, 8, 128, 300),
-        pytest.param(
-            *("step", 1200, 512, 128, 250),
-            marks=pytest.mark.xfail(strict=True, reason="checkpoints are views that hold every state alive"),
-        ),
+        ("step", 1200, 512, 128, 250),
     ],
 )
 def test_long_sequences_in_bounded_memory(kind, steps, batch, hidden, mebibytes):
