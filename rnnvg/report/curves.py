@@ -24,16 +24,16 @@ def draw(results: Results, wrt: str = "state") -> Figure:
     single = pooled.curves(results, wrt)
     mean = pooled.mean_curves(single)
     bottom, top = limits(single)
-    figure, axes = style.panels(2, len(results.problems), height=2.35, sharey=True, sharex="col")
+    figure, axes = style.panels(2, len(results.problems), height=2.35, sharey=True)
     for column, problem in enumerate(results.problems):
         for row, when in enumerate((BEFORE, AFTER)):
             ax = axes[row, column]
             _curves(ax, results, _part(single, problem, when), _part(mean, problem, when), bottom)
-            _guides(ax, results.training_length(problem), bottom, top, labelled=column == len(results.problems) - 1)
+            _guides(ax, results.training_length(problem), bottom, top)
             ax.set_ylim(bottom, top)
-            if column == 0:
+            if style.begins_row(ax):
                 ax.set_ylabel(when, fontweight="bold")
-        axes[0, column].set_title(problem)
+        axes[0, column].set_title(style.title(problem))
         axes[1, column].set_xlabel("distance (time steps back)")
     figure.supylabel("gradient magnitude, relative to one step back", fontsize="medium")
     _decades(axes[0, 0])
@@ -66,7 +66,7 @@ def _curves(ax: Axes, results: Results, single: Frame, mean: Frame, bottom: floa
         ax.text(0.5, 0.5, "nothing measured", transform=ax.transAxes, ha="center", color=style.MUTED)
 
 
-def _guides(ax: Axes, training_length: int | None, bottom: float, top: float, labelled: bool) -> None:
+def _guides(ax: Axes, training_length: int | None, bottom: float, top: float) -> None:
     if training_length is not None:
         ax.axvline(training_length, color=style.INK, linewidth=0.9, linestyle=legend.TRAINING_DASHES, zorder=1.5)
     levels = {name: math.log10(threshold) for threshold, name in THRESHOLDS.items()}
@@ -74,7 +74,7 @@ def _guides(ax: Axes, training_length: int | None, bottom: float, top: float, la
     close = max(levels.values()) - min(levels.values()) < 0.1 * (top - bottom)
     for name, level in levels.items():
         ax.axhline(level, color=style.MUTED, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1.5)
-        if labelled:
+        if style.ends_row(ax):
             side = "center" if not close else "bottom" if level == max(levels.values()) else "top"
             where: Any = {"xycoords": ax.get_yaxis_transform(), "xytext": (3, 0), "textcoords": "offset points"}
             ax.annotate(name, (1, level), va=side, **where)

@@ -41,9 +41,9 @@ def draw(results: Results, wrt: str = "state", threshold: float = pooled.THRESHO
                 if row.n > 1:
                     _seeds(ax, single[mine], place + LANES[row.when] - SEEDS_BELOW, look[network], row.when)
                 _estimate(ax, row, place + LANES[row.when], look[network], most)
-            if not len(estimates[chosen & (estimates["n"] > 0)]):
+            if network in results.networks(problem) and not (chosen & (estimates["n"] > 0)).any():
                 ax.annotate("no measurement", (0.5, place), color=style.MUTED, va="center")
-        ax.set_title(problem)
+        ax.set_title(style.title(problem))
         ax.set_xlabel(f"memory horizon at {style.threshold_name(threshold)} (time steps)")
         ax.tick_params(axis="y", length=0)
         ax.grid(visible=False, axis="y")

@@ -19,14 +19,15 @@ BASELINE_DASHES, BEST_DASHES = (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5))
 def draw(results: Results) -> Figure:
     """Loss against training step: a column a problem, training loss in the upper row, held-out loss in the lower."""
     rows = {"training": pooled.measured(results, "train"), "held-out": pooled.measured(results, "valid")}
-    figure, axes = style.panels(2, len(results.problems), height=2.1, sharex="col", sharey="col")
+    figure, axes = style.panels(2, len(results.problems), height=2.1)
     for column, problem in enumerate(results.problems):
+        axes[0, column].sharey(axes[1, column])
         for row, (name, frame) in enumerate(rows.items()):
             ax = axes[row, column]
             curves(ax, results, frame[frame["problem"] == problem])
             levels(ax, results, problem)
             ax.set_ylabel(f"{name} loss\n({unit(results, problem)})")
-        axes[0, column].set_title(problem)
+        axes[0, column].set_title(style.title(problem))
         axes[1, column].set_xlabel("training step")
     legend.networks(figure, results, entries(results, rows["held-out"]))
     return figure
@@ -71,6 +72,7 @@ def curves(ax: Axes, results: Results, frame: Frame) -> None:
             ax.plot(end["step"], end["value"], marker=marker, markersize=4.5, color=colour, label="solved")
     if frame.empty:
         ax.text(0.5, 0.5, "nothing measured", transform=ax.transAxes, ha="center", color=style.MUTED)
+        return
     _scale(ax)
 
 

@@ -26,13 +26,13 @@ def draw(results: Results, wrt: str = "state", threshold: float = pooled.THRESHO
     """Held-out loss over memory horizon, sharing the training step: a column a problem, a line a run."""
     seen = through_training(results, wrt, threshold)
     loss = pooled.measured(results, "valid")
-    figure, axes = style.panels(2, len(results.problems), height=2.3, sharex="col")
+    figure, axes = style.panels(2, len(results.problems), height=2.3)
     figure.get_layout_engine().set(h_pad=0.06)  # type: ignore[union-attr]
     for column, problem in enumerate(results.problems):
         upper, lower = axes[:, column]
         losses.curves(upper, results, loss[loss["problem"] == problem])
         losses.levels(upper, results, problem)
-        upper.set_title(problem)
+        upper.set_title(style.title(problem))
         upper.set_ylabel(f"held-out loss\n({losses.unit(results, problem)})")
         _horizons(lower, results, seen[seen["problem"] == problem])
         length = results.training_length(problem)

@@ -7,6 +7,7 @@ the colours say, for print in grey.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -84,13 +85,53 @@ def applied() -> Iterator[None]:
         yield
 
 
-def panels(rows: int, columns: int, *, height: float, sharex: Any = False, sharey: Any = False) -> tuple[Figure, Any]:
-    """A figure of its own, outside pyplot, and its axes [rows, columns]; `height` is that of one row, inches."""
+def panels(rows: int, problems: int, *, height: float, sharey: bool = False) -> tuple[Figure, Any]:
+    """A figure of its own, outside pyplot, and its axes [rows, problems]: those of a problem stand below each other.
+
+    The rows of a problem share their x axis; with `sharey` all panels share the y axis. At most three problems stand side
+    by side, so that letters stay readable on a page; the others follow below.
+
+    Args:
+        height: of one row, inches.
+    """
+    import numpy as np
     from matplotlib.figure import Figure
 
-    width = max(5.2, 3.3 * columns)
-    figure = Figure(figsize=(width, height * rows + 0.8), layout="constrained")
-    return figure, figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
+    across = 2 if problems == 4 else min(problems, 3)
+    bands = -(-problems // across)
+    figure = Figure(figsize=(max(5.2, 3.3 * across), height * rows * bands + 0.8), layout="constrained")
+    grid = figure.subplots(rows * bands, across, sharey=sharey, squeeze=False)
+    axes = np.empty((rows, problems), dtype=object)
+    for place in range(bands * across):
+        band, column = divmod(place, across)
+        stack = grid[band * rows : (band + 1) * rows, column]
+        if place >= problems:
+            for ax in stack:
+                ax.remove()
+            continue
+        axes[:, place] = stack
+        for ax in stack[:-1]:
+            ax.sharex(stack[-1])
+            ax.tick_params(labelbottom=False)
+    return figure, axes
+
+
+def title(problem: str) -> str:
+    """A problem's name over its panel: the settings that tell it from others go on lines of their own."""
+    name, _, settings = problem.partition(", ")
+    return "\n".join([name, *textwrap.wrap(settings, 26)])
+
+
+def begins_row(ax: Axes) -> bool:
+    """Whether a panel stands leftmost."""
+    place = ax.get_subplotspec()
+    return place is not None and place.is_first_col()
+
+
+def ends_row(ax: Axes) -> bool:
+    """Whether a panel stands rightmost."""
+    place = ax.get_subplotspec()
+    return place is not None and place.is_last_col()
 
 
 def threshold_name(threshold: float) -> str:

@@ -66,3 +66,9 @@ def test_an_exact_zero_in_one_of_three_seeds_makes_it_the_median():
 def test_the_mean_ends_where_the_first_seed_ends():
     found = in_memory({"curves": {0: [0.0, -1.0, -2.0]}}, {"seed": 1, "curves": {0: [0.0, -3.0]}})
     assert pooled.mean_curves(pooled.curves(found))["distance"].to_list() == [1, 2]
+
+
+def test_the_bound_of_a_median_counts_what_is_censored_at_its_last_distance():
+    runs = [{"seed": seed, "horizons": {9: last}} for seed, last in enumerate([1, (88, True)])]
+    row = next(row for row in pooled.horizons(in_memory(*runs)).itertuples() if row.when == AFTER)
+    assert (row.median, row.bound) == (math.inf, 44.5)

@@ -61,6 +61,7 @@ def test_axes_have_labels_with_units_and_legends_have_no_empty_entry(figures, na
         "losses": "training step",
     }
     bottom = [ax for ax in figure.axes if ax.get_subplotspec().is_last_row()]
+    assert len(bottom) == 3
     assert all(units[name] in ax.get_xlabel() for ax in bottom)
     assert [ax.get_title() for ax in figure.axes if ax.get_subplotspec().is_first_row()] == [
         "Copy memory",
@@ -80,6 +81,7 @@ SHAPES = {
         for init in ("default", "orthogonal", "forget-bias")
     ],
     "four lengths": [{**MEASURED, "length": length} for length in (20, 50, 100, 200)],
+    "seven lengths": [{**MEASURED, "length": length} for length in (20, 50, 100, 200, 400, 600, 800)],
 }
 
 
@@ -95,10 +97,33 @@ def test_the_legend_is_inside_the_figure_and_clear_of_the_axes(name, shape, figu
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_neighbouring_panels_do_not_overlap(figures, name):
-    boxes = [ax.get_tightbbox() for ax in figures[name].axes]
+@pytest.mark.parametrize("shape", ["comparison", "seven lengths"])
+def test_titles_stay_inside_the_figure_and_apart(figures, name, shape):
+    figure = drawn(in_memory(*SHAPES[shape]), name) if shape in SHAPES else figures[name]
+    boxes = [ax.title.get_window_extent() for ax in figure.axes if ax.get_title()]
+    for place, box in enumerate(boxes):
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert not any(box.overlaps(other) for other in boxes[place + 1 :])
+
+
+@pytest.mark.parametrize("name", DRAW)
+@pytest.mark.parametrize("shape", ["comparison", "seven lengths"])
+def test_neighbouring_panels_do_not_overlap(figures, name, shape):
+    figure = drawn(in_memory(*SHAPES[shape]), name) if shape in SHAPES else figures[name]
+    boxes = [ax.get_tightbbox().padded(-3) for ax in figure.axes]  # the gap between neighbours is as wide
     for place, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[place + 1 :])
+
+
+def test_many_problems_stand_in_rows_of_three():
+    figure = drawn(in_memory(*SHAPES["seven lengths"]), "curves")
+    assert len(figure.axes) == 14
+    assert figure.get_figwidth() < 11
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert titles == [f"Adding problem\nlength {length}" for length in (20, 50, 100, 200, 400, 600, 800)]
+    upper, lower = figure.axes[0], figure.axes[3]
+    assert upper.get_shared_x_axes().joined(upper, lower)
+    assert not upper.get_shared_x_axes().joined(upper, figure.axes[1])
 
 
 @pytest.mark.parametrize("name", DRAW)

@@ -56,6 +56,7 @@ def test_scores_are_of_runs_that_ended_and_fractions_of_all():
     assert row[["runs", "ok", "diverged", "failed", "solved"]].to_list() == [4, 2, 1, 1, 2]
     assert row[["value", "least", "most"]].to_list() == pytest.approx([0.2, 0.1, 0.3])
     assert row["solved_fraction"] == 0.5
+    assert (row["solved_low"], row["solved_high"]) == pytest.approx((0.0676, 0.9324), abs=1e-4)  # 2 of 4
 
 
 def test_a_network_whose_runs_all_failed_is_a_row():
