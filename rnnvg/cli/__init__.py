@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("rnnvg.cli.train", "Train one network on one task."),
     "tasks": ("rnnvg.cli.tasks", "List the tasks, describe one, or print a worked example."),
     "report": ("rnnvg.cli.report", "Render a directory of results again, without training."),
+    "depth": ("rnnvg.cli.depth", "Follow gradients through layers: chains, networks, remedies."),
     "text": ("rnnvg.cli.text", "Read a corpus, or show which earlier words a prediction leans on."),
 }
 

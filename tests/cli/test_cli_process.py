@@ -112,3 +112,19 @@ def test_the_same_command_finishes_what_was_interrupted(compared):
 
 def test_no_bar_in_a_pipe(compared):
     assert "%|" not in compared.finished.stderr
+
+
+def test_workers_never_see_ctrl_c(tmp_path):
+    # In a fresh process, whose first worker is the first process that it starts.
+    script = tmp_path / "mask.py"
+    script.write_text(
+        "import signal\n"
+        "from rnnvg.bench.cluster import local_workers\n"
+        "def blocked():\n"
+        "    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+        "if __name__ == '__main__':\n"
+        "    with local_workers(2) as client:\n"
+        "        print(sorted(client.run(blocked).values()), blocked())\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=200, check=True)
+    assert done.stdout == "[True, True] False\n"

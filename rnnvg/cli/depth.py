@@ -1,0 +1,259 @@
+"""rnnvg depth: the vanishing gradient across layers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from rnnvg.cli import options, output
+from rnnvg.errors import InputError
+
+if TYPE_CHECKING:
+    from rnnvg.depth.images import Images
+
+# Written out, so that --help starts without torch; a test holds them to rnnvg.depth.
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky-relu", "prelu", "elu", "selu", "gelu")
+CHAINS = ("sigmoid", "tanh", "relu")
+INITS = ("gaussian", "xavier", "he", "orthogonal")
+NORMS = ("none", "batch", "layer")
+RESIDUALS = ("none", "skip", "block")
+OPTIMIZERS = ("sgd", "adam")
+ROWS = 12  # of a long chain, as many layers are printed
+
+
+# What --report and --remedies leave open; the rest is the story's own.
+_REPORT = ("weight", "depth", "width", "steps", "data", "images", "out", "seed", "quiet", "as_json", "report")
+_REMEDIES = ("depth", "width", "steps", "lr", "data", "images", "seed", "quiet", "as_json", "remedies")
+_TRAINING = ("lr", "optimizer", "clip")
+
+
+@click.command()
+@click.option("--layers", type=options.Whole(1), default=20, help="Neurons of the chain.")
+@click.option("--weight", type=options.Real(-math.inf), default=0.17, help="Their weight.")
+@click.option(
+    "--activation",
+    type=options.Name(ACTIVATIONS),
+    default="sigmoid",
+    help=f"Of chain and network: {', '.join(ACTIVATIONS)}.",
+)
+@click.option("--depth", type=options.Whole(1), default=10, help="Hidden layers of the network, or residual blocks.")
+@click.option("--width", type=options.Whole(1), default=64, help="Units of each.")
+@click.option("--init", type=options.Name(INITS), default="gaussian", help=f"How weights start: {', '.join(INITS)}.")
+@click.option("--norm", type=options.Name(NORMS), default="none", help=f"Before the activations: {', '.join(NORMS)}.")
+@click.option(
+    "--residual", type=options.Name(RESIDUALS), default="none", help="none, skip (around a layer), block (around two)."
+)
+@click.option("--zero-last", is_flag=True, help="Start the last norm's gain of every residual block at 0.")
+@click.option("--pretrain", is_flag=True, help="Train the layers one by one first, without labels.")
+@click.option(
+    "--steps", type=options.Whole(0), help="Train for so many steps.  [default: 0; 400 for the tables and report]"
+)
+@click.option("--lr", type=options.Real(0), default=0.02, help="Learning rate.")
+@click.option("--optimizer", type=options.Name(OPTIMIZERS), default="sgd", help="sgd (momentum 0.9) or adam.")
+@click.option("--clip", type=options.Real(0), help="Clip the gradient to this norm in training.  [default: none]")
+@click.option(
+    "--data",
+    metavar="digits|DIR",
+    default="digits",
+    help="scikit-learn's digits, or a folder with MNIST's IDX files.",
+)
+@click.option("--images", type=options.Whole(1), help="Use the first so many images of a folder.  [default: all]")
+@click.option("--remedies", is_flag=True, help="Apply every remedy to the sick network and print the table.")
+@click.option("--report", is_flag=True, help="Measure the whole story and write one self-contained page.")
+@options.out("runs/depth")
+@options.seed
+@options.quiet
+@options.as_json
+@click.pass_context
+def command(
+    context: click.Context,
+    layers: int,
+    weight: float,
+    data: str,
+    images: int | None,
+    quiet: bool,
+    as_json: bool,
+    **rest: Any,
+) -> None:
+    """Follow gradients through layers: chains, networks, remedies.
+
+    Without --remedies and --report: the gradient by every weight of a chain, and by every layer of a network at the start
+    (and after --steps of training), with what theory predicts and what a checker says.
+
+    \b
+    rnnvg depth
+    rnnvg depth --depth 20 --activation relu --init he --residual block
+    rnnvg depth --remedies
+    rnnvg depth --report --out runs/depth
+    """
+    _check(context, rest)
+    tell = output.silent if quiet else output.note
+    if rest["report"]:
+        _report(_images(data, images), weight, rest, tell, as_json)
+    elif rest["remedies"]:
+        _remedies(_images(data, images), rest, tell, as_json)
+    else:
+        chain = _chain(layers, weight, rest["activation"], tell)
+        network = _network(_images(data, images), rest)
+        output.result({"chain": chain, "network": network} if as_json else _as_text(chain, network))
+
+
+def _check(context: click.Context, rest: dict[str, Any]) -> None:
+    """Refuse an option that what was asked for would not look at."""
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    for asked, taken in (("report", _REPORT), ("remedies", _REMEDIES)):
+        if rest[asked]:
+            for name in given:
+                if name not in taken:
+                    raise InputError(
+                        f"`{_flag(name)}` is for one network; --{asked} has its own. Leave out one of the two."
+                    )
+            return
+    if "out" in given:
+        raise InputError("`--out` is for --report. Pass that too, or leave it out.")
+    for name in given:
+        if name in _TRAINING and not rest["steps"]:
+            raise InputError(f"`{_flag(name)}` is for training. Pass --steps too, for example --steps 400.")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _images(data: str, limit: int | None) -> Images:
+    from rnnvg.depth import images
+
+    if data != "digits":
+        return images.from_idx(data, limit)
+    if limit is not None:
+        raise InputError("`--images` is for a folder of IDX files; the digits are few. Leave it out.")
+    return images.digits()
+
+
+def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_json: bool) -> None:
+    from rnnvg.bench.files import disk_faults_named
+    from rnnvg.depth import story
+    from rnnvg.report import depth_page
+
+    folder = Path(rest["out"])
+    with disk_faults_named(folder):  # before the minute of measuring, not after it
+        folder.mkdir(parents=True, exist_ok=True)
+    told = story.measure(images, weight=weight, on_progress=tell, **_story_settings(rest))
+    path = depth_page.write(told, folder)
+    tell(f"Measured in {told.seconds:.0f} seconds.")
+    output.result({"report": str(path), "seconds": told.seconds} if as_json else f"Report: {path}")
+
+
+def _remedies(images: Images, rest: dict[str, Any], tell: Any, as_json: bool) -> None:
+    from rnnvg.depth.remedies import compare_remedies, remedy_frame
+
+    frame = remedy_frame(compare_remedies(images, on_progress=tell, lr=rest["lr"], **_story_settings(rest)))
+    output.result(output.rows(frame) if as_json else _table(frame.drop(columns=["remedy", "status"]).round(2)))
+
+
+def _story_settings(rest: dict[str, Any]) -> dict[str, Any]:
+    steps = 400 if rest["steps"] is None else rest["steps"]
+    return {"depth": rest["depth"], "width": rest["width"], "steps": steps, "seed": rest["seed"]}
+
+
+def _chain(layers: int, weight: float, activation: str, tell: Any) -> dict[str, Any] | None:
+    if activation not in CHAINS:
+        tell(f"The chain is drawn for {', '.join(CHAINS)}; left out for {activation}.")
+        return None
+    from rnnvg.depth.chain import chain
+    from rnnvg.depth.gradients import NATS_PER_DECADE
+
+    line = chain(layers, weight, activation)
+    return {
+        "activation": activation,
+        "weight": weight,
+        "log10_ratio": line.log_ratio / NATS_PER_DECADE,
+        "residual": line.residual,
+        "layers": output.rows(line.to_frame()),
+    }
+
+
+def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    from rnnvg.depth import gradients, networks, planted, pretraining, slopes, theory, training
+
+    asked = ("depth", "width", "activation", "init", "norm", "residual", "zero_last")
+    generator = torch.Generator().manual_seed(rest["seed"])
+    x, y = images.train_x[:128], images.train_y[:128]
+    network = networks.build(x.shape[1], images.classes, generator=generator, **{name: rest[name] for name in asked})
+    found: dict[str, Any] = {"data": images.name, **network.spec, "predicted": None}
+    if rest["pretrain"]:
+        pretraining.pretrain(network, images, generator=generator)
+    else:
+        predicted = theory.predict_log_ratio(network.spec, float(x.square().mean()), x.shape[1])
+        found["predicted"] = predicted / gradients.NATS_PER_DECADE
+    start = gradients.network_gradients(network, x, y)
+    frame = start.to_frame().merge(slopes.slopes_along(network, x), on="layer")
+    found["measured"] = start.log_ratio(network.ends) / gradients.NATS_PER_DECADE
+    found["diagnosis"] = str(planted.check(network, images, rest["seed"]))
+    if rest["steps"]:
+        trained = training.fit(
+            network,
+            images,
+            steps=rest["steps"],
+            lr=rest["lr"],
+            optimizer=rest["optimizer"],
+            clip=rest["clip"],
+            generator=generator,
+        )
+        end = gradients.network_gradients(network, x, y)
+        frame["log10_weight_after"] = end.to_frame()["log10_weight"]
+        found["after"] = end.log_ratio(network.ends) / gradients.NATS_PER_DECADE
+        found |= {"accuracy": trained.accuracy, "steps": trained.steps, "steps_to_90": trained.steps_to(0.9)}
+        found |= {"status": trained.status, "seconds": trained.seconds}
+    return {**found, "layers": output.rows(frame)}
+
+
+def _as_text(chain: dict[str, Any] | None, network: dict[str, Any]) -> str:
+    import pandas as pd
+
+    parts = []
+    if chain is not None:
+        frame = pd.DataFrame(chain["layers"])
+        shown = frame if len(frame) <= 2 * ROWS else pd.concat([frame.head(ROWS), frame.tail(ROWS)])
+        columns = ["layer", "value", "slope", "log10_gradient", "log10_slope_bound", "log10_bound", "log10_rule"]
+        parts += [
+            f"A chain of {len(frame)} {chain['activation']} neurons, w = {chain['weight']:g}: dL/dw of the first is "
+            f"{_times(chain['log10_ratio'])} of the last.",
+            _table(shown[columns].astype(float).round(4).astype({"layer": int})),
+            "",
+        ]
+    frame = pd.DataFrame(network["layers"])
+    said = "no theory" if network["predicted"] is None else f"{_times(network['predicted'])} predicted"
+    parts += [
+        f"{network['depth']} {'residual blocks' if network['residual'] == 'block' else 'layers'}, {network['width']} wide "
+        f"({network['activation']}, {network['init']}, norm {network['norm']}, residual {network['residual']}) on "
+        f"{network['data']}: the first layer's gradient is {_times(network['measured'])} of the last one's ({said}).",
+        _table(frame.astype(float).round(4).astype({"layer": int})),
+        "",
+    ]
+    if "accuracy" in network:
+        reached = network["steps_to_90"]
+        parts += [
+            f"Trained for {network['steps']} steps ({network['status']}): accuracy {network['accuracy']:.1%}, 90 % "
+            f"{f'at step {reached}' if reached else 'never'}; the ratio is then {_times(network['after'])}.",
+        ]
+    return "\n".join([*parts, f"Diagnosis: {network['diagnosis']}"])
+
+
+def _times(log10: float | None) -> str:
+    """A ratio in decades in plain letters, for any terminal."""
+    if log10 is None or math.isnan(log10):
+        return "nothing"
+    return f"{10**log10:.2g}" if abs(log10) < 300 else f"10^{log10:.1f}"
+
+
+def _table(frame: Any) -> str:
+    from rnnvg.report.terminal import as_text
+
+    return as_text(frame, output.width())
