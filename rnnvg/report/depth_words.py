@@ -114,8 +114,8 @@ def chains(story: Story) -> list[str]:
         "Often told wrong. A widely copied program applies the sigmoid's derivative to the activation instead of the "
         f"pre-activation. Here that is off by a factor {power(abs(apart))} over {short} layers.",
         f"Slope 1 alone saves nobody. With these weights {long} layers of tanh give the first one {flat[0]} and {long} of "
-        f"ReLU {flat[1]}, and every other layer the same: what the layers above do not take from the gradient, those below have "
-        "taken from the signal.",
+        f"ReLU {flat[1]}, and every other layer the same: what the layers above do not take from the gradient, those below "
+        "have taken from the signal.",
     ]
 
 
