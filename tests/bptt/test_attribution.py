@@ -65,7 +65,7 @@ def trajectory(module, inputs):
     seed=st.integers(0, 10**6),
     data=st.data(),
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_parts_add_up_to_the_profile(case, layers, steps, batch, seed, data):
     module = make(case, layers, seed)
     inputs = torch.randn(steps, batch, 3, dtype=WIDE)

@@ -42,11 +42,7 @@ def measured(kind: str, steps: int, batch: int, hidden: int) -> dict:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units")
 @pytest.mark.parametrize(
-    ("kind", "steps", "batch", "hidden", "mebibytes"),
-    [
-        ("LSTM", 20_000, 8, 128, 300),
-        ("step", 1200, 512, 128, 250),
-    ],
+    ("kind", "steps", "batch", "hidden", "mebibytes"), [("LSTM", 20_000, 8, 128, 300), ("step", 1200, 512, 128, 250)]
 )
 def test_long_sequences_in_bounded_memory(kind, steps, batch, hidden, mebibytes):
     """An LSTM's states and gates would take 0.5 GiB, a step function's states 300 MiB and twice that with autograd."""

@@ -120,6 +120,11 @@ def test_as_text_aligns_and_wraps_the_column_that_costs_least():
     )
 
 
+def test_as_text_breaks_no_word_at_its_hyphen():
+    frame = pd.DataFrame({"network": ["LSTM forget-bias"]})
+    assert terminal.as_text(frame, width=12).splitlines()[2:] == ["LSTM", "forget-bias"]
+
+
 def test_as_text_of_no_rows():
     assert terminal.as_text(pd.DataFrame({"a": []})) == "(no rows)"
 
