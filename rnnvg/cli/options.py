@@ -187,33 +187,35 @@ def _keep_root(context: click.Context, param: click.Parameter, root: str | None)
     context.meta[_ROOT] = root
 
 
-def _with_root(context: click.Context, param: click.Parameter, text: str | None) -> str | None:
-    """The text, with the root of a torchtext dataset behind its name."""
-    root = context.meta.get(_ROOT)
-    if root is not None and not (text or "").startswith("torchtext:"):
+def with_root(context: click.Context, param: click.Parameter, text: str | None) -> str | None:
+    """The text, with the root of a torchtext dataset behind its name: the callback of whatever goes with `root`."""
+    place = context.meta.get(_ROOT)
+    if place is not None and not (text or "").startswith("torchtext:"):
+        flag = f"{_flag(param)} " if isinstance(param, click.Option) else ""
         raise InputError(
-            f"`--root` is where a torchtext dataset lies; got --text {text}. Pass --text torchtext:WikiText2."
+            f"`--root` is where a torchtext dataset lies; got {flag}{text}. Pass {flag}torchtext:WikiText2."
         )
-    return text if root is None else f"{text}@{root}"
+    return text if place is None else f"{text}@{place}"
 
 
+root = click.option(
+    "--root",
+    metavar="DIR",
+    is_eager=True,
+    expose_value=False,
+    callback=_keep_root,
+    help="Where the files of a torchtext dataset lie.  [default: .data]",
+)
 text = together(
     click.option(
         "--text",
         metavar="NAME|FILE|DIR",
-        callback=_with_root,
+        callback=with_root,
         help="What next-word reads: agreement (generated), shakespeare, a UTF-8 file, a directory with train, valid and "
         "test files, or torchtext:WikiText2 and the like.  [default: shakespeare where its package is installed, else "
         "agreement]",
     ),
-    click.option(
-        "--root",
-        metavar="DIR",
-        is_eager=True,
-        expose_value=False,
-        callback=_keep_root,
-        help="Where the files of a torchtext dataset lie.  [default: .data]",
-    ),
+    root,
 )
 seed = click.option("--seed", type=Whole(0), default=0, help="What weights and sequences are drawn from.")
 length = click.option("--length", type=int, metavar="N", help="Steps of a sequence, of adding: --set length=N.")

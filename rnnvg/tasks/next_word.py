@@ -23,7 +23,7 @@ from rnnvg.tasks.task import Batch
 from rnnvg.tasks.worked import shown_steps, table
 from rnnvg.text.agreement import DISTANCE, N_WORDS
 from rnnvg.text.corpus import SPLITS, Corpus
-from rnnvg.text.tokens import TOKENS
+from rnnvg.text.tokens import END_OF_LINE, TOKENS
 from rnnvg.text.vocabulary import Vocabulary
 
 # Share of planted dependencies predicted that counts as solved.
@@ -34,12 +34,16 @@ PROBE = 200
 SCORED_STREAMS = 8
 # Logits held at once when scoring.
 SCORED_LOGITS = 4_000_000
+# What ends a sentence: the end of a line where the text marks it, else a stop.
+STOPS = (".", "!", "?")
+BATCHING = ("continuous", "sentences")
 
 
 class NextWord:
     """Inputs [T, B] word ids, targets [T, B] the ids of the words after them; every step is scored.
 
-    Batches are drawn anywhere in train; `stream` reads a split on and on, for a state that is carried over.
+    Batches are drawn anywhere in train; `stream` reads a split on and on, for a state that is carried over. With batching
+    "sentences" a batch holds whole sentences, each read from a zero state, in training and in scores.
 
     Attributes:
         text: name or path of the text; a Corpus made elsewhere is taken too, and used as it is.
@@ -57,7 +61,8 @@ class NextWord:
         "tokens": "of files: 'words' (lower case, and . , ; : ! ?) or 'spaces' (text that comes already split)",
         "distance": "of 'agreement': how many words after its noun a verb stands, a number or a list (10)",
         "n_words": "of 'agreement': words to train on (200000)",
-        "bptt": "words of a training sequence",
+        "bptt": "words of a training sequence, at most so many of a sentence",
+        "batching": "'continuous' (the text read on and on, the state carried) or 'sentences' (each by itself)",
     }
 
     name = "next-word"
@@ -76,8 +81,10 @@ class NextWord:
         distance: int | Sequence[int] | None = None,
         n_words: int | None = None,
         bptt: int = 35,
+        batching: str = "continuous",
     ) -> None:
         self.steps = check_int("bptt", bptt, least=1)
+        self.batching = check_name("batching", batching, BATCHING)
         self.text = text.name if isinstance(text, Corpus) else str(text)
         if tokens is not None:
             check_name("tokens", tokens, TOKENS)
@@ -108,9 +115,12 @@ class NextWord:
             "distance": list(distance) if isinstance(distance, tuple) else distance,
             "n_words": n_words,
             "bptt": self.steps,
+            "batching": self.batching,
         }
         self._check_length()
         self._check_known()
+        self._ends = self._sentence_ends()
+        self._bounds = self._cut(self.corpus.train) if self.batching == "sentences" else None
         self.baseline_loss = self.unigram_loss("test")
 
     def _check_length(self) -> None:
@@ -136,6 +146,21 @@ class NextWord:
                     f"The text {self.text!r} has no word to {_USE[split]} that is in the vocabulary of "
                     f"{self.n_inputs}; pass a larger `vocabulary`, or splits in the same language."
                 )
+
+    def _sentence_ends(self) -> np.ndarray:
+        if self.batching == "continuous":
+            return np.zeros(0, dtype=np.int32)
+        marks = (END_OF_LINE,) if END_OF_LINE in self.vocabulary else STOPS
+        known = [mark for mark in marks if mark in self.vocabulary]
+        if not known:
+            raise InputError(
+                f"`batching` 'sentences' needs the ends of sentences, and neither {END_OF_LINE!r} nor a stop is among the "
+                f"words of the text {self.text!r}; pass 'continuous'."
+            )
+        return self.vocabulary.encode(known)
+
+    def _cut(self, ids: np.ndarray) -> np.ndarray:
+        return windows.sentence_bounds(ids, self._ends, self.steps)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -179,7 +204,11 @@ class NextWord:
         return float((due * np.log(counts.sum() / counts)).sum() / due.sum())
 
     def batch(self, size: int, generator: torch.Generator) -> Batch:
-        """`size` sequences from anywhere in train, each without its past."""
+        """`size` sequences from anywhere in train, or sentences, each without its past."""
+        if self._bounds is not None:
+            size, last = check_int("size", size, least=1), len(self._bounds) - 1
+            chosen = torch.randint(last, (size,), generator=scoring.check_generator(generator)).numpy()
+            return windows.sentences(self.corpus.train, self._bounds, chosen)
         return windows.drawn(self.corpus.train, self.steps, size, generator)
 
     def probe(self, n: int, generator: torch.Generator) -> Batch:
@@ -208,7 +237,7 @@ class NextWord:
         split: str = "valid",
         max_words: int | None = 20_000,
     ) -> dict[str, float]:
-        """Scores over a split read from its start with the state carried over, each word once.
+        """Scores over a split read from its start, each word once, the state carried over (not so between sentences).
 
         Args:
             model: called as model(inputs, state), returns (logits, state).
@@ -223,14 +252,14 @@ class NextWord:
         ids = self.corpus.split(split)
         if max_words is not None:
             ids = ids[: check_int("max_words", max_words, least=1) + 1]
-        steps = max(1, SCORED_LOGITS // (SCORED_STREAMS * self.n_outputs))
         nats = words = right = due = 0.0
         state = None
         with scoring.evaluating(model) as device:
             decided = None if self.corpus.decided is None else torch.tensor(self.corpus.decided, device=device)
-            for window in windows.whole(ids, SCORED_STREAMS, steps):
+            for window in self._scored(ids):
                 batch = window.to(device)
-                outputs, state = model(batch.inputs, state)
+                outputs, after = model(batch.inputs, state)
+                state = after if self.batching == "continuous" else None
                 scored = scoring.n_scored(batch)
                 nats += float(self.loss(outputs, batch)) * scored
                 words += scored
@@ -244,6 +273,12 @@ class NextWord:
         if decided is not None:
             score["agreement_accuracy"] = right / due if due else math.nan
         return score
+
+    def _scored(self, ids: np.ndarray) -> Iterator[Batch]:
+        if self.batching == "sentences":
+            return windows.sentences_in_order(ids, self._cut(ids), SCORED_LOGITS // self.n_outputs)
+        steps = max(1, SCORED_LOGITS // (SCORED_STREAMS * self.n_outputs))
+        return windows.whole(ids, SCORED_STREAMS, steps)
 
     def solved(self, score: Mapping[str, float]) -> bool:
         """Whether 99 % of the words that a planted word decides are predicted; a text without them is never solved."""

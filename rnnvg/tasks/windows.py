@@ -46,6 +46,44 @@ def whole(ids: np.ndarray, batch: int, steps: int) -> Iterator[Batch]:
         yield Batch(_tensor(read), _tensor(due), torch.from_numpy(scored.copy(order="C")) if padded else None)
 
 
+def sentence_bounds(ids: np.ndarray, ends: np.ndarray, longest: int) -> np.ndarray:
+    """Where the sentences of `ids` [N] are cut, int64 [M + 1]: sentence i is the words after place i up to place i + 1.
+
+    Its first word is predicted from the word at place i, the end of the sentence before. Every word but the first is thus
+    due once. A sentence of more than `longest` words is cut into parts of so many.
+
+    Args:
+        ends: ids of the words that end a sentence.
+    """
+    found, start = [np.zeros(1, dtype=np.int64)], 0
+    for part in parts(ids):
+        found.append(np.flatnonzero(np.isin(part, ends)) + start)
+        start += len(part)
+    bounds = np.unique(np.concatenate([*found, [len(ids) - 1]]))
+    gaps = np.diff(bounds)
+    pieces = -(-gaps // longest)
+    within = np.arange(pieces.sum()) - np.repeat(pieces.cumsum() - pieces, pieces)
+    return np.append(np.repeat(bounds[:-1], pieces) + within * longest, bounds[-1])
+
+
+def sentences(ids: np.ndarray, bounds: np.ndarray, chosen: np.ndarray) -> Batch:
+    """The sentences `chosen` [B] side by side, as long as the longest of them: a weight leaves out the padding."""
+    starts = bounds[chosen]
+    lengths = bounds[chosen + 1] - starts
+    step = np.arange(lengths.max())[:, None]
+    inside = step < lengths
+    place = np.where(inside, starts + step, 0)
+    weight = None if inside.all() else torch.from_numpy(inside.astype(np.float32))
+    return Batch(_tensor(np.where(inside, ids[place], 0)), _tensor(np.where(inside, ids[place + 1], 0)), weight)
+
+
+def sentences_in_order(ids: np.ndarray, bounds: np.ndarray, words: int) -> Iterator[Batch]:
+    """Every sentence once, as many side by side as `words` allows when padded to the longest."""
+    side_by_side = max(1, words // int(np.diff(bounds).max()))
+    for start in range(0, len(bounds) - 1, side_by_side):
+        yield sentences(ids, bounds, np.arange(start, min(start + side_by_side, len(bounds) - 1)))
+
+
 def parts(ids: np.ndarray, size: int = 1 << 20) -> Iterator[np.ndarray]:
     """`ids` [N] a million words at a time: a mapped text never stands in memory as a whole."""
     for start in range(0, len(ids), size):

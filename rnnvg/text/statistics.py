@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -23,7 +25,8 @@ def mutual_information(ids: np.ndarray, distances: Sequence[int], *, most_words:
         most_words: how many of the commonest words are told apart, at least 1.
 
     Returns:
-        A row per distance: distance, information (corrected), plain (uncorrected), n (pairs).
+        A row per distance: distance, information (corrected), plain (uncorrected), noise (what `information` would scatter
+        by, one standard deviation, if words at that distance were independent), n (pairs).
 
     Raises:
         InputError: no distance, or one out of its range.
@@ -52,6 +55,94 @@ def mutual_information(ids: np.ndarray, distances: Sequence[int], *, most_words:
         i, j = np.nonzero(seen)
         part = joint[seen] / n
         plain = float((part * np.log(part * n / before[i] * (n / after[j]))).sum())
-        excess = (seen.sum() - (before > 0).sum() - (after > 0).sum() + 1) / (2 * n)
-        rows.append((d, plain - excess, plain, n))
-    return pd.DataFrame(rows, columns=["distance", "information", "plain", "n"])
+        freedom = max(1, int(seen.sum() - (before > 0).sum() - (after > 0).sum() + 1))
+        # 2 N times the plain estimate of independent words follows a chi-squared law, whose variance is twice its mean.
+        rows.append((d, plain - freedom / (2 * n), plain, math.sqrt(2 * freedom) / (2 * n), n))
+    return pd.DataFrame(rows, columns=["distance", "information", "plain", "noise", "n"])
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """information = coefficient * distance ** -exponent, as far as it stands out of the noise.
+
+    Attributes:
+        exponent, coefficient: of the line through ln information against ln distance, by least squares.
+        low, high: 95 % interval of the exponent from the points' scatter about the line; one text is no sample of texts.
+        last: the largest distance, words, that was used; from the smallest on, all were.
+        n: distances used.
+        rms: scatter about the line, in units of ln information.
+        rms_exponential: the same about the best exponential decay in distance: larger where a power law fits better.
+    """
+
+    exponent: float
+    coefficient: float
+    low: float
+    high: float
+    last: int
+    n: int
+    rms: float
+    rms_exponential: float
+
+    def __str__(self) -> str:
+        other = self.rms_exponential / self.rms if self.rms > 0 else math.inf
+        said = (
+            f"an exponential is {other:.1f} times as far from the points"
+            if other > 1
+            else f"an exponential is nearer to the points, by a factor of {1 / other:.1f}"
+        )
+        return (
+            f"Mutual information falls as distance to the power -{self.exponent:.2f} ({-self.high:.2f} to {-self.low:.2f}), "
+            f"seen up to {self.last} words; {said}."
+        )
+
+
+def power_law(information: pd.DataFrame, least: float = 3.0) -> PowerLaw | None:
+    """The power law of a table of `mutual_information`; None where fewer than 4 distances stand out of the noise.
+
+    Args:
+        information: as `mutual_information` gives it.
+        least: distances count up to the first whose information is below so many standard deviations of the noise.
+
+    Source: Lin and Tegmark 2017 (power laws in text); Clauset, Shalizi and Newman 2009 on why to look at a rival law too.
+
+    >>> d = np.array([1, 2, 4, 8, 16])
+    >>> table = pd.DataFrame({"distance": d, "information": 0.5 * d**-0.8, "noise": 1e-9})
+    >>> round(power_law(table).exponent, 6)
+    0.8
+    """
+    from scipy import stats
+
+    out = (information["information"] < least * information["noise"]).to_numpy()
+    n = int(out.argmax()) if out.any() else len(out)
+    if n < 4:
+        return None
+    distance = information["distance"].to_numpy(dtype=float)[:n]
+    ln = np.log(information["information"].to_numpy()[:n])
+    line = stats.linregress(np.log(distance), ln)
+    half = float(stats.t.ppf(0.975, n - 2) * line.stderr)
+    exponential = stats.linregress(distance, ln)
+
+    def scatter(fit: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((ln - fit) ** 2)))
+
+    return PowerLaw(
+        exponent=-float(line.slope),
+        coefficient=math.exp(line.intercept),
+        low=-float(line.slope) - half,
+        high=-float(line.slope) + half,
+        last=int(distance[-1]),
+        n=n,
+        rms=scatter(line.intercept + line.slope * np.log(distance)),
+        rms_exponential=scatter(exponential.intercept + exponential.slope * distance),
+    )
+
+
+def spread_distances(longest: int, a_decade: int = 6) -> list[int]:
+    """Distances from 1 to `longest`, evenly spread in the logarithm, about `a_decade` between a number and ten times it.
+
+    >>> spread_distances(30, 3)
+    [1, 2, 4, 8, 15, 30]
+    """
+    longest = check_int("longest", longest, least=1)
+    n = max(2, math.ceil(a_decade * math.log10(longest)) + 1)
+    return sorted({round(each) for each in np.geomspace(1, longest, n).tolist()})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
+from rnnvg import text as texts
 from rnnvg.errors import InputError, check_int, check_name
 from rnnvg.text.files import read_pieces
 from rnnvg.text.tokens import TOKENS
@@ -44,6 +46,28 @@ def read_window(path: str | Path, tokens: str, start: int, n_words: int) -> tupl
     return before, window
 
 
+def named_window(name: str, start: int, n_words: int) -> tuple[list[str], list[str]]:
+    """As `read_window`, from the test part of a text that has a name: "shakespeare", "torchtext:WikiText2" and the like.
+
+    Raises:
+        InputError: no such text, or fewer than two words from `start` on.
+    """
+    start = check_int("start", start, least=0)
+    n_words = check_int("words", n_words, least=2)
+    corpus = texts.load(name, vocabulary=None)
+    ids = corpus.test[max(0, start - BEFORE) : start + n_words]
+    held = corpus.vocabulary.decode(ids.tolist())
+    kept = min(start, BEFORE)
+    if len(held) < kept + 2:
+        _refuse_start(f"The test part of {name!r}", len(corpus.test), start)
+    return held[:kept], held[kept:]
+
+
+def has_name(text: str) -> bool:
+    """Whether a text is one of those that `texts.load` knows by name, and not a path."""
+    return text in texts.NAMES or text.startswith("torchtext:")
+
+
 def encode_window(vocabulary: Vocabulary, words: list[str], source: str) -> list[int]:
     """The ids of a window's words.
 
@@ -58,7 +82,7 @@ def encode_window(vocabulary: Vocabulary, words: list[str], source: str) -> list
     return vocabulary.encode(words).tolist()
 
 
-def _refuse(path: str | Path, cut: Callable[[str], list[str]], start: int) -> None:
+def _refuse(path: str | Path, cut: Callable[[str], list[str]], start: int) -> NoReturn:
     total = sum(1 for piece in read_pieces(Path(path)) for _ in cut(piece))
     if not total:
         raise InputError(f"The text {str(path)!r} is empty: it holds no words; pass a file with text in it.")
@@ -66,7 +90,10 @@ def _refuse(path: str | Path, cut: Callable[[str], list[str]], start: int) -> No
         raise InputError(
             f"The text {str(path)!r} holds 1 word; pass one with at least 2, one to read and one to predict."
         )
+    _refuse_start(f"The text {str(path)!r}", total, start)
+
+
+def _refuse_start(what: str, total: int, start: int) -> NoReturn:
     raise InputError(
-        f"The text {str(path)!r} holds {total} words, and the window begins at word {start}; "
-        f"pass a start of at most {total - 2}."
+        f"{what} holds {total} words, and the window begins at word {start}; pass a start of at most {total - 2}."
     )

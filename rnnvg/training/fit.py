@@ -77,7 +77,8 @@ def fit(
 
     Args:
         model: from rnnvg.models.build or load.
-        task: sequences are drawn by task.batch; a task with a `stream` is read on and on, its state carried over.
+        task: sequences are drawn by task.batch; a task with a `stream` is read on and on, its state carried over, unless
+            its batching is "sentences".
         steps: budget in optimiser steps; 0 scores and measures the model as it is.
         batch: sequences a step.
         lr: learning rate.
@@ -160,6 +161,12 @@ def fit(
 
 
 def _window(task: Any, bptt: int | None) -> int | None:
+    if getattr(task, "batching", None) == "sentences":
+        if bptt is not None:
+            raise InputError(
+                "`bptt` cuts a text that is read on and on; got it with batching 'sentences'. Pass bptt=None."
+            )
+        return None
     if hasattr(task, "stream"):
         return check_int("bptt", task.steps if bptt is None else bptt, least=1)
     if bptt is not None:

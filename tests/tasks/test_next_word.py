@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from rnnvg import tasks
+from rnnvg import models, tasks, training
 from rnnvg.errors import InputError
 from rnnvg.tasks import next_word, windows
 from rnnvg.text.agreement import Agreement
@@ -244,6 +244,7 @@ def test_settings_give_the_same_task_again(task, tmp_path):
         "distance": 4,
         "n_words": 6000,
         "bptt": 10,
+        "batching": "continuous",
     }
     assert again.corpus is task.corpus
     assert list(tasks.settings("next-word")) == list(task.settings)
@@ -350,7 +351,7 @@ def test_examples_hold_for_any_distance_and_place(distance):
         (
             {"vocab": 3},
             "Task 'next-word' has no setting 'vocab'. Did you mean 'vocabulary'? Its settings are: "
-            "text, vocabulary, minimum_count, tokens, distance, n_words, bptt.",
+            "text, vocabulary, minimum_count, tokens, distance, n_words, bptt, batching.",
         ),
     ],
 )
@@ -386,3 +387,93 @@ def test_a_split_of_unknown_words_is_refused(tmp_path):
         f"The text '{tmp_path}' has no word to test on that is in the vocabulary of 4; "
         "pass a larger `vocabulary`, or splits in the same language."
     )
+
+
+# Sentences
+
+
+@given(
+    ids=st.lists(st.integers(0, 4), min_size=2, max_size=80),
+    longest=st.integers(1, 9),
+    words=st.integers(1, 30),
+)
+def test_sentences_in_order_have_every_word_but_the_first_due_once(ids, longest, words):
+    ids = np.array(ids, dtype=np.int32)
+    bounds = windows.sentence_bounds(ids, np.array([0]), longest)
+    inputs, targets = [], []
+    for batch in windows.sentences_in_order(ids, bounds, words):
+        weight = torch.ones(batch.targets.shape) if batch.weight is None else batch.weight
+        assert batch.targets.shape[1] == 1 or batch.targets.numel() <= words
+        for column in range(batch.targets.shape[1]):
+            length = int(weight[:, column].sum())
+            assert 1 <= length <= longest
+            assert (weight[:length, column] == 1).all()
+            # Only the last word of a sentence ends it.
+            assert (batch.targets[: length - 1, column] != 0).all()
+            inputs += batch.inputs[:length, column].tolist()
+            targets += batch.targets[:length, column].tolist()
+    assert inputs == ids[:-1].tolist()
+    assert targets == ids[1:].tolist()
+
+
+def test_a_batch_of_sentences_holds_whole_sentences_of_train():
+    task = tasks.make("next-word", distance=[3, 6], n_words=3000, batching="sentences")
+    batch = task.batch(50, seeded())
+    assert batch.weight is not None
+    for column in range(50):
+        length = int(batch.weight[:, column].sum())
+        words = task.vocabulary.decode(batch.targets[:length, column].tolist())
+        assert words[0] in NOUNS
+        assert words[-1] == "."
+        assert words[-2] == VERBS[NOUNS.index(words[0])]
+        assert length in (5, 8)
+    assert torch.equal(task.batch(7, seeded(3)).inputs, task.batch(7, seeded(3)).inputs)
+
+
+def test_sentences_are_scored_from_a_zero_state(monkeypatch):
+    settings = {"distance": 4, "n_words": 6000}
+    one, other = (tasks.make("next-word", **settings, batching=each) for each in next_word.BATCHING)
+    states = []
+
+    class Watching(Reader):
+        def forward(self, inputs, state=None):
+            states.append(state)
+            return super().forward(inputs, state)
+
+    monkeypatch.setattr(next_word, "SCORED_LOGITS", 20_000)
+    # Each sentence plants its own word: nothing is lost with the state.
+    assert other.score(Watching(other.vocabulary))["agreement_accuracy"] == 1
+    assert len(states) > 2
+    assert set(states) == {None}
+    model = Unigram(np.arange(251) / 100)
+    assert other.score(model)["loss"] == pytest.approx(one.score(model)["loss"])
+    assert other.baseline == one.baseline
+
+
+def test_a_network_is_trained_on_sentences():
+    task = tasks.make("next-word", distance=2, n_words=4000, batching="sentences")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = models.build(task, "gru", hidden=24)
+    settings = {"steps": 60, "batch": 32, "lr": 0.02, "eval_every": 60}
+    result = training.fit(model, task, **settings, generator=seeded())
+    assert result.score["perplexity"] < 0.3 * task.baseline
+    with pytest.raises(InputError) as caught:
+        training.fit(model, task, **settings, generator=seeded(), bptt=5)
+    assert str(caught.value) == (
+        "`bptt` cuts a text that is read on and on; got it with batching 'sentences'. Pass bptt=None."
+    )
+
+
+def test_a_text_whose_sentences_do_not_end_is_refused(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("a b c " * 400)
+    with pytest.raises(InputError) as caught:
+        tasks.make("next-word", text=path, batching="sentences")
+    assert str(caught.value) == (
+        "`batching` 'sentences' needs the ends of sentences, and neither '<eos>' nor a stop is among the words of the text "
+        f"'{path}'; pass 'continuous'."
+    )
+    path.write_text("a b c\n" * 400)
+    task = tasks.make("next-word", text=path, tokens="spaces", batching="sentences")
+    assert task.vocabulary.decode(task.batch(1, seeded()).targets[:, 0].tolist()) == ["a", "b", "c", "<eos>"]

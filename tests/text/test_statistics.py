@@ -3,12 +3,13 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from rnnvg.errors import InputError
 from rnnvg.text.agreement import Agreement
-from rnnvg.text.statistics import mutual_information
+from rnnvg.text.statistics import mutual_information, power_law, spread_distances
 
 
 def chain(n, stay, seed=0):
@@ -62,3 +63,41 @@ def test_misuse_is_one_clear_sentence(distances, message):
     with pytest.raises(InputError) as caught:
         mutual_information(np.arange(10), distances)
     assert str(caught.value) == message
+
+
+def test_noise_is_the_scatter_of_independent_words():
+    found = [mutual_information(np.random.default_rng(seed).integers(0, 20, 3000), [1, 5]) for seed in range(60)]
+    scatter = np.std([frame["information"] for frame in found], axis=0, ddof=1)
+    np.testing.assert_allclose(scatter, found[0]["noise"], rtol=0.35)
+
+
+def test_a_power_law_ends_where_the_noise_begins_and_beats_an_exponential():
+    distance = np.array(spread_distances(1000))
+    noise = np.random.default_rng(0).normal(0, 0.05, len(distance))
+    information = 0.3 * distance**-0.7 * np.exp(noise)
+    law = power_law(pd.DataFrame({"distance": distance, "information": information, "noise": 0.002}))
+    assert law.low < 0.7 < law.high
+    assert law.coefficient == pytest.approx(0.3, rel=0.1)
+    below = information < 0.006
+    assert law.last == distance[below.argmax() - 1]
+    assert law.n == below.argmax()
+    assert law.rms < 0.08 < law.rms_exponential
+    assert str(law) == (
+        f"Mutual information falls as distance to the power -{law.exponent:.2f} ({-law.high:.2f} to {-law.low:.2f}), "
+        f"seen up to {law.last} words; an exponential is {law.rms_exponential / law.rms:.1f} times as far from the points."
+    )
+
+
+def test_a_markov_chain_has_an_exponential_and_independent_words_have_nothing():
+    law = power_law(mutual_information(chain(400_000, 0.9), [1, 2, 3, 5, 7, 10, 14]))
+    assert law.rms_exponential < 0.5 * law.rms
+    assert "an exponential is nearer to the points" in str(law)
+    ids = np.random.default_rng(1).integers(0, 50, 20_000)
+    assert power_law(mutual_information(ids, [1, 2, 3, 5, 7])) is None
+
+
+def test_distances_are_spread_evenly_in_the_logarithm():
+    assert spread_distances(1) == [1]
+    found = spread_distances(1000)
+    assert (found[0], found[-1]) == (1, 1000)
+    assert len(found) == len(set(found)) == 18
