@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,8 @@ class LyapunovSpectrum:
         index = np.arange(1, self.exponents.shape[1] + 1)
         for row, error in zip(self.exponents, self.stderr, strict=True):
             finite = np.where(np.isfinite(row), row, np.nan)
-            ax.errorbar(index, finite, yerr=2 * np.nan_to_num(error), marker=".", linewidth=1, elinewidth=1)
+            style = {"color": figures.COLOUR, "marker": ".", "linewidth": 1, "elinewidth": 1, "alpha": 0.7}
+            ax.errorbar(index, finite, yerr=2 * np.nan_to_num(error), **style)
         ax.axhline(0.0, color="0.4", linestyle=":", linewidth=1)
         ax.set_xlabel("index of the exponent")
         ax.set_ylabel("Lyapunov exponent (nats per step)")
@@ -101,6 +103,7 @@ def lyapunov_spectrum(
     *,
     n_exponents: int | None = None,
     burn_in: int = 0,
+    on_progress: Callable[[int, int], object] | None = None,
 ) -> LyapunovSpectrum:
     """The Lyapunov exponents, all or the n largest, by repeated QR of pushed-forward tangents.
 
@@ -108,6 +111,7 @@ def lyapunov_spectrum(
         recurrence, inputs, state: as `linearize` takes them. Modules are analysed in float64.
         n_exponents: how many, from 1 to the state's size N (all layers, h and c); None for all.
         burn_in: steps at the start that turn the tangents into place and are left out of the means.
+        on_progress: called as on_progress(done, in all) while steps are pushed through and, for a full spectrum, checked.
 
     Raises:
         InputError: an argument that does not fit: which, what was found, what to pass.
@@ -125,13 +129,18 @@ def lyapunov_spectrum(
         raise InputError(f"`burn_in` is {burn_in} and `inputs` has {linear.n_steps} steps; pass fewer.")
     steps = linear.n_steps - burn_in
     edges = burn_in + np.linspace(0, steps, 1 + _blocks(steps)).round().astype(int)
-    march = _March(linear, n)
+    whole = n == linear.size
+    progress = _Progress(on_progress, linear.n_steps + whole * steps)
+    march = _March(linear, n, progress)
     with torch.no_grad():
         march.advance(0, burn_in)
         sums = torch.stack([march.advance(int(a), int(b)) for a, b in itertools.pairwise(edges)])
         residual = None
-        if n == linear.size:
-            dets = torch.stack([frames.log_abs_det(linear, t) for t in range(burn_in, linear.n_steps)]).mean(0)
+        if whole:
+            dets = torch.zeros(linear.batch, dtype=torch.float64, device=linear.device)
+            for t in range(burn_in, linear.n_steps):
+                dets += frames.log_abs_det(linear, t) / steps
+                progress.add(1)
             total = sums.sum((0, 2)) / steps
             residual = torch.where(torch.isneginf(total) & torch.isneginf(dets), 0.0, total - dets).cpu().numpy()
     exponents = (sums.sum(0) / steps).cpu().numpy()
@@ -163,11 +172,23 @@ def _stderr(means: np.ndarray) -> np.ndarray:
     return np.where(finite, spread, np.nan)
 
 
+class _Progress:
+    """Counts steps done and tells them."""
+
+    def __init__(self, tell: Callable[[int, int], object] | None, steps: int) -> None:
+        self.tell, self.steps, self.done = tell, steps, 0
+
+    def add(self, steps: int) -> None:
+        self.done += steps
+        if self.tell is not None:
+            self.tell(self.done, self.steps)
+
+
 class _March:
     """A frame of n tangents on its way forwards, made orthonormal as seldom as their digits allow."""
 
-    def __init__(self, linear: Linearization, n: int) -> None:
-        self.linear = linear
+    def __init__(self, linear: Linearization, n: int, progress: _Progress) -> None:
+        self.linear, self.progress = linear, progress
         self.frame = frames.random_frame(linear, n)
         self.eps = torch.finfo(linear.dtype).eps
         self.interval = 1
@@ -186,6 +207,7 @@ class _March:
                 self.interval = min(2 * self.interval, LONGEST_INTERVAL)
             self.frame, t = q, t + steps
             logs += diagonal.log()
+            self.progress.add(steps)
         return logs
 
     def _try(self, t: int, steps: int) -> tuple[Tensor, Tensor, float]:

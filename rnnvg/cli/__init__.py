@@ -15,9 +15,14 @@ from rnnvg.cli.output import colour
 # Name -> the module that holds it, as `command`, and what it is for.
 COMMANDS = {
     "compare": ("rnnvg.cli.compare", "Train RNN, LSTM and GRU, follow their gradients, write the report."),
-    "profile": ("rnnvg.cli.profile", "One network, one curve: how much gradient is left at each distance."),
+    "profile": ("rnnvg.cli.profile", "One network, one curve: the gradient left at each distance."),
     "train": ("rnnvg.cli.train", "Train one network on one task."),
+    "bench": ("rnnvg.cli.bench", "Run benchmarks from files; stop them, go on, compare."),
     "tasks": ("rnnvg.cli.tasks", "List the tasks, describe one, or print a worked example."),
+    "lyapunov": (
+        "rnnvg.cli.lyapunov",
+        "One network's Lyapunov exponents: rates of growth and decay.",
+    ),
     "report": ("rnnvg.cli.report", "Render a directory of results again, without training."),
     "depth": ("rnnvg.cli.depth", "Follow gradients through layers: chains, networks, remedies."),
     "text": ("rnnvg.cli.text", "Read a corpus, or show which earlier words a prediction leans on."),

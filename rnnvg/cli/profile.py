@@ -8,28 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnvg.cli import asked, curve, options, output
-from rnnvg.errors import InputError
+from rnnvg.cli import curve, network, options, output
 
 if TYPE_CHECKING:
-    from rnnvg.bench import RunSpec
     from rnnvg.bptt import GradientProfile
-    from rnnvg.models import SequenceModel
-    from rnnvg.tasks import Task
 
 WRT = ("state", "hidden", "cell", "input")
-_NETWORK = ("hidden", "layers", "init", "t_max", "embed", "tied")
 
 
 @click.command()
 @options.which_task
 @options.network
-@click.option(
-    "--weights",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Weights that rnnvg wrote; the task is then theirs. Without it the network is as it starts.",
-)
+@network.weights
 @click.option(
     "--wrt", type=options.Name(WRT), default="state", help=f"By what the gradient is taken: {', '.join(WRT)}."
 )
@@ -62,7 +52,7 @@ def command(
     as_json: bool,
     **rest: Any,
 ) -> None:
-    """One network, one curve: how much gradient is left at each distance.
+    """One network, one curve: the gradient left at each distance.
 
     The loss is applied at the end of held-out sequences four times as long as those of training, and its gradient
     followed back in log space. Gains are relative to one step back.
@@ -73,10 +63,7 @@ def command(
     rnnvg profile --weights runs/train/runs/<id>/weights.safetensors
     """
     tell = output.silent if quiet else output.note
-    if weights is None:
-        model, task, spec = _fresh(rest, seed, tell)
-    else:
-        model, task, spec = _trained(weights, rest, seed, tell)
+    model, task, spec = network.asked_for(weights, rest, seed, tell)
     import torch
 
     from rnnvg.bench import measure
@@ -85,13 +72,7 @@ def command(
     probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
     profile = measure.profile(model, task, probe, wrt, spec.subseed("covectors"), sources)
     facts = {
-        "task": task.name,
-        "settings": task.settings,
-        "cell": model.spec["cell"],
-        "hidden": model.spec["hidden"],
-        "layers": model.spec["layers"],
-        "init": model.spec["init"],
-        "weights": None if weights is None else str(weights),
+        **network.facts(model, task, weights),
         "wrt": wrt,
         "sequences": sequences,
         "n_steps": int(probe.inputs.shape[0]),
@@ -104,40 +85,6 @@ def command(
     if figure is not None and curve.observed(profile):
         write_whole(figure, _drawn(profile, curve.heading(facts), figure.suffix.lower()))
     output.result(curve.as_json(facts, profile) if as_json else curve.as_text(facts, profile))
-
-
-def _fresh(rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, Task, RunSpec]:
-    """A network as it starts: the one that `rnnvg train` starts from with the same options."""
-    import torch
-
-    from rnnvg import models
-
-    name = asked.task_name(rest["task"], rest["text"])
-    network = {key: rest[key] for key in _NETWORK}
-    spec, task = asked.run(name, _settings(rest), rest["cell"], network, seed, tell)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.subseed("weights"))
-        return models.build(task, spec.cell, **spec.network), task, spec
-
-
-def _trained(weights: Path, rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, Task, RunSpec]:
-    """A network from its file, and the task that it was trained on, or another one that it fits."""
-    from rnnvg import models
-
-    for key in ("cell", *_NETWORK):
-        if rest[key] is not None:
-            flag = f"--{key.replace('_', '-')}"
-            raise InputError(f"`{flag}` describes a new network and --weights brings one. Leave out one of the two.")
-    kept = dict(models.read_header(weights).get("task") or {})
-    own = kept.pop("name", asked.DEFAULT_TASK)
-    name = asked.task_name(rest["task"], rest["text"], own)
-    settings = {**(kept if name == own else {}), **_settings(rest)}
-    spec, task = asked.run(name, settings, None, {}, seed, tell)
-    return models.load(weights, task), task, spec
-
-
-def _settings(rest: dict[str, Any]) -> dict[str, Any]:
-    return asked.task_settings(rest["text"], rest["length"], rest["delay"], rest["settings"])
 
 
 def _drawn(profile: GradientProfile, title: str, ending: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A progress bar for one training, on a terminal alone."""
+"""A progress bar for one training or one long measurement, on a terminal alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class StepBar:
-    """Called as on_progress(step, steps, loss); use it as a context. Nothing in a pipe, nor where it is `quiet`."""
+    """Called as on_progress(step, steps, loss), the loss or not; use it as a context. Nothing in a pipe or where `quiet`."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
@@ -19,7 +19,7 @@ class StepBar:
     def __enter__(self) -> StepBar:
         return self
 
-    def __call__(self, step: int, steps: int, loss: float) -> None:
+    def __call__(self, step: int, steps: int, loss: float | None = None) -> None:
         if self.bar is None:
             from tqdm import tqdm
 
@@ -27,7 +27,8 @@ class StepBar:
             self.bar = tqdm(total=steps, unit="step", disable=True if self.quiet else None, dynamic_ncols=True)
         if self.bar.disable:
             return
-        self.bar.set_postfix_str(f"loss {loss:.3g}", refresh=False)
+        if loss is not None:
+            self.bar.set_postfix_str(f"loss {loss:.3g}", refresh=False)
         self.bar.update(step - self.bar.n)
 
     def __exit__(

@@ -63,7 +63,7 @@ def test_help_lists_every_command_with_its_line(rnnvg):
     shown = rnnvg("--help")
     assert shown.exit_code == 0
     for name, (_, about) in COMMANDS.items():
-        assert f"  {name:<8} {about}" in shown.stdout
+        assert f"  {name:<9} {about}" in shown.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,0 +1,215 @@
+"""rnnvg lyapunov: at what rates a network's perturbations grow or die, direction by direction."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnnvg.cli import curve, network, options, output
+from rnnvg.cli.progress import StepBar
+from rnnvg.errors import InputError, check_int
+
+if TYPE_CHECKING:
+    from rnnvg.bptt import LyapunovSpectrum
+
+# Rows of the table; --csv has every exponent.
+_LEADS = (1, 2, 3, 5)
+
+
+@click.command()
+@options.which_task
+@options.network
+@network.weights
+@click.option("--n-exponents", type=options.Whole(1), help="How many exponents, the largest first.  [default: all]")
+@click.option(
+    "--burn-in",
+    type=options.Whole(0),
+    help="Steps at the start that turn the directions into place and are not averaged.  [default: a tenth]",
+)
+@click.option("--steps", type=options.Whole(1), help="Steps to average over after them.  [default: all that are left]")
+@click.option("--sequences", type=options.Whole(1), default=4, help="Held-out sequences to average over.")
+@options.seed
+@click.option("--csv", metavar="FILE", type=options.NewFile((".csv",)), help="Write every exponent to a CSV file.")
+@click.option(
+    "--figure",
+    "--out",
+    "figure",
+    metavar="FILE",
+    type=options.NewFile((".png", ".svg", ".pdf")),
+    help="Draw the spectrum: .png, .svg or .pdf.",
+)
+@options.quiet
+@options.as_json
+def command(
+    weights: Path | None,
+    n_exponents: int | None,
+    burn_in: int | None,
+    steps: int | None,
+    sequences: int,
+    seed: int,
+    csv: Path | None,
+    figure: Path | None,
+    quiet: bool,
+    as_json: bool,
+    **rest: Any,
+) -> None:
+    """One network's Lyapunov exponents: rates of growth and decay.
+
+    The network runs over held-out sequences four times as long as those of training. The largest exponent is the rate
+    at which its gradient shrinks or grows in the long run: below 0 it vanishes, above 0 it explodes. All exponents
+    together must add up to the mean log determinant of the step Jacobians, which is computed apart.
+
+    \b
+    rnnvg lyapunov --cell gru --length 50
+    rnnvg lyapunov --cell rnn --init orthogonal --figure spectrum.png
+    rnnvg lyapunov --weights runs/train/runs/<id>/weights.safetensors
+    """
+    import torch
+
+    from rnnvg import lyapunov_spectrum
+    from rnnvg.bench.files import write_whole
+
+    tell = output.silent if quiet else output.note
+    model, task, spec = network.asked_for(weights, rest, seed, tell)
+    probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
+    burn_in, steps = _window(burn_in, steps, int(probe.inputs.shape[0]))
+    if n_exponents is not None:
+        size = model.core.num_layers * model.core.hidden_size * (2 if model.spec["cell"] == "lstm" else 1)
+        check_int("--n-exponents", n_exponents, least=1, most=size)
+    model.eval()
+    with torch.no_grad():
+        inputs = model.encode(probe.inputs)[: burn_in + steps]
+    with StepBar(quiet) as bar:
+        found = lyapunov_spectrum(model.core, inputs, n_exponents=n_exponents, burn_in=burn_in, on_progress=bar)
+    facts = {**network.facts(model, task, weights), "sequences": sequences, "steps": steps, "burn_in": burn_in}
+    facts |= {"seed": seed, "n_exponents": found.exponents.shape[1]}
+    if csv is not None:
+        write_whole(csv, found.to_frame().to_csv(index=False, lineterminator="\n"))
+    if figure is not None:
+        write_whole(figure, _drawn(found, curve.heading(facts), figure.suffix.lower()))
+    output.result(_as_json(facts, found) if as_json else _as_text(facts, found))
+
+
+def _window(burn_in: int | None, steps: int | None, length: int) -> tuple[int, int]:
+    """Steps of burn-in and steps averaged over, of sequences of `length` steps.
+
+    Raises:
+        InputError: the sequences are too short for what is asked.
+    """
+    longer = "ask for fewer, or for longer sequences by --length, --delay or --set"
+    if burn_in is None:
+        burn_in = min(length // 10, length - (steps or 1))
+    if burn_in >= length:
+        raise InputError(f"`--burn-in` is {burn_in} and the sequences have {length} steps; {longer}.")
+    if steps is None:
+        steps = length - burn_in
+    if burn_in < 0 or burn_in + steps > length:
+        before = f" after {burn_in} of burn-in" if burn_in > 0 else ""
+        raise InputError(f"`--steps` is {steps}{before} and the sequences have {length} steps; {longer}.")
+    return burn_in, steps
+
+
+def mean_spectrum(found: LyapunovSpectrum) -> Any:
+    """Means over sequences: a row per exponent; columns index (1 the largest), exponent, stderr (nats a step)."""
+    import numpy as np
+    import pandas as pd
+
+    many = len(found.exponents)
+    return pd.DataFrame(
+        {
+            "index": np.arange(1, found.exponents.shape[1] + 1),
+            "exponent": found.exponents.mean(0),
+            "stderr": np.sqrt((found.stderr**2).sum(0)) / many,
+        }
+    )
+
+
+def _as_json(facts: dict[str, Any], found: LyapunovSpectrum) -> dict[str, Any]:
+    residual = found.log_det_residual
+    return {
+        **facts,
+        "spectrum": output.rows(mean_spectrum(found)),
+        "by_sequence": found.exponents,
+        "log_det_residual": residual,
+    }
+
+
+def _as_text(facts: dict[str, Any], found: LyapunovSpectrum) -> str:
+    from rnnvg.report import terminal
+
+    lines = [
+        curve.heading(facts),
+        *([f"Weights: {facts['weights']}"] if facts["weights"] else []),
+        f"Lyapunov exponents, mean over {facts['sequences']} sequences of {facts['steps']} steps after "
+        f"{facts['burn_in']} of burn-in",
+        "",
+        terminal.as_text(_few_rows(mean_spectrum(found)), output.width()),
+        "",
+        *(textwrap.fill(sentence, output.width()) for sentence in _sentences(found)),
+    ]
+    return "\n".join(lines)
+
+
+def _few_rows(spectrum: Any) -> Any:
+    import pandas as pd
+
+    last = len(spectrum)
+    chosen = {lead * 10**power for power in range(len(str(last))) for lead in _LEADS} | {last}
+    few = spectrum[spectrum["index"].isin(chosen)]
+    return pd.DataFrame(
+        {
+            "exponent": few["index"],
+            "nats a step": few["exponent"].map(lambda value: f"{value:+.4f}"),
+            "standard error": few["stderr"].map(lambda value: "" if math.isnan(value) else f"{value:.4f}"),
+            "factor a step": few["exponent"].map(lambda value: f"{_factor(value):.4g}"),
+        }
+    )
+
+
+def _factor(exponent: float) -> float:
+    return math.exp(min(exponent, 700.0))
+
+
+def _sentences(found: LyapunovSpectrum) -> list[str]:
+    """What the largest exponent says of the gradient, how many directions grow, and the certificate."""
+    import numpy as np
+
+    first = float(found.exponents[:, 0].mean())
+    if math.isnan(first):
+        return ["No exponent: the state is not finite."]
+    if first == -math.inf:
+        fate = "vanishes exactly: every direction is lost within the sequence"
+    elif abs(first) * found.n_steps < 1:
+        fate = "neither vanishes nor explodes over these steps"
+    else:
+        fate = f"{'vanishes' if first < 0 else 'explodes'}, by a factor of e every {1 / abs(first):.3g} steps"
+    growing = (found.exponents > 0).sum(1)
+    said = [f"In the long run the gradient {fate}."]
+    least, most, n = int(growing.min()), int(growing.max()), found.exponents.shape[1]
+    many = str(least) if least == most else f"{least} to {most}"
+    said.append(f"Directions that grow: {many} of the {n} measured.")
+    if found.log_det_residual is None:
+        said.append("The certificate (sum of all exponents against the log determinants) needs every exponent.")
+    else:
+        worst = float(np.abs(found.log_det_residual).max())
+        said.append(f"Certificate: their sum differs from the mean log determinant by {worst:.1e} nats a step at most.")
+    return said
+
+
+def _drawn(found: LyapunovSpectrum, title: str, ending: str) -> bytes:
+    from matplotlib.figure import Figure
+
+    from rnnvg.report import style
+
+    with style.applied():
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        ax = found.plot(figure.add_subplot())
+        ax.set_title(f"{title}\n{textwrap.fill(str(found), 66)}", fontsize="small")
+        held = io.BytesIO()
+        figure.savefig(held, format=ending.removeprefix("."), dpi=150)
+    return held.getvalue()

@@ -1,0 +1,80 @@
+"""The network that a command looks at: as it starts, or from a file of weights; and the task that it is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnnvg.cli import asked
+from rnnvg.errors import InputError
+
+if TYPE_CHECKING:
+    from rnnvg.bench import RunSpec
+    from rnnvg.models import SequenceModel
+    from rnnvg.tasks import Task
+
+_NETWORK = ("hidden", "layers", "init", "t_max", "embed", "tied")
+
+weights = click.option(
+    "--weights",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Weights that rnnvg wrote; the task is then theirs. Without it the network is as it starts.",
+)
+
+
+def asked_for(weights: Path | None, rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, Task, RunSpec]:
+    """The network, its task and the run that it belongs to.
+
+    Args:
+        weights: a file that rnnvg wrote, or None for a network as it starts.
+        rest: the options `which_task` and `network` by name.
+        seed: what weights and sequences are drawn from.
+        tell: is handed a line for the user.
+
+    Raises:
+        InputError: options that contradict each other, or a file, setting or network that cannot be.
+    """
+    return _fresh(rest, seed, tell) if weights is None else _trained(weights, rest, seed, tell)
+
+
+def facts(model: SequenceModel, task: Task, weights: Path | None) -> dict[str, Any]:
+    """What was looked at: task, settings, cell, hidden, layers, init, weights."""
+    kept = {key: model.spec[key] for key in ("cell", "hidden", "layers", "init")}
+    return {"task": task.name, "settings": task.settings, **kept, "weights": None if weights is None else str(weights)}
+
+
+def _fresh(rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, Task, RunSpec]:
+    """A network as it starts: the one that `rnnvg train` starts from with the same options."""
+    import torch
+
+    from rnnvg import models
+
+    name = asked.task_name(rest["task"], rest["text"])
+    network = {key: rest[key] for key in _NETWORK}
+    spec, task = asked.run(name, _settings(rest), rest["cell"], network, seed, tell)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.subseed("weights"))
+        return models.build(task, spec.cell, **spec.network), task, spec
+
+
+def _trained(weights: Path, rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, Task, RunSpec]:
+    """A network from its file, and the task that it was trained on, or another one that it fits."""
+    from rnnvg import models
+
+    for key in ("cell", *_NETWORK):
+        if rest[key] is not None:
+            flag = f"--{key.replace('_', '-')}"
+            raise InputError(f"`{flag}` describes a new network and --weights brings one. Leave out one of the two.")
+    kept = dict(models.read_header(weights).get("task") or {})
+    own = kept.pop("name", asked.DEFAULT_TASK)
+    name = asked.task_name(rest["task"], rest["text"], own)
+    settings = {**(kept if name == own else {}), **_settings(rest)}
+    spec, task = asked.run(name, settings, None, {}, seed, tell)
+    return models.load(weights, task), task, spec
+
+
+def _settings(rest: dict[str, Any]) -> dict[str, Any]:
+    return asked.task_settings(rest["text"], rest["length"], rest["delay"], rest["settings"])
