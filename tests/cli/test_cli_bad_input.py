@@ -2,20 +2,23 @@
 
 import pytest
 
+from rnnvg import tasks
+
+TASKS = ", ".join(tasks.NAMES)
 TEXT = "`--text` is what next-word reads"
 CASES = {
     # unknown names
-    "compare --tasks adding,coppy": "`--tasks` has no 'coppy'. Did you mean 'copy'? Pass one of: copy, adding, next-word.",
+    "compare --tasks adding,coppy": f"`--tasks` has no 'coppy'. Did you mean 'copy'? Pass one of: {TASKS}.",
     "compare --cells lsmt": "`--cells` has no 'lsmt'. Did you mean 'lstm'? Pass one of: rnn, lstm, gru, rnn-relu.",
     "compare --cells ,": "`--cells` is empty. Pass names with commas between them: rnn,lstm,gru,rnn-relu.",
-    "profile --task addin": "`--task` has no 'addin'. Did you mean 'adding'? Pass one of: copy, adding, next-word.",
+    "profile --task addin": f"`--task` has no 'addin'. Did you mean 'adding'? Pass one of: {TASKS}.",
     "profile --cell elman": "`--cell` has no 'elman'. Pass one of: rnn, lstm, gru, rnn-relu.",
     "train --init chronos": "`--init` has no 'chronos'. Did you mean 'chrono'? "
     "Pass one of: default, orthogonal, identity, forget-bias, chrono.",
     "train --optimizer adm": "`--optimizer` has no 'adm'. Did you mean 'adam'? Pass one of: adam, rmsprop, sgd.",
     "profile --wrt inputs": "`--wrt` has no 'inputs'. Did you mean 'input'? Pass one of: state, hidden, cell, input.",
-    "tasks show cpoy": "`task` has no 'cpoy'. Did you mean 'copy'? Pass one of: copy, adding, next-word.",
-    "tasks describe sums": "`task` has no 'sums'. Pass one of: copy, adding, next-word.",
+    "tasks show cpoy": f"`task` has no 'cpoy'. Did you mean 'copy'? Pass one of: {TASKS}.",
+    "tasks describe sums": f"`task` has no 'sums'. Pass one of: {TASKS}.",
     # settings
     "profile --set lenght=5": "Task 'adding' has no setting 'lenght'. Did you mean 'length'? Its settings are: length, marks.",
     "train --set lenght=5": "Task 'adding' has no setting 'lenght'. Did you mean 'length'? Its settings are: length, marks.",

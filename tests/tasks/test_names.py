@@ -67,10 +67,18 @@ def test_unknown_names_are_met_with_the_nearest():
         with pytest.raises(InputError) as caught:
             call("nextword")
         assert str(caught.value) == (
-            "`task` has no 'nextword'. Did you mean 'next-word'? Pass one of: copy, adding, next-word."
+            f"`task` has no 'nextword'. Did you mean 'next-word'? Pass one of: {', '.join(tasks.NAMES)}."
         )
-    with pytest.raises(InputError, match=r"Did you mean 'copy'\?"):
-        tasks.make("Copy")
+    for wrong, right in {
+        "Copy": "copy",
+        "variable_copy": "variable-copy",
+        "temporal": "temporal-order",
+        "asociative": "associative-recall",
+        "dick": "dyck",
+        "permuted-mnist": "permuted-digits",
+    }.items():
+        with pytest.raises(InputError, match=rf"Did you mean '{right}'\?"):
+            tasks.make(wrong)
 
 
 def test_names_are_listed_without_torch():
