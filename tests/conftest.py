@@ -1,8 +1,13 @@
 """What every test shares."""
 
+import os
 import signal
 
 from hypothesis import settings
+
+# The tests run side by side already; threads that wait for each other on the same cores would slow all of them.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 # A deadline by the clock fails on a busy machine; tests assert results.
 settings.register_profile("rnnvg", deadline=None)

@@ -9,6 +9,7 @@ from rnnvg.report import curves, horizons, legend, losses, opening, style, svg, 
 from rnnvg.report.page import Page, Picture, Section, Table
 from rnnvg.report.results import Results
 from rnnvg.report.wording import count, listed
+from rnnvg.report.words import certificate
 from rnnvg.report.words import curves as curve_words
 from rnnvg.report.words import horizons as horizon_words
 from rnnvg.report.words import losses as loss_words
@@ -116,6 +117,7 @@ def page(results: Results) -> Page:
             "Settings and versions",
             "With the same settings, seeds and versions the numbers come out again on the same machine. The complete "
             "specification of each run is in its result.json.",
+            paragraphs=certificate.paragraphs(results),
             tables=[
                 Table.of(tables.settings_table(results), "What the results depend on; values that differ are listed.")
             ],

@@ -1,9 +1,11 @@
 """Paragraphs from runs whose numbers are known: each says what is so, and nothing that is not."""
 
+import dataclasses
+
 import pytest
 from synthetic_results import in_memory
 
-from rnnvg.report.words import curves, horizons, losses, opening, overview
+from rnnvg.report.words import certificate, curves, horizons, losses, opening, overview
 
 
 def seeds(cell, values, **more):
@@ -232,3 +234,19 @@ def test_the_overview_of_the_whole_comparison(comparison):
     assert (
         said[1] == "Copy memory: RNN (tanh) 2.9 (0 of 3 solved), LSTM 37 (3 of 3 solved) and GRU > 88 (3 of 3 solved)."
     )
+
+
+def test_the_certificate_is_the_worst_of_all_runs():
+    results = in_memory(*seeds("lstm", [50, 52, 51]))
+    checks = [
+        {"residual": 2e-7, "compared": 40, "skipped": 3, "weights": 5e-6, "dtype": "float32"},
+        {"residual": 6e-7, "compared": 50, "skipped": 0, "weights": 1e-6, "dtype": "float32"},
+        None,
+    ]
+    records = [record | {"verify": check} for record, check in zip(results.records, checks, strict=True)]
+    assert certificate.paragraphs(dataclasses.replace(results, records=records)) == [
+        "Certificate: 90 norms of the profiles (float32) of 2 runs were computed again by float64 autograd and differ by "
+        "at most 6.0e-07 of their size; what the time steps add to each weight's gradient sums to autograd's gradient "
+        "within 5.0e-06 of it. 3 more norms could not be compared: there float64 autograd reads 0 or loses digits."
+    ]
+    assert certificate.paragraphs(results) == []
