@@ -70,7 +70,7 @@ def changed_factors(layer: Layer, path: Trajectory, change: str | None) -> list[
 
 
 def _slope(z: Tensor) -> Tensor:
-    return slope_of_tanh(z, torch.empty_like(z), torch.empty_like(z))
+    return slope_of_tanh(z, torch.empty_like(z))
 
 
 def _lstm(path: Trajectory, change: str | None) -> list[Any]:

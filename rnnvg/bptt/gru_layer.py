@@ -27,51 +27,53 @@ class GRULayer:
         self.weights = weights
         self.hidden = self.output = weights.hidden.shape[0] // 3
         self._recurrent = weights.hidden.t().contiguous()
-        self._biases: tuple[Tensor, Tensor] | None = None
+        self._bias: Tensor | None = None
+        self._candidate_bias: Tensor | None = None
         if weights.input_bias is not None and weights.hidden_bias is not None:
-            both = weights.input_bias + weights.hidden_bias  # in r and z the two only ever meet as a sum
-            H = self.hidden
-            self._biases = torch.cat([both[: 2 * H], weights.hidden_bias[2 * H :]]), weights.input_bias[2 * H :]
+            from_h, H = weights.hidden_bias.clone(), self.hidden
+            self._candidate_bias = weights.hidden_bias[2 * H :]
+            from_h[2 * H :] = 0  # in r and z the two biases only ever meet as a sum; in n, r is between them
+            self._bias = weights.input_bias + from_h
         # The input sees the blocks (n, r, z), the hidden state (r, z, hn): with the blocks in the order (n, r, z, hn)
         # both are contiguous, and only the input's weight needs its rows in another order.
         reset, update, candidate = weights.input.chunk(3)
         self._input_nrz = torch.cat([candidate, reset, update])
-        self._by_row = weights.hidden.view(3, self.hidden, self.hidden).transpose(0, 1).contiguous()  # [H, 3, H]
 
     def run(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> Trajectory:
         """The trajectory over inputs [c, B, I] from the state h [B, H]; preactivations from x (r, z, n) and from h."""
         steps, batch, H = x.shape[0], x.shape[1], self.hidden
-        from_x = products(x, self.weights.input, new("x", h, steps, batch, 3 * H))
+        from_x = products(x, self.weights.input, self._bias, new("x", h, steps, batch, 3 * H))
         from_h = new("h", h, steps, batch, 3 * H)
         hidden = states_from("hidden", h, steps, new)
         rows = hidden.unbind()
-        gates, scratch = new("step gates", h, batch, 2 * H), new("step scratch", h, batch, H)
-        reset, update = gates.split(H, -1)
-        for k, (x_row, h_row) in enumerate(zip(from_x.unbind(), from_h.unbind(), strict=True)):
+        gates, candidates = new("activations", h, steps, batch, 2 * H), new("candidates", h, steps, batch, H)
+        resets, updates = gates.split(H, -1)
+        values = zip(gates.unbind(), resets.unbind(), updates.unbind(), candidates.unbind(), strict=True)
+        x_rows = zip(from_x[..., : 2 * H].unbind(), from_x[..., 2 * H :].unbind(), strict=True)
+        h_rows = zip(from_h.unbind(), from_h[..., : 2 * H].unbind(), from_h[..., 2 * H :].unbind(), strict=True)
+        for k, ((x_gates, x_n), (h_row, h_gates, h_n), (gate, reset, update, candidate)) in enumerate(
+            zip(x_rows, h_rows, values, strict=True)
+        ):
             torch.mm(rows[k], self._recurrent, out=h_row)
-            if self._biases is not None:
-                h_row.add_(self._biases[0])
-                x_row[:, 2 * H :].add_(self._biases[1])
-            torch.add(x_row[:, : 2 * H], h_row[:, : 2 * H], out=gates).sigmoid_()
-            torch.addcmul(x_row[:, 2 * H :], reset, h_row[:, 2 * H :], out=scratch).tanh_()
-            torch.lerp(scratch, rows[k], update, out=rows[k + 1])
-        return Trajectory((from_x, from_h), hidden)
+            if self._candidate_bias is not None:
+                h_n.add_(self._candidate_bias)
+            torch.add(x_gates, h_gates, out=gate).sigmoid_()
+            torch.addcmul(x_n, reset, h_n, out=candidate).tanh_()
+            torch.lerp(candidate, rows[k], update, out=rows[k + 1])
+        return Trajectory((from_x, from_h), (gates, candidates), hidden)
 
     def factors(self, path: Trajectory, new: Buffers) -> list[Any]:
         """Per-step factors along a trajectory."""
-        (from_x, from_h), H = path.preactivations, self.hidden
+        (from_x, from_h), (gates, candidate), H = path.preactivations, path.activations, self.hidden
         before, lead = path.hidden[:-1], from_x.shape[:2]
-        hn = from_h[..., 2 * H :]
-        z = torch.add(from_x[..., : 2 * H], from_h[..., : 2 * H], out=new("z", from_x, *lead, 2 * H))
-        gates = torch.sigmoid(z, out=new("gates", z, *lead, 2 * H))
-        closing = z.neg_().sigmoid_()  # 1 - r and 1 - z, to full relative precision
-        reset, update = gates[..., :H], gates[..., H:]
-        candidate = torch.addcmul(from_x[..., 2 * H :], reset, hn, out=new("candidate", z, *lead, H))
-        into, scratch = new("into", z, *lead, 4, H), new("scratch", z, *lead, H)
+        hn, reset, update = from_h[..., 2 * H :], gates[..., :H], gates[..., H:]
+        closing = torch.add(from_x[..., : 2 * H], from_h[..., : 2 * H], out=new("closing", from_x, *lead, 2 * H))
+        closing.neg_().sigmoid_()  # 1 - r and 1 - z, to full relative precision
+        into = new("into", closing, *lead, 4, H)
         into_n, into_r, into_z, into_hn = into.unbind(-2)
-        torch.sub(before, torch.tanh(candidate, out=scratch), out=into_z)
-        into_z.mul_(update).mul_(closing[..., H:])
-        slope_of_tanh(candidate, into_n, scratch).mul_(closing[..., H:])
+        torch.sub(before, candidate, out=into_z).mul_(update).mul_(closing[..., H:])
+        proposed = torch.addcmul(from_x[..., 2 * H :], reset, hn, out=new("proposed", closing, *lead, H))
+        slope_of_tanh(proposed, into_n).mul_(closing[..., H:])
         torch.mul(into_n, reset, out=into_hn)
         torch.mul(into_hn, closing[..., :H], out=into_r).mul_(hn)
         return list(zip(into.unbind(), update.unbind(), strict=True))
@@ -95,14 +97,18 @@ class GRULayer:
         torch.mm(delta[1], self.weights.hidden, out=out.hidden_rows)
         out.hidden.addcmul_(a_h, update)
 
-    def pull_dense(self, factors: tuple[Tensor, ...], a: StateViews, out: StateViews, above: Tensor | None) -> None:
-        """The same product through the step's Jacobian [H, B, H] itself: a third of the operations for many adjoints."""
+    def pull_dense(
+        self, factors: tuple[Tensor, ...], a: StateViews, out: StateViews, above: Tensor | None, new: Buffers
+    ) -> None:
+        """The same product through the step's Jacobian [B, H, H] itself: a third of the operations for many adjoints."""
         into, update = factors
         a_h = a.hidden if above is None else a.hidden + above
-        jacobian = torch.bmm(into[:, 1:].permute(2, 0, 1), self._by_row)
-        jacobian.diagonal(dim1=0, dim2=2).add_(update)
-        for b in range(a_h.shape[1]):
-            torch.mm(a_h[:, b], jacobian[:, b], out=out.hidden[:, b])
+        reset, gate, candidate = self.weights.hidden.chunk(3)
+        _, into_r, into_z, into_hn = into.unsqueeze(-1).unbind(1)
+        jacobian = torch.mul(into_r, reset, out=new("jacobian", update, *update.shape, self.hidden))
+        jacobian.addcmul_(into_z, gate).addcmul_(into_hn, candidate)
+        jacobian.diagonal(dim1=1, dim2=2).add_(update)
+        torch.bmm(a_h.transpose(0, 1), jacobian, out=out.hidden.transpose(0, 1))
 
     def input_adjoint(self, delta: tuple[Tensor, ...]) -> Tensor:
         return delta[0] @ self._input_nrz

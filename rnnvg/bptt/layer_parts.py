@@ -3,8 +3,8 @@
 Axes: c steps of a segment, B sequences, I input, H hidden, P output (H, or proj_size), n adjoints, G gates.
 
 Slopes are never taken from the activation: 1 - tanh(z)^2 is exactly 0 in float32 from |z| = 9 on, and a gradient read
-from it would be called zero where it is small. sigmoid'(z) = sigmoid(z) sigmoid(-z) and tanh'(z) = 4 sigmoid'(2z) keep
-their relative precision until the number itself leaves the dtype's range.
+from it would be called zero where it is small. With p = sigmoid(-|z|) <= 1/2, sigmoid'(z) = p - p^2, and tanh'(z) =
+4 sigmoid'(2z): both keep their relative precision until the number itself leaves the dtype's range.
 """
 
 from __future__ import annotations
@@ -58,32 +58,38 @@ class Buffers:
         return held[:size].view(shape)
 
 
-def slope_of_tanh(z: Tensor, out: Tensor, scratch: Tensor) -> Tensor:
-    """d tanh(z)/dz to full relative precision, into `out`; `scratch` is overwritten too."""
-    torch.sigmoid(torch.mul(z, 2, out=scratch), out=out)
-    return out.mul_(scratch.neg_().sigmoid_()).mul_(4)
+def slope_of_tanh(z: Tensor, out: Tensor) -> Tensor:
+    """d tanh(z)/dz to full relative precision, into `out`."""
+    torch.copysign(z, -1.0, out=out).mul_(2).sigmoid_()
+    return out.addcmul_(out, out, value=-1).mul_(4)
 
 
 class Trajectory(NamedTuple):
     """What one layer went through over a segment.
 
-    preactivations: of the gates, as the layer's `factors` needs them; hidden [c+1, B, P] and cell [c+1, B, H] or None: the
-    state before the segment first.
+    preactivations and activations: of the gates, as the layer's `factors` needs them; hidden [c+1, B, P] and cell
+    [c+1, B, H] or None: the state before the segment first.
     """
 
     preactivations: tuple[Tensor, ...]
+    activations: tuple[Tensor, ...]
     hidden: Tensor
     cell: Tensor | None = None
 
     def between(self, start: int, stop: int) -> Trajectory:
         """The part from step `start` to before step `stop`."""
         cell = None if self.cell is None else self.cell[start : stop + 1]
-        return Trajectory(tuple(z[start:stop] for z in self.preactivations), self.hidden[start : stop + 1], cell)
+        before, after = ([each[start:stop] for each in found] for found in (self.preactivations, self.activations))
+        return Trajectory(tuple(before), tuple(after), self.hidden[start : stop + 1], cell)
 
 
-def products(x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
-    """W x for every step and sequence, [c, B, G H], into `out`. Biases join later, where the numbers are in the cache."""
-    torch.mm(x.reshape(-1, x.shape[-1]), weight.t(), out=out.view(-1, weight.shape[0]))
+def products(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+    """W x + b for every step and sequence, [c, B, G H], into `out`."""
+    rows, found = x.reshape(-1, x.shape[-1]), out.view(-1, weight.shape[0])
+    if bias is None:
+        torch.mm(rows, weight.t(), out=found)
+    else:
+        torch.addmm(bias, rows, weight.t(), out=found)
     return out
 
 

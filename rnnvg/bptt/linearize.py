@@ -133,7 +133,7 @@ class ModuleLinearization(Linearization):
         widest = max(layer.gates * layer.hidden for layer in layers)
         self.bounds = split_steps(self.n_steps, SEGMENT_NUMBERS // (self.batch * widest))
         self._buffers = [Buffers() for _ in layers]
-        per_step = sum(layer.gates * layer.hidden + 2 * layer.output for layer in layers)
+        per_step = sum((2 * layer.gates + 1) * layer.hidden + 2 * layer.output for layer in layers)
         keep = self.n_steps * self.batch * per_step * inputs.element_size() <= keep_bytes
         self._kept: list[Trajectory] | None = None
         self._checkpoints: list[list[tuple[Tensor, Tensor | None]]] = []
@@ -224,7 +224,7 @@ class ModuleSegment:
         for index in range(len(self.layers) - 1, -1, -1):
             layer, delta = self.layers[index], self.deltas[index]
             if index == 0 and not inputs and self._n >= DENSE_FROM and isinstance(layer, GRULayer):
-                layer.pull_dense(self.factors[0][step], a[0], out[0], above)
+                layer.pull_dense(self.factors[0][step], a[0], out[0], above, self._buffers[0])
                 return
             layer.pull(self.factors[index][step], a[index], out[index], delta, above)
             if index:

@@ -34,44 +34,40 @@ class LSTMLayer:
         """The trajectory over inputs [c, B, I] from the state h [B, P], c [B, H]."""
         assert c is not None
         steps, batch, H = x.shape[0], x.shape[1], self.hidden
-        z = products(x, self.weights.input, new("z", h, steps, batch, 4 * H))
+        z = products(x, self.weights.input, self.bias, new("z", h, steps, batch, 4 * H))
+        gates, squashed = new("activations", h, steps, batch, 4 * H), new("squashed", h, steps, batch, H)
         hidden, cell = states_from("hidden", h, steps, new), states_from("cell", c, steps, new)
-        h_rows, c_rows = hidden.unbind(), cell.unbind()
-        gates, scratch = new("step gates", h, batch, 4 * H), new("step scratch", h, batch, H)
-        into, forget, _, out = gates.split(H, -1)
-        for k, (row, candidate) in enumerate(zip(z.unbind(), z[..., 2 * H : 3 * H].unbind(), strict=True)):
+        h_rows, c_rows, gate_rows, squashed_rows = hidden.unbind(), cell.unbind(), gates.unbind(), squashed.unbind()
+        into, forget, candidate, out = (each.unbind() for each in gates.split(H, -1))
+        for k, (row, proposed) in enumerate(zip(z.unbind(), z[..., 2 * H : 3 * H].unbind(), strict=True)):
             row.addmm_(h_rows[k], self._recurrent)
-            if self.bias is not None:
-                row.add_(self.bias)
-            torch.sigmoid(row, out=gates)
-            torch.tanh(candidate, out=scratch)
-            torch.mul(into, scratch, out=c_rows[k + 1]).addcmul_(forget, c_rows[k])
-            torch.tanh(c_rows[k + 1], out=scratch)
+            torch.sigmoid(row, out=gate_rows[k])
+            torch.tanh(proposed, out=candidate[k])
+            torch.mul(into[k], candidate[k], out=c_rows[k + 1]).addcmul_(forget[k], c_rows[k])
+            torch.tanh(c_rows[k + 1], out=squashed_rows[k])
             if self.weights.projection is None:
-                torch.mul(out, scratch, out=h_rows[k + 1])
+                torch.mul(out[k], squashed_rows[k], out=h_rows[k + 1])
             else:
-                torch.mm(scratch.mul_(out), self.weights.projection.t(), out=h_rows[k + 1])
-        return Trajectory((z.view(steps, batch, 4, H),), hidden, cell)
+                torch.mm(out[k] * squashed_rows[k], self.weights.projection.t(), out=h_rows[k + 1])
+        shape = (steps, batch, 4, H)
+        return Trajectory((z.view(shape),), (gates.view(shape), squashed), hidden, cell)
 
     def factors(self, path: Trajectory, new: Buffers) -> list[Any]:
         """Per-step factors along a trajectory."""
-        (z,) = path.preactivations
+        (z,), (gates, squashed) = path.preactivations, path.activations
         assert path.cell is not None
         before, after = path.cell[:-1], path.cell[1:]
-        gates = torch.sigmoid(z, out=new("gates", z, *z.shape))
-        slopes = torch.neg(z, out=new("slopes", z, *z.shape))
-        slopes[:, :, 2] *= 2  # tanh'(z) = 4 sigmoid'(2z)
-        slopes.sigmoid_()
-        candidate, slope = new("candidate", z, *after.shape), new("slope", z, *after.shape)
-        torch.sigmoid(torch.mul(z[:, :, 2], 2, out=candidate), out=gates[:, :, 2])
-        slopes.mul_(gates)
-        slopes[:, :, 0].mul_(torch.tanh(z[:, :, 2], out=candidate))
+        into, forget, candidate, out = gates.unbind(-2)
+        slopes = torch.copysign(z, -1.0, out=new("slopes", z, *z.shape))
+        slopes[:, :, 2].mul_(2)
+        slopes.sigmoid_().addcmul_(slopes, slopes, value=-1)
+        slopes[:, :, 0].mul_(candidate)
         slopes[:, :, 1].mul_(before)
-        slopes[:, :, 2].mul_(gates[:, :, 0]).mul_(4)
-        slopes[:, :, 3].mul_(torch.tanh(after, out=candidate))
-        slope_of_tanh(after, slope, candidate).mul_(gates[:, :, 3])
+        slopes[:, :, 2].mul_(into).mul_(4)
+        slopes[:, :, 3].mul_(squashed)
+        slope = slope_of_tanh(after, new("slope", z, *after.shape)).mul_(out)
         into_cell, into_output = slopes[:, :, :3], slopes[:, :, 3]
-        return list(zip(slope.unbind(), into_cell.unbind(), into_output.unbind(), gates[:, :, 1].unbind(), strict=True))
+        return list(zip(slope.unbind(), into_cell.unbind(), into_output.unbind(), forget.unbind(), strict=True))
 
     def new_delta(self, like: Tensor, new: Buffers) -> tuple[Tensor, ...]:
         delta = new("delta", like, *like.shape[:2], 4, self.hidden)
@@ -107,8 +103,8 @@ class LSTMLayer:
 
     def unprojected(self, path: Trajectory) -> Tensor:
         """o tanh(c') before the projection, [c, B, H]."""
-        assert path.cell is not None
-        return path.cell[1:].tanh().mul_(torch.sigmoid(path.preactivations[0][:, :, 3]))
+        gates, squashed = path.activations
+        return squashed * gates[:, :, 3]
 
     def push(
         self, factors: tuple[Tensor, ...], v_h: Tensor, v_c: Tensor | None, v_x: Tensor | None

@@ -57,10 +57,12 @@ class _Sweep:
         self.linear, self.sources, self.columns = linear, sources, columns
         S, B = sources.shape
         self.rows = np.full((S, n_distances, B), np.nan)
-        self.log_start, unit = log_length(covectors)
+        log_start, unit = log_length(covectors)
         self.unit = unit.to(linear.dtype)
+        zero = torch.isneginf(log_start)
+        self.log_start = log_start.masked_fill(zero, 0.0)  # a zero covector stays zero at any scale
         # A source without any gradient is an exact zero at every distance, and need not be followed.
-        silent = torch.isneginf(self.log_start).all(1).cpu().numpy()
+        silent = zero.all(1).cpu().numpy()
         self.rows[silent] = -np.inf
         if columns is None:
             self.rows[silent, 0] = np.nan  # the initial state has no input
@@ -72,16 +74,18 @@ class _Sweep:
         per_step = max(1, S * B * linear.size)
         self.waiting = max(1, min(WAITING_STEPS, WAITING_NUMBERS // per_step))
         shape = (self.waiting + 1, S, B)
+        # A ring: the adjoint under way lies in slot `at`, those that wait for their norms to be written behind it.
         self.slots = torch.zeros(*shape, linear.size, dtype=linear.dtype, device=linear.device)
         self.scales = torch.ones(*shape, 1, dtype=linear.dtype.to_real(), device=linear.device)
-        self.inputs = [torch.empty(0)] * self.waiting
+        self.inputs: list[Tensor] = []
         self.log_scale = torch.zeros(S, B, dtype=torch.float64, device=linear.device)
         self.under_way = 0
         self.views: list[Any] = []
         self.pairs: list[tuple[Tensor, Tensor]] = []
-        self.done = 0  # slots filled since the last flush
+        self.at = 0
+        self.done = 0  # adjoints that wait
         self.whole = columns == [slice(0, linear.size)]
-        self.unit_length = True  # of every adjoint under way
+        self.unit_length = not bool(zero[torch.from_numpy(followed)].any())  # of every adjoint under way
         self.smallest, self.largest = SCALES[self.scales.dtype]
 
     def run(self) -> np.ndarray:
@@ -101,7 +105,8 @@ class _Sweep:
                         self._flush(t)
             self._flush(t)
             if self.columns is not None:
-                self._write(t, t + 1, self.slots[:1, : self.under_way], self.log_scale[: self.under_way].unsqueeze(0))
+                last = self.slots[self.at : self.at + 1, : self.under_way]
+                self._write(t, t + 1, last, self.log_scale[: self.under_way].unsqueeze(0))
         return self._by_distance()
 
     def _events(self) -> dict[int, list[tuple[int, np.ndarray]]]:
@@ -115,24 +120,25 @@ class _Sweep:
 
     def _start(self, beginning: list[tuple[int, np.ndarray]]) -> None:
         for position, which in beginning:
-            sequences, source = torch.from_numpy(which), int(self.order[position])
+            source, start = int(self.order[position]), self.log_start[self.order[position]]
             self.under_way = max(self.under_way, position + 1)
-            self.slots[0, position, sequences] = self.unit[source, sequences]
-            start = self.log_start[source, sequences]
-            nothing = torch.isinf(start)  # of this sequence: a zero covector stays zero
-            self.log_scale[position, sequences] = torch.where(nothing, 0.0, start)
-            self.unit_length = self.unit_length and not bool(nothing.any())
-            if len(which) < self.sources.shape[1]:  # the other sequences' adjoints are zero until they begin
+            if len(which) == self.sources.shape[1]:
+                self.slots[self.at, position] = self.unit[source]
+                self.log_scale[position] = start
+            else:  # the other sequences' adjoints are zero until they begin
+                sequences = torch.from_numpy(which)
+                self.slots[self.at, position, sequences] = self.unit[source, sequences]
+                self.log_scale[position, sequences] = start[sequences]
                 self.unit_length = False
         self._cut()
 
     def _step(self, segment: Segment, t: int) -> None:
         """From the adjoint of s_t to that of s_{t-1}, one slot on."""
-        j = self.done
-        segment.pull(t, self.views[j], self.views[j + 1], inputs=self.columns is None)
+        at, self.at = self.at, (self.at + 1) % len(self.slots)
+        segment.pull(t, self.views[at], self.views[self.at], inputs=self.columns is None)
         if self.columns is None:
-            self.inputs[j] = segment.input_adjoint()
-        after, scale = self.pairs[j + 1]
+            self.inputs.append(segment.input_adjoint())
+        after, scale = self.pairs[self.at]
         torch.linalg.vector_norm(after, dim=-1, keepdim=True, out=scale)
         after.div_(scale.clamp_(self.smallest, self.largest))
         self.done += 1
@@ -144,22 +150,33 @@ class _Sweep:
         self.pairs = [(slot[:n], scale[:n]) for slot, scale in zip(self.slots, self.scales, strict=True)]
 
     def _flush(self, t: int) -> None:
-        """Write the norms of the waiting slots; the adjoint of s_t, not written yet, becomes the first slot."""
+        """Write the norms of the adjoints that wait; that of s_t, under way, is not one of them."""
         n, used = self.under_way, self.done
         if not used:
             return
-        scales = self.scales[1 : used + 1, :n, :, 0].to(torch.float64)
-        if self.unit_length and not bool(((scales > 2 * self.smallest) & (scales < self.largest / 2)).all()):
-            self.unit_length = (
-                False  # something was too small or too large to be brought to length 1, exactly 0, or nan
-            )
+        scales = self._ring(self.scales, self.at - used + 1)[..., 0].to(torch.float64)
+        if self.unit_length:
+            # Too small or too large to be brought to length 1, exactly 0, or nan: the length has to be taken itself.
+            low, high = (float(each) for each in torch.aminmax(scales))
+            self.unit_length = 2 * self.smallest < low and high < self.largest / 2
         logs = scales.log_().cumsum_(0).add_(self.log_scale[:n])
         before = torch.cat([self.log_scale[:n].unsqueeze(0), logs[:-1]])
-        vectors = torch.stack(self.inputs[:used]) if self.columns is None else self.slots[:used, :n]
+        if self.columns is None:
+            vectors = torch.stack(self.inputs)
+            self.inputs.clear()
+        else:
+            vectors = self._ring(self.slots, self.at - used)
         self._write(t + 1, t + 1 + used, vectors, before)
         self.log_scale[:n] = logs[-1]
-        self.slots[0, :n] = self.slots[used, :n]
         self.done = 0
+
+    def _ring(self, slots: Tensor, first: int) -> Tensor:
+        """The `done` slots from `first` on, for the sources under way, round the end of the ring."""
+        first, n = first % len(slots), self.under_way
+        end = first + self.done
+        if end <= len(slots):
+            return slots[first:end, :n]
+        return torch.cat([slots[first:, :n], slots[: end - len(slots), :n]])
 
     def _write(self, first: int, end: int, vectors: Tensor, log_scale: Tensor) -> None:
         """Rows of steps first..end-1 from their adjoints [steps, n, B, N], latest step first."""

@@ -27,18 +27,16 @@ class RNNLayer:
 
     def run(self, x: Tensor, h: Tensor, c: Tensor | None, new: Buffers) -> Trajectory:
         """The trajectory over inputs [c, B, I] from the state h [B, H]."""
-        z = products(x, self.weights.input, new("z", h, *x.shape[:2], self.hidden))
+        z = products(x, self.weights.input, self.bias, new("z", h, *x.shape[:2], self.hidden))
         hidden = states_from("hidden", h, len(x), new)
         rows = hidden.unbind()
         for before, after, gate in zip(rows, rows[1:], z.unbind(), strict=False):
             gate.addmm_(before, self._recurrent)
-            if self.bias is not None:
-                gate.add_(self.bias)
             if self.nonlinearity == "relu":
                 torch.clamp_min(gate, 0, out=after)
             else:
                 torch.tanh(gate, out=after)
-        return Trajectory((z,), hidden)
+        return Trajectory((z,), (), hidden)
 
     def factors(self, path: Trajectory, new: Buffers) -> list[Any]:
         """Per-step factors along a trajectory."""
@@ -47,7 +45,7 @@ class RNNLayer:
         if self.nonlinearity == "relu":
             # 0 * z keeps a state that is not finite visible: nan, not a slope of 0.
             return list(torch.mul(z, 0, out=slopes).add_(z > 0).unbind())
-        return list(slope_of_tanh(z, slopes, new("scratch", z, *z.shape)).unbind())
+        return list(slope_of_tanh(z, slopes).unbind())
 
     def new_delta(self, like: Tensor, new: Buffers) -> tuple[Tensor, Tensor]:
         delta = new("delta", like, *like.shape[:2], self.hidden)
