@@ -2,8 +2,8 @@
 
 The formal language behind nested dependencies (Chomsky & Schützenberger 1963), with bounded depth as Hewitt et al. 2020 have
 it: a memory of about depth x log2(k) bits is enough. A sequence is drawn uniformly from all balanced ones of its length
-and depth, the kinds of its brackets uniformly. Closing brackets are shown without their kind, which is due at the same step: the
-opening bracket has to be remembered over everything that stands between the two.
+and depth, the kinds of its brackets uniformly. Closing brackets are shown without their kind, which is due at the same
+step: the opening bracket has to be remembered over everything that stands between the two.
 """
 
 from __future__ import annotations
