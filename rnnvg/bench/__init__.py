@@ -13,14 +13,19 @@ _HOME = {
     "Grid": "grid",
     "Measure": "spec",
     "Observer": "events",
+    "Plan": "plan",
     "ProgressBar": "progress",
-    "Published": "check",
+    "Published": "extras",
     "RunSpec": "spec",
+    "State": "state",
     "StorageError": "files",
     "Store": "store",
+    "Timings": "estimate",
     "Training": "spec",
     "WorkersLostError": "cluster",
+    "compare": "differences",
     "execute": "run",
+    "export": "export",
     "load_results": "store",
     "names": "grid",
     "read": "grid",
@@ -33,14 +38,19 @@ __all__ = [
     "Grid",
     "Measure",
     "Observer",
+    "Plan",
     "ProgressBar",
     "Published",
     "RunSpec",
+    "State",
     "StorageError",
     "Store",
+    "Timings",
     "Training",
     "WorkersLostError",
+    "compare",
     "execute",
+    "export",
     "load_results",
     "names",
     "read",
@@ -60,13 +70,18 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from rnnvg.bench.check import Published
     from rnnvg.bench.cluster import WorkersLostError
+    from rnnvg.bench.differences import compare
+    from rnnvg.bench.estimate import Timings
     from rnnvg.bench.events import Event, Observer
+    from rnnvg.bench.export import export
+    from rnnvg.bench.extras import Published
     from rnnvg.bench.files import StorageError
     from rnnvg.bench.grid import Grid, names, read
+    from rnnvg.bench.plan import Plan
     from rnnvg.bench.progress import ProgressBar
     from rnnvg.bench.run import execute
     from rnnvg.bench.runner import run_all
     from rnnvg.bench.spec import Measure, RunSpec, Training, run_spec
+    from rnnvg.bench.state import State
     from rnnvg.bench.store import Store, load_results

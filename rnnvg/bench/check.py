@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rnnvg.bench.expand import expand
+from rnnvg.bench.extras import Ladder, Needs, Published
 from rnnvg.bench.faults import Fault, Place, faults_of, no_such, unknown
 from rnnvg.bench.spec import NETWORK, Measure, RunSpec, Training
+from rnnvg.errors import InputError
 
 # Tables that a file may have, and a task inside it; each value is checked by the model that a run will hold it in.
 PARTS: Mapping[str, type[BaseModel]] = {"model": RunSpec, "training": Training, "measure": Measure}
+# Tables of a task that are none of its settings and hold for all of its runs.
+EXTRAS = ("ladder", "needs")
 # Settings that are lists by nature: one value, not an axis.
 _LISTS = ("checkpoints", "wrt")
-
-
-class Published(BaseModel):
-    """A figure from a paper to compare with: for one cell, under `where` settings, and where it is from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    cell: str
-    metric: str
-    value: float
-    source: Annotated[str, Field(min_length=1)]
-    task: str | None = None
-    where: dict[str, Any] = {}
-    # What the paper did otherwise.
-    note: str = ""
 
 
 class _File(BaseModel):
@@ -54,12 +46,16 @@ class Entry:
     Attributes:
         name: of the task.
         axes: dotted names of the settings with more than one value.
-        specs: its runs, for seed 0.
+        specs: its runs, for seed 0; with a ladder those of its first length.
+        ladder: lengths to be climbed, or None.
+        missing: what is not there and how to get it; there are no runs then.
     """
 
     name: str
     axes: frozenset[str]
     specs: tuple[RunSpec, ...]
+    ladder: Ladder | None = None
+    missing: str = ""
 
 
 class Check:
@@ -112,7 +108,20 @@ class Check:
             self._named(("published", index, "cell"), each.cell, models.CELLS)
             if each.task is not None:
                 self._named(("published", index, "task"), each.task, [entry.name for entry in self.entries])
+            if each.value is None and not each.claim:
+                self.fault(("published", index), "needs a `value` or a `claim`.")
+            known = self._setting_names(each.task)
+            for part in ("where", "settings"):
+                for key in [key for key in getattr(each, part) if key not in known]:
+                    self.fault(("published", index, part, key), unknown(key, known))
         return tuple(figures)
+
+    def _setting_names(self, task: str | None) -> list[str]:
+        """Every setting that a run of `task` (None: of any here) has."""
+        from rnnvg import tasks
+
+        own = [key for entry in self.entries if task in (None, entry.name) for key in tasks.settings(entry.name)]
+        return list(dict.fromkeys([*own, *NETWORK, *Training.model_fields]))
 
     def _task_tables(self, tables: Any) -> list[tuple[dict[str, Any], Place]]:
         if isinstance(tables, dict):
@@ -134,19 +143,79 @@ class Check:
         if not self._named((*place, "name"), table["name"], tasks.NAMES):
             return None
         known, settings = tasks.settings(table["name"]), {}
-        for key in [key for key in table if key not in ("name", *PARTS)]:
+        for key in [key for key in table if key not in ("name", *PARTS, *EXTRAS)]:
             if key in known:
                 settings[key] = self._values((*place, key), table[key])
             else:
-                self.fault((*place, key), unknown(key, [*known, *PARTS]))
+                self.fault((*place, key), unknown(key, [*known, *PARTS, *EXTRAS]))
         settings = {key: values for key, values in settings.items() if values}
+        if missing := self._missing(table, known, settings, place):
+            return Entry(table["name"], frozenset(), (), missing=missing)
+        ladder = self._ladder(table, known, settings, place)
+        if ladder is not None:
+            settings[ladder.setting] = (ladder.least,)
         specs, impossible = expand(table["name"], settings, None if self.faults else parts, self.cells)
         for text in impossible:
             self.fault(place, f"cannot be run: {text}")
         axes = {f"task.{key}" for key, values in settings.items() if len(values) > 1}
         for part, prefix in (("model", ""), ("training", "training."), ("measure", "measure.")):
             axes |= {f"{prefix}{key}" for key, values in parts[part].items() if len(values) > 1}
-        return Entry(table["name"], frozenset(axes), tuple(specs))
+        axes |= {f"task.{ladder.setting}"} if ladder else set()
+        return Entry(table["name"], frozenset(axes), tuple(specs), ladder)
+
+    def _extra(
+        self, table: dict[str, Any], key: str, model: type[BaseModel], place: Place, known: Iterable[str]
+    ) -> Any:
+        """The table `key` of a task as `model`, whose `setting` is one of the task's; None where it has none, or faults."""
+        if key not in table:
+            return None
+        try:
+            found: Any = model.model_validate(table[key])
+        except ValidationError as error:
+            self.faults += faults_of(error, model, (*place, key))
+            return None
+        right = found.setting is None or self._named((*place, key, "setting"), found.setting, known)
+        return found if right else None
+
+    def _ladder(
+        self, table: dict[str, Any], known: Mapping[str, Any], settings: Mapping[str, tuple], place: Place
+    ) -> Ladder | None:
+        from rnnvg import tasks
+
+        ladder = self._extra(table, "ladder", Ladder, place, known)
+        if ladder is None:
+            return None
+        if ladder.setting in settings:
+            self.fault((*place, ladder.setting), "is climbed by the ladder. Leave it out here.")
+            return None
+        if ladder.most < ladder.least:
+            self.fault((*place, "ladder", "most"), f"must be at least {ladder.least}; got {ladder.most}.")
+            return None
+        others = {key: values[0] for key, values in settings.items()}
+        for key in ("least", "most"):
+            try:
+                tasks.make(table["name"], **others, **{ladder.setting: getattr(ladder, key)})
+            except InputError as error:
+                self.fault((*place, "ladder", key), f"cannot be run: {error}")
+                return None
+        return ladder
+
+    def _missing(
+        self, table: dict[str, Any], known: Mapping[str, Any], settings: Mapping[str, tuple], place: Place
+    ) -> str:
+        """What the task reads that is not there, as a sentence with the way to get it; empty where all of it is."""
+        needs = self._extra(table, "needs", Needs, place, known)
+        if needs is None:
+            return ""
+        if (needs.setting is None) == (needs.package is None):
+            self.fault((*place, "needs"), "must have either a `setting` or a `package`.")
+            return ""
+        if needs.package is not None:
+            here = importlib.util.find_spec(needs.package.partition(".")[0]) is not None
+            return "" if here else f"There is no package {needs.package!r}. {needs.how}"
+        # The path that a setting has where the table does not say is the task's own business.
+        absent = [str(path) for path in settings.get(needs.setting, ()) if not Path(str(path)).exists()]
+        return f"There is no {absent[0]!r}. {needs.how}" if absent else ""
 
     def _part(self, part: str, table: Any, place: Place) -> dict[str, tuple]:
         """Every value of every setting in a model, training or measure table."""

@@ -105,6 +105,15 @@ class Claims:
         self._watched.pop(path, None)
 
 
+def claimed(folder: Path) -> str:
+    """Who says to be doing the run in `folder`: process and machine; empty where nobody does, or where they are gone."""
+    path = folder / "claim.json"
+    claim = _read(path)
+    if not claim or (claim.get("place") == _place() and not _runs(claim.get("pid"))):
+        return ""
+    return f"process {claim.get('pid')} on {str(claim.get('place', '')).partition(' ')[0]}"
+
+
 def _read(path: Path) -> dict:
     # A claim may be empty for the moment between its creation and its first line, or for ever if its owner died there.
     try:

@@ -6,6 +6,7 @@ loaded. Everything listens on 127.0.0.1 alone and says nothing on the terminal.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import signal
@@ -107,6 +108,17 @@ def workers_of(scheduler: str, security: Any = None) -> Iterator[Client]:
             ) from error
         with client:
             yield client
+
+
+def dashboard(client: Client) -> str:
+    """The address of the scheduler's dashboard; empty where it has none."""
+    if importlib.util.find_spec("bokeh") is None:
+        return ""
+    with suppress(Exception):
+        # A link is made up from the configuration whether there is a dashboard or not; the scheduler knows.
+        if "dashboard" in client.scheduler_info().get("services", {}):
+            return str(client.dashboard_link or "")
+    return ""
 
 
 def _end_processes(cluster: LocalCluster) -> None:

@@ -14,6 +14,10 @@
 Several tasks are `[[task]]` tables; `model`, `training` and `measure` inside one of them go before those of the file.
 `model.match = "lstm"` gives every other cell the hidden size that brings its parameters nearest to the LSTM's.
 Where `init` is an axis, combinations of initialiser and cell that have no meaning are left out.
+
+`ladder = { setting = "length", least = 10, most = 640 }` in a task's table climbs to the largest length that is solved.
+`needs = { setting = "text", how = "..." }` names what the task reads and the package does not bring.
+`[[published]]` tables hold figures to compare with.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnvg.bench.check import PARTS, Check, Entry, Published
+from rnnvg.bench.check import PARTS, Check, Entry
+from rnnvg.bench.extras import Published
 from rnnvg.bench.faults import refusal
 from rnnvg.bench.spec import NETWORK, RunSpec
 from rnnvg.errors import InputError, check_name, nearest
@@ -66,8 +71,16 @@ class Grid:
         """Dotted names of the settings that take several values in this grid."""
         return set().union(*(entry.axes for entry in self.entries))
 
+    @property
+    def missing(self) -> dict[str, str]:
+        """Task -> what it reads that is not there, and how to get it; it has no runs then."""
+        return {entry.name: entry.missing for entry in self.entries if entry.missing}
+
     def runs(self) -> list[RunSpec]:
-        """Every run once, a seed at a time, so that what is done first already covers every task and cell."""
+        """Every run once, a seed at a time, so that what is done first already covers every task and cell.
+
+        Of a ladder the first length alone: which others there are is seen on the way.
+        """
         found = [spec for entry in self.entries for spec in entry.specs]
         seeded = [RunSpec.model_validate({**spec.to_dict(), "seed": seed}) for seed in self.seeds for spec in found]
         return list({spec.id: spec for spec in seeded}.values())

@@ -43,6 +43,10 @@ class ProgressBar:
     def __call__(self, event: Event) -> None:
         if event.kind == "plan":
             self.done = event.done
+            if self.bar is not None:  # runs that follow others
+                self.bar.total = event.total
+                self._show()
+                return
             # tqdm shows nothing where `disable` is None and the file is not a terminal.
             self.bar = tqdm(
                 total=event.total,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ def run_all(
     security: Any = None,
     axes: Iterable[str] = (),
     retry_failed: bool = False,
+    follow: Callable[[Mapping[str, Mapping[str, Any]]], Iterable[RunSpec]] | None = None,
     execute: Callable[..., dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Does every run that `directory` does not hold yet, and writes the merged tables.
@@ -50,10 +51,12 @@ def run_all(
             not matter then. `security`: a distributed.Security, for TLS.
         axes: settings, by dotted name, that may differ from what the directory holds (seed, cell and init always may).
         retry_failed: set runs that failed aside and do them again.
+        follow: is handed the results by id when all runs are done, and says which ones are to follow; it is asked again
+            until it names none that is not done. Of ladders, where the next length depends on the last.
         execute: what does a run, called as execute(spec, directory, on_progress); None: rnnvg.bench.run.execute.
 
     Returns:
-        The content of result.json for each of `specs`, sorted by id.
+        The content of result.json for each of `specs` and of those that followed, sorted by id.
 
     Raises:
         InputError: jobs below 1; no specs; a directory that cannot be written or holds other settings.
@@ -68,17 +71,23 @@ def run_all(
         raise InputError("`specs` is empty. Pass at least one run.")
     store, tell = Store(directory), observer or (lambda event: None)
     store.check_settings(wanted.values(), axes)
-    pending = _to_do(store, wanted, retry_failed, tell)
+    pending = _to_do(store, wanted, retry_failed, tell) or _followers(store, wanted, follow)
     tell(Event("plan", total=len(wanted), done=len(wanted) - len(pending)))
     if pending:
         check_room(store.directory, BYTES_A_RUN * len(pending))
         for other in store.other_versions("torch", version("torch")):
             tell(Event("note", text=f"Some results here are of torch {other}; new ones are of {version('torch')}."))
         try:
-            with _workers(min(jobs, len(pending)), scheduler, security) as client:
+            with _workers(jobs if follow else min(jobs, len(pending)), scheduler, security) as client:
+                from rnnvg.bench.cluster import dashboard
                 from rnnvg.bench.sweep import Sweep
 
-                Sweep(client, store, pending, tell, execute).run()
+                if link := dashboard(client):
+                    tell(Event("note", text=f"Dashboard: {link}"))
+                while pending:
+                    Sweep(client, store, pending, tell, execute).run()
+                    if pending := _followers(store, wanted, follow):
+                        tell(Event("plan", total=len(wanted), done=len(wanted) - len(pending)))
         except BaseException:
             with suppress(OSError, InputError):
                 if store.directory.exists():
@@ -86,6 +95,20 @@ def run_all(
             raise
     store.merge()
     return _results(store, sorted(wanted))
+
+
+def _followers(
+    store: Store,
+    wanted: dict[str, RunSpec],
+    follow: Callable[[Mapping[str, Mapping[str, Any]]], Iterable[RunSpec]] | None,
+) -> list[RunSpec]:
+    """The runs that follow and have no result yet, added to `wanted` with those that have one."""
+    if follow is None:
+        return []
+    results = {result["id"]: result for result in _results(store, sorted(wanted))} | store.read().results
+    found = {spec.id: spec for spec in follow(results)}
+    wanted |= found
+    return [spec for run, spec in found.items() if run not in results]
 
 
 def _to_do(store: Store, wanted: dict[str, RunSpec], retry_failed: bool, tell: Observer) -> list[RunSpec]:

@@ -1,0 +1,231 @@
+"""Two directories of results: what differs between them beyond noise, networks paired by seed.
+
+A pair is two runs that share task, cell, seed and every setting but those in which the directories differ as a whole
+(all of A has lr 0.005, all of B 0.003: that is the question, and not what keeps runs apart). The unit of replication is
+a seed. Scores and horizons are compared by a paired t-interval, horizons and scores above 0 as logs, so that a
+difference is a ratio; horizons of which some are censored by an exact sign test over the pairs whose order is known;
+solved fractions by the exact test of McNemar (1947) over the pairs that disagree. p-values are corrected by Holm (1979)
+for how many are looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from rnnvg.bench.store import Store, load_results
+from rnnvg.errors import InputError
+
+# A pandas.DataFrame; pandas' own annotations read frame[mask] as anything that it could be.
+Frame: TypeAlias = Any
+
+LEVEL = 0.05
+COLUMNS = ("task", "network", "what", "pairs", "a", "b", "change", "low", "high", "kind", "p", "p_holm", "verdict")
+_NETWORK = ("init", "hidden", "layers")
+
+
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """What differs between A and B.
+
+    Attributes:
+        rows: task, network, what (a metric, a horizon or "solved"), pairs, a and b (median, or count for "solved"), change
+            (b relative to a: a ratio or a difference, as `kind` says) with its 95 % interval, p, p_holm, verdict
+            ("identical" digit for digit, "differs", "within noise", "one pair").
+        settings, versions: name -> (value in A, value in B), where all of A differs from all of B.
+        unpaired: "A" and "B" -> how many runs have no partner.
+    """
+
+    rows: Frame
+    settings: Mapping[str, tuple[Any, Any]]
+    versions: Mapping[str, tuple[Any, Any]]
+    unpaired: Mapping[str, int]
+
+    def shown(self) -> Frame:
+        """The rows for readers."""
+        told = []
+        for row in self.rows.itertuples():
+            interval = "" if math.isnan(row.low) else f" [{row.low:.3g}, {row.high:.3g}]"
+            sign = "x " if row.kind == "ratio" else ""
+            change = "" if math.isnan(row.change) else f"{sign}{row.change:.3g}{interval}"
+            p = "" if math.isnan(row.p_holm) else f"{row.p_holm:.2g}"
+            told.append(
+                (row.task, row.network, row.what, row.pairs, f"{row.a:.4g}", f"{row.b:.4g}", change, p, row.verdict)
+            )
+        names = ["task", "network", "what", "pairs", "A", "B", "B against A", "p (Holm)", "verdict"]
+        return pd.DataFrame(told, columns=names)
+
+    def sentence(self) -> str:
+        """What came out, in a sentence."""
+        counts = self.rows["verdict"].value_counts()
+        told = f"{len(self.rows)} figures of {self.rows['pairs'].max()} pairs of networks at most: "
+        told += f"{counts.get('differs', 0)} differ beyond noise, {counts.get('within noise', 0)} do not, "
+        told += f"{counts.get('identical', 0)} are the same in every digit"
+        if counts.get("one pair", 0):
+            told += f", {counts['one pair']} have one pair alone, which says nothing about noise"
+        if any(self.unpaired.values()):
+            told += f". Without a partner: {self.unpaired['A']} runs of A, {self.unpaired['B']} of B"
+        return f"{told}."
+
+
+def compare(a: str | Path, b: str | Path) -> Differences:
+    """What differs between two results directories beyond noise.
+
+    Raises:
+        InputError: one of them does not exist or holds no results, or no run of one has a partner in the other.
+    """
+    one, other = load_results(a), load_results(b)
+    settings: dict[str, tuple[Any, Any]] = {}
+    rows, paired = [], 0
+    keys = [*_NETWORK, *sorted({name for frame in (one, other) for name in frame if name.startswith("set_")})]
+    for frame in (one, other):
+        for name in [name for name in keys if name not in frame]:
+            frame[name] = None
+    for task, cell in sorted(_kinds(one) & _kinds(other)):
+        parts = [_texts(frame[(frame["task"] == task) & (frame["cell"] == cell)], keys) for frame in (one, other)]
+        apart = [name for name in keys if _constant(parts[0], name) != _constant(parts[1], name) and _both(parts, name)]
+        settings |= {f"{_plain(name)}": (_constant(parts[0], name), _constant(parts[1], name)) for name in apart}
+        same = [name for name in keys if name not in apart]
+        pairs = parts[0].merge(parts[1], on=[*same, "seed"], suffixes=("_a", "_b"))
+        paired += len(pairs)
+        varying = [name for name in same if pairs[name].nunique() > 1]
+        for values, group in pairs.groupby(varying, sort=True) if varying else [((), pairs)]:
+            told = [f"{_plain(name)} {value}" for name, value in zip(varying, values, strict=True)]
+            rows += [(task, " ".join([cell, *told]), *row) for row in _compared(group)]
+    if not paired:
+        raise InputError(
+            f"No run in {str(a)!r} has a partner in {str(b)!r}: they share no task, cell, seed and settings. "
+            "Pass two directories of the same benchmark."
+        )
+    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in ("p_holm", "verdict")])
+    frame["p_holm"] = _holm(frame["p"].to_numpy(float))
+    frame["verdict"] = [_verdict(row) for row in frame.itertuples()]
+    unpaired = {"A": len(one) - paired, "B": len(other) - paired}
+    return Differences(frame[list(COLUMNS)], settings, _versions(a, b), unpaired)
+
+
+def _compared(pairs: Frame) -> Iterator[tuple[Any, ...]]:
+    """Rows for the pairs of one network on one task: what, pairs, a, b, change, low, high, kind, p."""
+    solved = [pairs[f"solved_{side}"].fillna(False).astype(bool).to_numpy() for side in "ab"]
+    lost, won = int((solved[0] & ~solved[1]).sum()), int((~solved[0] & solved[1]).sum())
+    p = _binomial(won, lost + won)
+    yield ("solved", len(pairs), *(float(each.sum()) for each in solved), float(won - lost), *[math.nan] * 2, "runs", p)
+    ended = pairs[(pairs["status_a"] == "ok") & (pairs["status_b"] == "ok")]
+    if ended.empty:
+        return
+    values = [ended[f"value_{side}"].to_numpy(float) for side in "ab"]
+    yield (ended["metric_a"].iloc[0], *_by_t(*values, logs=bool((np.stack(values) > 0).all())))
+    for name in [
+        column.removesuffix("_a") for column in ended if column.startswith("horizon_") and column.endswith("_a")
+    ]:
+        seen = ended[ended[f"{name}_a"].notna() & ended[f"{name}_b"].notna()]
+        censored = name.replace("horizon", "censored")
+        if len(seen):
+            steps = [seen[f"{name}_{side}"].to_numpy(float) for side in "ab"]
+            beyond = [seen[f"{censored}_{side}"].fillna(False).astype(bool).to_numpy() for side in "ab"]
+            told = _by_sign(*steps, *beyond) if np.any(beyond) else _by_t(*(each + 1 for each in steps), logs=True)
+            # Shown in steps; compared as steps + 1, for a horizon may be 0.
+            yield (name.replace("_", " "), told[0], *(float(np.median(each)) for each in steps), *told[3:])
+
+
+def _by_t(a: np.ndarray, b: np.ndarray, logs: bool) -> tuple[Any, ...]:
+    """pairs, a, b, change, low, high, kind, p of a paired t-test."""
+    from scipy import stats
+
+    n, medians = len(a), (float(np.median(a)), float(np.median(b)))
+    kind = "ratio" if logs else "difference"
+    steps = np.log(b) - np.log(a) if logs else b - a
+    center = float(steps.mean())
+    back = math.exp if logs else float
+    if (a == b).all():
+        return n, *medians, back(0.0), back(0.0), back(0.0), kind, math.nan
+    if n < 2:
+        return n, *medians, back(center), math.nan, math.nan, kind, math.nan
+    error = float(steps.std(ddof=1)) / math.sqrt(n)
+    if error == 0:
+        return n, *medians, back(center), back(center), back(center), kind, 0.0
+    reach = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * error
+    p = float(2 * stats.t.sf(abs(center / error), n - 1))
+    return n, *medians, back(center), back(center - reach), back(center + reach), kind, p
+
+
+def _by_sign(a: np.ndarray, b: np.ndarray, a_beyond: np.ndarray, b_beyond: np.ndarray) -> tuple[Any, ...]:
+    """The same of an exact sign test; what lies beyond the last distance seen is larger than what was seen there."""
+    larger = (b > a) & ~a_beyond | (b_beyond & ~a_beyond & (b >= a))
+    smaller = (a > b) & ~b_beyond | (a_beyond & ~b_beyond & (a >= b))
+    up, down = int(larger.sum()), int(smaller.sum())
+    same = bool(((a == b) & (a_beyond == b_beyond)).all())
+    p = math.nan if same else _binomial(up, up + down)
+    return len(a), float(np.median(a)), float(np.median(b)), float(up - down), math.nan, math.nan, "signs", p
+
+
+def _binomial(won: int, of: int) -> float:
+    from scipy.stats import binomtest
+
+    return float(binomtest(won, of).pvalue) if of else math.nan
+
+
+def _holm(p: np.ndarray) -> np.ndarray:
+    """p-values corrected for their number (Holm 1979); nan where there is none."""
+    corrected, known = np.full(len(p), math.nan), np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known])]
+    most = 0.0
+    for rank, place in enumerate(order):
+        most = max(most, min(1.0, (len(order) - rank) * p[place]))
+        corrected[place] = most
+    return corrected
+
+
+def _verdict(row: Any) -> str:
+    if math.isnan(row.p):
+        same = row.change in ((0.0, 1.0) if row.kind == "ratio" else (0.0,))
+        alike = (row.kind == "ratio" and row.change == 1.0) or (row.kind != "ratio" and same)
+        return "identical" if alike else "one pair"
+    return "differs" if row.p_holm < LEVEL else "within noise"
+
+
+def _kinds(frame: Frame) -> set[tuple[str, str]]:
+    return set(zip(frame["task"], frame["cell"], strict=True))
+
+
+def _texts(frame: Frame, keys: list[str]) -> Frame:
+    return frame.assign(**{name: frame[name].map(_text) for name in keys})
+
+
+def _text(value: Any) -> str:
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "none" if missing else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _constant(frame: Frame, name: str) -> str | None:
+    return str(frame[name].iloc[0]) if frame[name].nunique() == 1 else None
+
+
+def _both(parts: list[Frame], name: str) -> bool:
+    return all(_constant(part, name) is not None for part in parts)
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("set_")
+
+
+def _versions(a: str | Path, b: str | Path) -> dict[str, tuple[str, str]]:
+    found = []
+    for directory in (a, b):
+        seen: dict[str, set[str]] = {}
+        for result in Store(directory).results():
+            for package, version in result["versions"].items():
+                seen.setdefault(package, set()).add(str(version))
+        found.append({package: ", ".join(sorted(versions)) for package, versions in seen.items()})
+    names = sorted({*found[0], *found[1]})
+    return {
+        name: (found[0].get(name, "none"), found[1].get(name, "none"))
+        for name in names
+        if found[0].get(name) != found[1].get(name)
+    }

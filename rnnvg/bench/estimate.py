@@ -1,0 +1,101 @@
+"""How long runs will take, from how long earlier ones took."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rnnvg.bench.spec import RunSpec
+from rnnvg.bench.store import RESULT
+
+
+class Timings:
+    """Seconds of earlier runs.
+
+    Args:
+        directories: results directories; what cannot be read in them is passed over.
+    """
+
+    def __init__(self, directories: Iterable[str | Path]) -> None:
+        self.same: dict[str, list[float]] = {}
+        self.rates: dict[tuple[Any, ...], list[float]] = {}
+        paths = [path for folder in dict.fromkeys(directories) for path in Path(folder).glob(f"runs/*/{RESULT}")]
+        self.count = sum(self._take(path) for path in sorted(paths))
+
+    @classmethod
+    def near(cls, directory: str | Path) -> Timings:
+        """From a directory and those beside it."""
+        beside = Path(directory).resolve().parent
+        return cls(
+            [directory, *(sorted(path for path in beside.glob("*") if path.is_dir()) if beside.is_dir() else ())]
+        )
+
+    def seconds(self, spec: RunSpec) -> float | None:
+        """About how long a run takes; None where nothing like it is known.
+
+        The median over runs that differ in the seed alone. Where there are none, in proportion to training steps, sequence
+        length, batch and width, from the same cell on the same task or else on any: an upper bound, for runs that solve
+        their task end early.
+        """
+        if self.same.get(_seedless(spec)):
+            return median(self.same[_seedless(spec)])
+        work = _work(spec, spec.training.steps)
+        for key in _kin(spec):
+            if self.rates.get(key):
+                return median(self.rates[key]) * work
+        return None
+
+    def _take(self, path: Path) -> bool:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            spec = RunSpec.model_validate(content["spec"])
+            seconds, steps = content["seconds"], content["steps"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if content.get("status") != "ok" or not seconds or not steps:
+            return False
+        self.same.setdefault(_seedless(spec), []).append(float(seconds))
+        work = _work(spec, steps)
+        for key in _kin(spec):
+            self.rates.setdefault(key, []).append(float(seconds) / work)
+        return True
+
+
+def in_words(seconds: float | None) -> str:
+    """A time as a reader takes it in.
+
+    >>> in_words(None), in_words(0.3), in_words(75), in_words(5000), in_words(200_000)
+    ('unknown', '1 s', '75 s', '83 min', '55.6 h')
+    """
+    if seconds is None:
+        return "unknown"
+    if seconds < 100:
+        return f"{max(1, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _kin(spec: RunSpec) -> tuple[tuple[Any, ...], ...]:
+    return (spec.task["name"], spec.cell), (spec.cell,)
+
+
+def _seedless(spec: RunSpec) -> str:
+    return RunSpec.model_validate({**spec.to_dict(), "seed": 0}).canonical
+
+
+def _work(spec: RunSpec, steps: int) -> float:
+    return (
+        float(steps) * _length(json.dumps(spec.task, sort_keys=True)) * spec.training.batch * spec.hidden * spec.layers
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _length(task: str) -> int:
+    """Steps of a training sequence; of a text its window, without reading it."""
+    from rnnvg import tasks
+
+    settings: Mapping[str, Any] = json.loads(task)
+    return int(settings.get("bptt") or tasks.make(**settings).steps)

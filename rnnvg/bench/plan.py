@@ -1,0 +1,155 @@
+"""What a directory of results is for: the benchmarks that were asked for in it, kept beside the results.
+
+    OUT/benchmarks/<name>.json      {"schema", "name", "source": the file's content, "only": the patterns asked for}
+
+So that `resume` and `status` need nothing but the directory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnnvg.bench.choose import matches, only
+from rnnvg.bench.files import disk_faults_named, write_whole
+from rnnvg.bench.grid import Grid, from_dict
+from rnnvg.bench.ladder import Climb
+from rnnvg.bench.spec import SCHEMA, RunSpec
+from rnnvg.errors import InputError
+
+FOLDER = "benchmarks"
+Results = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Benchmarks, or the part of them that is asked for.
+
+    Attributes:
+        grids: the benchmarks.
+        only: for each of them, patterns of ids; none: all of its runs.
+        share: (3, 8): the third of eight equal shares.
+    """
+
+    grids: tuple[Grid, ...]
+    only: tuple[tuple[str, ...], ...]
+    share: tuple[int, int] = (1, 1)
+
+    @classmethod
+    def of(cls, grid: Grid, patterns: Sequence[str] = (), share: tuple[int, int] = (1, 1)) -> Plan:
+        """One benchmark, or a part of it.
+
+        Raises:
+            InputError: a pattern that matches no run.
+        """
+        only(grid.runs(), patterns)
+        return cls((grid,), (tuple(patterns),), share)
+
+    @property
+    def axes(self) -> set[str]:
+        """Dotted names of the settings that take several values."""
+        return set().union(*(grid.axes for grid in self.grids))
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Task -> what it reads that is not there, and how to get it."""
+        return {task: what for grid in self.grids for task, what in grid.missing.items()}
+
+    def climbs(self) -> list[Climb]:
+        """The ladders, a climb for each network; of a share, every n-th climb."""
+        found = []
+        for grid, patterns in zip(self.grids, self.only, strict=True):
+            for entry in grid.entries:
+                if entry.ladder is not None:
+                    specs = [spec for spec in entry.specs if matches(spec.id, patterns)]
+                    found += [Climb(spec, entry.ladder, grid.seeds) for spec in specs]
+        return self._shared(found)
+
+    def fixed(self) -> list[RunSpec]:
+        """The runs that are known beforehand; of a share, every n-th run."""
+        found: dict[str, RunSpec] = {}
+        for grid, patterns in zip(self.grids, self.only, strict=True):
+            climbed = {spec.id for entry in grid.entries if entry.ladder for spec in entry.specs}
+            seedless = {spec.id: spec for spec in grid.runs() if _of_seed_0(spec).id not in climbed}
+            found |= {run: spec for run, spec in seedless.items() if matches(run, patterns)}
+        return self._shared(list(found.values()))
+
+    def runs(self, results: Results) -> list[RunSpec]:
+        """Every run that is known of with these results (by id): fixed ones, and those of every length climbed so far."""
+        found = {spec.id: spec for spec in self.fixed()}
+        for climb in self.climbs():
+            found |= {spec.id: spec for rung in climb.rungs(results) for spec in climb.runs(rung.length)}
+        return list(found.values())
+
+    def follow(self) -> Callable[[Results], Iterable[RunSpec]]:
+        """For `run_all`: which runs come next, seen from the results."""
+        climbs = self.climbs()
+        return lambda results: [spec for climb in climbs for spec in climb.to_do(results)]
+
+    def keep(self, directory: str | Path) -> None:
+        """Writes the benchmarks to the directory; what was asked for before goes on being asked for.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        folder = Path(directory) / FOLDER
+        before = {grid.name: patterns for grid, patterns in _kept(Path(directory))}
+        with disk_faults_named(Path(directory)):
+            folder.mkdir(parents=True, exist_ok=True)
+            for grid, patterns in zip(self.grids, self.only, strict=True):
+                asked = list(dict.fromkeys([*before.get(grid.name, ()), *patterns]))
+                whole = not patterns or (grid.name in before and not before[grid.name])
+                content = {"schema": SCHEMA, "name": grid.name, "source": dict(grid.source), "only": asked}
+                content |= {"only": []} if whole else {}
+                write_whole(folder / f"{grid.name}.json", json.dumps(content, indent=1) + "\n")
+
+    def _shared(self, found: list[Any]) -> list[Any]:
+        number, of = self.share
+        return found[number - 1 :: of]
+
+
+def kept(directory: str | Path, share: tuple[int, int] = (1, 1)) -> Plan:
+    """The benchmarks that were asked for in a directory.
+
+    Raises:
+        InputError: there is no such directory, it holds none, or one of another layout.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise InputError(
+            f"`directory` {str(directory)!r} does not exist. Pass a directory that `rnnvg bench run` wrote."
+        )
+    found = _kept(directory)
+    if not found:
+        raise InputError(
+            f"`directory` {str(directory)!r} holds no benchmark. Pass a directory that `rnnvg bench run` wrote, or run "
+            "one into it: rnnvg bench run SPEC --out DIR."
+        )
+    grids, patterns = zip(*found, strict=True)
+    return Plan(grids, patterns, share)
+
+
+def _kept(directory: Path) -> list[tuple[Grid, tuple[str, ...]]]:
+    found = []
+    for path in sorted((directory / FOLDER).glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            schema, name, source, patterns = (content[key] for key in ("schema", "name", "source", "only"))
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{str(path)!r} is not whole. Move it away, and run the benchmark into the directory again."
+            ) from None
+        if schema != SCHEMA:
+            raise InputError(
+                f"{str(path)!r} is in layout {schema!r}; this version reads layout {SCHEMA}. Pass another directory, or "
+                "use the rnnvg that wrote it."
+            )
+        found.append((from_dict(source, str(name)), tuple(patterns)))
+    return found
+
+
+def _of_seed_0(spec: RunSpec) -> RunSpec:
+    return RunSpec.model_validate({**spec.to_dict(), "seed": 0})

@@ -1,0 +1,110 @@
+"""Our figures beside published ones, with every setting named that differs between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from rnnvg.bench.extras import Published
+from rnnvg.bench.grid import Grid
+
+COLUMNS = (
+    "benchmark", "task", "cell", "where", "metric", "published", "claim", "ours", "least", "most", "baseline", "runs",
+    "solved", "status", "difference", "source",
+)  # fmt: skip
+_NETWORK = ("init", "hidden", "layers", "embed", "tied", "dropout", "t_max")
+
+
+def beside_published(grids: Iterable[Grid], results: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row for each published figure of the benchmarks: COLUMNS.
+
+    `ours` is the median over the runs that were meant to be compared and came to their end, `least` and `most` their
+    range, all in units of `metric`; `status` is "run", or "not run" with the reason or the way to get what is missing;
+    `difference` names the settings in which the runs and the paper differ.
+    """
+    every = list(results)
+    rows = [_row(grid, figure, every) for grid in grids for figure in grid.published]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _row(grid: Grid, figure: Published, results: list[Mapping[str, Any]]) -> tuple[Any, ...]:
+    task = figure.task or grid.tasks[0]
+    entry = next(entry for entry in grid.entries if entry.name == task)
+    planned = {spec.id for spec in grid.runs()} if entry.ladder is None else None
+    ours = [
+        result
+        for result in results
+        if result["spec"]["task"]["name"] == task
+        and result["spec"]["cell"] == figure.cell
+        and (planned is None or result["id"] in planned)
+        and all(_same(_setting(result["spec"], key), value) for key, value in figure.where.items())
+    ]
+    ended = [result for result in ours if result["status"] == "ok"]
+    values = [value for result in ended if (value := (result["score"] or {}).get(figure.metric)) is not None]
+    baselines = [r["baseline"] for r in ended if r.get("baseline")]
+    baseline = next((_baseline(each, figure.metric) for each in baselines), None)
+    if entry.missing:
+        status = f"not run: {entry.missing}"
+    elif not ours:
+        status = f"not run: rnnvg bench run {grid.name} --only {figure.cell}"
+    elif not values:
+        status = f"not run: every run ended as {ours[0]['status']}. {ours[0]['reason']}"
+    else:
+        status = "run"
+    return (
+        grid.name,
+        task,
+        figure.cell,
+        ", ".join(f"{key} {value}" for key, value in figure.where.items()),
+        figure.metric,
+        figure.value,
+        figure.claim,
+        median(values) if values else None,
+        min(values, default=None),
+        max(values, default=None),
+        baseline,
+        len(ours),
+        sum(bool(result["solved"]) for result in ours),
+        status,
+        _difference(figure, ours),
+        figure.source,
+    )
+
+
+def _baseline(baseline: Mapping[str, Any], metric: str) -> float | None:
+    if metric == baseline.get("metric"):
+        return baseline.get("value")
+    return baseline.get("loss") if metric == "loss" else None
+
+
+def _difference(figure: Published, ours: list[Mapping[str, Any]]) -> str:
+    """What is otherwise here: "length 50 (paper: 600); ..."; empty where nothing is known to be."""
+    told = []
+    for key, wanted in figure.settings.items():
+        values = list(dict.fromkeys(str(_setting(result["spec"], key)) for result in ours))
+        here = [_setting(result["spec"], key) for result in ours]
+        if ours and not all(_same(value, wanted) for value in here):
+            told.append(f"{key} {_plain(' or '.join(values))} (paper: {_plain(wanted)})")
+    return "; ".join([*told, *([figure.note] if figure.note else [])])
+
+
+def _plain(value: Any) -> str:
+    if value is False or value in ("None", "False"):
+        return "none"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _setting(spec: Mapping[str, Any], key: str) -> Any:
+    """A setting of a run by its name alone: the task's, else the network's, else the training's."""
+    for part in (spec["task"], spec, spec["training"], spec["measure"]):
+        if key in part and (part is not spec or key in _NETWORK):
+            return part[key]
+    return None
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    # TOML has no null: false stands for "none".
+    return value == wanted or (wanted is False and value is None)

@@ -1,0 +1,251 @@
+"""rnnvg bench: benchmarks from files, run anywhere, interrupted and taken up again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnnvg.cli import options, output
+from rnnvg.cli.endings import FAILED
+from rnnvg.cli.lazy import HelpfulGroup
+from rnnvg.errors import InputError
+
+if TYPE_CHECKING:
+    from rnnvg.bench import Plan
+
+FORMATS = ("csv", "parquet")
+_folder = click.Path(path_type=Path)
+
+_only = click.option(
+    "--only",
+    metavar="PATTERN",
+    multiple=True,
+    help="Runs whose ids have these words (lstm, s0, T50) or match a pattern with *; as often as needed.",
+)
+_shard = click.option(
+    "--shard", metavar="I/N", default="1/1", help="One of N equal shares, such as 3/8; all may write one directory."
+)
+_jobs = click.option(
+    "--jobs", type=options.Whole(1), default=2, help="Worker processes here; the results are the same for any number."
+)
+_scheduler = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="A running Dask scheduler, such as tcp://host:8786 or tls://host:8786, whose workers see DIR too.",
+)
+_dry_run = click.option(
+    "--dry-run", is_flag=True, help="Say what would be run and about how long it takes; do nothing."
+)
+_retry = click.option("--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside.")
+_how = options.together(_only, _shard, _jobs, _scheduler, _dry_run, _retry, options.quiet, options.as_json)
+
+
+@click.group(cls=HelpfulGroup)
+def command() -> None:
+    """Run benchmarks from files; stop them, go on, compare.
+
+    \b
+    rnnvg bench list                            benchmarks that come with rnnvg
+    rnnvg bench run tcn-adding-small --dry-run  what would be run, and how long
+    rnnvg bench run my.toml --out runs/my       run it; again: go on where it was
+    rnnvg bench status runs/my                  how far it is
+    rnnvg bench compare runs/my runs/other      what differs beyond noise
+    """
+
+
+@command.command("list")
+@options.as_json
+def list_(as_json: bool) -> None:
+    """List the benchmarks that come with rnnvg."""
+    from rnnvg.bench import grid
+
+    found = []
+    for name in grid.names():
+        made = grid.read(name)
+        about = {"name": name, "title": made.title, "about": made.about, "cells": list(made.cells)}
+        about |= {"tasks": list(made.tasks), "runs": len(made.runs()), "published": len(made.published)}
+        about |= {"ladder": any(entry.ladder for entry in made.entries), "missing": made.missing}
+        found.append(about)
+    if as_json:
+        output.result(found)
+        return
+    formatter = click.HelpFormatter(width=output.width())
+    formatter.write_dl([(each["name"], _told(each)) for each in found])
+    output.result(formatter.getvalue().rstrip())
+
+
+@command.command()
+@click.argument("spec", metavar="SPEC")
+@click.option("--out", metavar="DIR", help="Directory for the results; made where missing.  [default: runs/NAME]")
+@click.option("--seeds", type=options.Whole(1), help="How many networks of each kind.  [default: as in the file]")
+@click.option(
+    "--set",
+    "settings",
+    type=options.Setting(),
+    multiple=True,
+    help="Another value for a setting of the file, as often as needed: --set steps=500 --set text=data/ptb.",
+)
+@_how
+def run(spec: str, out: str | None, seeds: int | None, settings: tuple, **how: Any) -> None:
+    """Run the benchmark SPEC: a name from the list, or the path of a .toml file.
+
+    A run that is done is not done again: interrupted or killed, the same command goes on where it was. More seeds and
+    cells extend a directory.
+
+    \b
+    rnnvg bench run chrono-copy-small
+    rnnvg bench run my.toml --only lstm --shard 1/2
+    """
+    from rnnvg.bench import Plan, choose, grid
+
+    made = grid.read(spec)
+    made = made.select(seeds=seeds) if seeds is not None else made
+    made = made.change(**dict(settings)) if settings else made
+    plan = Plan.of(made, _patterns(how), choose.share(how.pop("shard")))
+    _go(Path(out or f"runs/{made.name}"), plan, **how)
+
+
+@command.command()
+@click.argument("directory", metavar="DIR", type=_folder)
+@_how
+def resume(directory: Path, **how: Any) -> None:
+    """Go on with what was asked for in DIR, without its specification.
+
+    \b
+    rnnvg bench resume runs/my --jobs 4
+    """
+    from rnnvg.bench import Plan, choose, plan
+
+    number = choose.share(how.pop("shard"))
+    kept, patterns = plan.kept(directory, number), _patterns(how)
+    if patterns:
+        choose.only([run for grid in kept.grids for run in grid.runs()], patterns)
+        kept = Plan(kept.grids, tuple(patterns for _ in kept.grids), number)
+    _go(directory, kept, keep=False, **how)
+
+
+@command.command()
+@click.argument("directory", metavar="DIR", type=_folder)
+@options.as_json
+def status(directory: Path, as_json: bool) -> None:
+    """Say how far DIR is: done, under way, failed, damaged, and about how long the rest takes."""
+    import dataclasses
+
+    from rnnvg.bench import State
+    from rnnvg.cli.bench_words import state_in_words
+
+    state = State.of(directory)
+    output.result(dataclasses.asdict(state) if as_json else state_in_words(state))
+
+
+@command.command()
+@click.argument("a", metavar="A", type=_folder)
+@click.argument("b", metavar="B", type=_folder)
+@options.as_json
+def compare(a: Path, b: Path, as_json: bool) -> None:
+    """Say what differs between the results in A and in B beyond noise.
+
+    Networks are paired by seed; what is told apart is a score, a memory horizon or a solved fraction, with an exact or a
+    t-interval over seeds and p-values corrected for how many are looked at.
+    """
+    from rnnvg import bench
+    from rnnvg.cli.bench_words import differences_in_words
+
+    found = bench.compare(a, b)
+    if as_json:
+        facts = {"settings": found.settings, "versions": found.versions, "unpaired": found.unpaired}
+        output.result({**facts, "rows": output.rows(found.rows)})
+    else:
+        output.result(differences_in_words(found, output.width()))
+
+
+@command.command()
+@click.argument("directory", metavar="DIR", type=_folder)
+@click.option("--format", "form", type=options.Name(FORMATS), default="csv", help="csv or parquet.")
+@click.option("--out", metavar="FOLDER", help="Where the four tables go.  [default: DIR/export]")
+def export(directory: Path, form: str, out: str | None) -> None:
+    """Write the tables of DIR, all runs together: runs, curves, training, horizons."""
+    from rnnvg import bench
+
+    paths = bench.export(directory, Path(out) if out else directory / "export", form)
+    output.result("\n".join(map(str, paths)))
+
+
+def _go(
+    out: Path,
+    plan: Plan,
+    *,
+    jobs: int,
+    scheduler: str | None,
+    dry_run: bool,
+    retry_failed: bool,
+    quiet: bool,
+    as_json: bool,
+    keep: bool = True,
+) -> None:
+    from rnnvg import bench
+    from rnnvg.bench.outcome import write_outcome
+    from rnnvg.cli import bench_words
+    from rnnvg.cli.report import rendered
+
+    if dry_run:
+        facts = bench_words.ahead(out, plan, jobs)
+        output.result(facts if as_json else bench_words.ahead_in_words(facts, output.width()))
+        return
+    store = bench.Store(out)
+    follow = plan.follow() if plan.climbs() else None
+    specs = {spec.id: spec for spec in plan.runs(store.read().results)}
+    tell = output.silent if quiet else output.note
+    for task, what in plan.missing.items():
+        tell(f"{task} is not run. {what}")
+    if not specs and not plan.missing:
+        raise InputError("This share has no runs: there are more shares than runs. Pass a smaller N in `--shard` I/N.")
+    failed = bool(plan.missing)
+    if specs:
+        store.check_settings(specs.values(), plan.axes)
+        with bench.ProgressBar(quiet) as bar:
+            if keep:
+                bench_words.checked_place(out)
+                plan.keep(out)
+            try:
+                results = bench.run_all(
+                    specs.values(),
+                    out,
+                    jobs=jobs,
+                    observer=bar,
+                    scheduler=scheduler,
+                    axes=plan.axes,
+                    retry_failed=retry_failed,
+                    follow=follow,
+                )
+            except bench.WorkersLostError as error:
+                raise click.ClickException(str(error)) from error
+        failed = failed or any(result["status"] == "failed" for result in results)
+    elif keep:
+        bench_words.checked_place(out)
+        plan.keep(out)
+    frames = write_outcome(out)
+    if specs:
+        tell("Drawing the figures ...")
+    shown: Any = rendered(out, as_json) if specs else ({} if as_json else "")
+    if as_json:
+        output.result(shown | {name: output.rows(frame) for name, frame in frames.items()})
+    else:
+        output.result(
+            "\n\n".join(part for part in (bench_words.outcome_in_words(frames, output.width()), shown) if part)
+        )
+    if failed:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _patterns(how: dict[str, Any]) -> tuple[str, ...]:
+    given = [part.strip() for each in how.pop("only") for part in each.split(",")]
+    return tuple(dict.fromkeys(part for part in given if part))
+
+
+def _told(about: dict[str, Any]) -> str:
+    runs = "a ladder" if about["ladder"] else f"{about['runs']} runs"
+    absent = "".join(f" Not here: {what}" for what in about["missing"].values())
+    return f"{about['title']}: {', '.join(about['tasks'])}; {', '.join(about['cells'])}; {runs}.{absent}"

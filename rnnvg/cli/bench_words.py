@@ -1,0 +1,121 @@
+"""What `rnnvg bench` says in plain text: what lies ahead, how far it is, what came out."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rnnvg.bench import Plan, State
+    from rnnvg.bench.differences import Differences
+
+
+def ahead(out: Path, plan: Plan, jobs: int) -> dict[str, Any]:
+    """What would be run: every run with its state and about how many seconds, and all together."""
+    from rnnvg.bench import Store, Timings
+
+    timings = Timings.near(out)
+    results = Store(out).read().results
+    rows = []
+    for spec in plan.runs(results):
+        done = spec.id in results
+        rows.append({"run": spec.id, "state": "done" if done else "to do", "seconds": timings.seconds(spec)})
+    left = [row["seconds"] for row in rows if row["state"] == "to do"]
+    known = [seconds for seconds in left if seconds is not None]
+    return {
+        "directory": str(out),
+        "runs": rows,
+        "to_do": len(left),
+        "jobs": jobs,
+        "seconds": sum(known) / jobs if known or not left else None,
+        "unknown": len(left) - len(known),
+        "timings": timings.count,
+        "climbing": bool(plan.climbs()),
+        "missing": dict(plan.missing),
+    }
+
+
+def ahead_in_words(facts: Mapping[str, Any], width: int) -> str:
+    """`ahead` as a table and a sentence."""
+    import pandas as pd
+
+    from rnnvg.bench.estimate import in_words
+    from rnnvg.report.terminal import as_text
+
+    rows = [{**row, "about": "" if row["state"] == "done" else in_words(row["seconds"])} for row in facts["runs"]]
+    lines = [as_text(pd.DataFrame(rows)[["run", "state", "about"]], width), ""] if rows else []
+    told = f"{facts['to_do']} of {len(rows)} runs would be done in {facts['directory']}"
+    if facts["climbing"]:
+        told += ", and those of further lengths, as the ladder goes"
+    if facts["seconds"] is None:
+        told += "; how long they take is unknown, for nothing like them was run there or beside it"
+    elif facts["to_do"]:
+        told += f"; about {in_words(facts['seconds'])} with --jobs {facts['jobs']}, judged by {facts['timings']} earlier runs"
+        if facts["unknown"]:
+            told += f", not counting {facts['unknown']} runs of which nothing is known"
+    told = [f"{told}.", *(f"{task} would not be run. {what}" for task, what in facts["missing"].items())]
+    return "\n".join([*lines, *(textwrap.fill(each, width) for each in told)])
+
+
+def state_in_words(state: State) -> str:
+    """How far a directory is."""
+    from rnnvg.bench.estimate import in_words
+
+    done = sum(state.done.values())
+    ended = ", ".join(f"{count} {status}" for status, count in sorted(state.done.items(), reverse=True))
+    lines = [
+        f"{', '.join(state.benchmarks)}: {done} of {state.runs} runs are done" + (f" ({ended})" if done else "") + "."
+    ]
+    lines += [f"{state.solved} solved their task."] if done else []
+    if state.climbing:
+        lines += ["A ladder goes on: longer lengths follow."]
+    if state.under_way:
+        lines += [f"Under way: {len(state.under_way)}"] + [f"  {run}: {who}" for run, who in state.under_way.items()]
+    if state.left or state.under_way:
+        lines += [f"Left: {len(state.left)}. All that is not done takes one worker about: {in_words(state.seconds)}."]
+    lines += [f"{run} came to nothing: {reason}" for run, reason in state.failed.items()]
+    lines += [
+        f"{run} is damaged: {what}. The next run sets it aside and does it again."
+        for run, what in state.damaged.items()
+    ]
+    if state.set_aside:
+        lines += [f"Set aside, in set-aside/: {', '.join(state.set_aside)}"]
+    lines += [f"{task} is not run. {what}" for task, what in state.missing.items()]
+    return "\n".join(lines)
+
+
+def outcome_in_words(frames: Mapping[str, pd.DataFrame], width: int) -> str:
+    """Figures beside published ones, and ladders."""
+    from rnnvg.report.benchmark import ladder_shown, published_shown
+    from rnnvg.report.terminal import as_text
+
+    parts = []
+    if "published" in frames:
+        parts += [
+            "Beside what was published: median (range) over seeds",
+            as_text(published_shown(frames["published"]), width),
+        ]
+    if "ladder" in frames:
+        parts += ["Largest length solved", as_text(ladder_shown(frames["ladder"], frames["rungs"]), width)]
+    return "\n\n".join(parts)
+
+
+def differences_in_words(found: Differences, width: int) -> str:
+    """What differs between two directories."""
+    from rnnvg.report.terminal import as_text
+
+    lines = [f"{key}: {a} in A, {b} in B." for key, (a, b) in {**found.settings, **found.versions}.items()]
+    lines = ["What was asked for differs in:", *lines, ""] if lines else []
+    lines += [as_text(found.shown(), width), "", textwrap.fill(found.sentence(), width)]
+    return "\n".join(lines)
+
+
+def checked_place(out: Path) -> None:
+    """Nothing where `out` can be written; otherwise its sentence, before anything is put there."""
+    from rnnvg.bench.files import check_room
+
+    check_room(out, 0)
