@@ -18,8 +18,8 @@ from torch import Tensor
 
 from rnnvg.bptt.segments import Linearization, Segment
 
-# Adjoints of so many steps wait for one batched norm; more would push the segment's factors out of the cache.
-WAITING_NUMBERS, WAITING_STEPS = 2**17, 32
+# Adjoints of so many steps wait until their norms are written together: writing costs some twenty small operations.
+WAITING_NUMBERS, WAITING_STEPS = 2**20, 128
 # What an adjoint is divided by need not be its norm exactly, only be known exactly. Where squares leave the dtype's range
 # the norm reads 0 or inf: these bounds then bring the adjoint back to where the next step's squares are in range.
 SCALES = {torch.float32: (1e-30, 1e30), torch.float64: (1e-200, 1e200)}
