@@ -27,6 +27,12 @@ _HOME = {
     "pool_horizons": "rnnvg.horizon",
     "MemoryHorizon": "rnnvg.horizon",
     "HorizonEstimate": "rnnvg.horizon",
+    "decay_fit": "rnnvg.horizon",
+    "DecayFit": "rnnvg.horizon",
+    "compare_horizons": "rnnvg.horizon",
+    "PairedHorizons": "rnnvg.horizon",
+    "horizon_survival": "rnnvg.horizon",
+    "HorizonSurvival": "rnnvg.horizon",
     "diagnose": "rnnvg.depth.diagnose",
     "Diagnosis": "rnnvg.depth.diagnose",
     "load_results": "rnnvg.bench.store",
@@ -61,4 +67,15 @@ if TYPE_CHECKING:
     from rnnvg.bptt.watch import watch
     from rnnvg.depth.diagnose import Diagnosis, diagnose
     from rnnvg.errors import InputError
-    from rnnvg.horizon import HorizonEstimate, MemoryHorizon, memory_horizon, pool_horizons
+    from rnnvg.horizon import (
+        DecayFit,
+        HorizonEstimate,
+        HorizonSurvival,
+        MemoryHorizon,
+        PairedHorizons,
+        compare_horizons,
+        decay_fit,
+        horizon_survival,
+        memory_horizon,
+        pool_horizons,
+    )

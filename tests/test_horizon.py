@@ -139,7 +139,7 @@ def test_censored_models_go_through_order_statistics():
     assert (early.median, early.low, early.high) == (19.5, 14, 24)
 
 
-@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
 def test_t_interval_covers_95_percent(n):
     """2000 experiments of n models, their true centre known: 93 to 97 % of the intervals hold it."""
     draw = np.random.default_rng(100 + n)
@@ -147,9 +147,9 @@ def test_t_interval_covers_95_percent(n):
     for logs in draw.normal(math.log(center + 1), spread, size=(2000, n)):
         found = pool_horizons(models(np.rint(np.exp(logs) - 1).astype(int)))
         covered += found.low <= center <= found.high
-        widths.append(found.high / found.low)
+        widths.append((found.high + 1) / (found.low + 1))
     assert 0.93 <= covered / 2000 <= 0.97
-    assert np.median(widths) < 20
+    assert np.median(widths) < 20 or n == 2
 
 
 @pytest.mark.parametrize(("n", "limit"), [(10, 250), (20, 300)])

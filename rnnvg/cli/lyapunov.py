@@ -71,8 +71,8 @@ def command(
     """
     import torch
 
-    from rnnvg import lyapunov_spectrum
     from rnnvg.bench.files import write_whole
+    from rnnvg.bptt import lyapunov_spectrum
 
     tell = output.silent if quiet else output.note
     model, task, spec = network.asked_for(weights, rest, seed, tell)

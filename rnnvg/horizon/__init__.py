@@ -1,0 +1,30 @@
+"""Memory horizons: how many steps back a given fraction of the gradient survives, and what many models say together.
+
+Log gains in, small frozen results out. No networks, tasks or files here.
+
+    memory.py    one curve's horizon          decay.py      whether an exponential fits it
+    pooling.py   models together              survival.py   the same where many horizons are censored
+    paired.py    two networks, seed by seed
+"""
+
+from rnnvg.horizon.decay import DecayFit, decay_fit, slope
+from rnnvg.horizon.memory import THRESHOLDS, MemoryHorizon, memory_horizon
+from rnnvg.horizon.paired import PairedHorizons, compare_horizons
+from rnnvg.horizon.pooling import CONFIDENCE, HorizonEstimate, pool_horizons
+from rnnvg.horizon.survival import HorizonSurvival, horizon_survival
+
+__all__ = [
+    "CONFIDENCE",
+    "THRESHOLDS",
+    "DecayFit",
+    "HorizonEstimate",
+    "HorizonSurvival",
+    "MemoryHorizon",
+    "PairedHorizons",
+    "compare_horizons",
+    "decay_fit",
+    "horizon_survival",
+    "memory_horizon",
+    "pool_horizons",
+    "slope",
+]

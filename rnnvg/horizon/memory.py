@@ -1,0 +1,76 @@
+"""One curve's memory horizon: the last distance at which a fraction of the gradient is left."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnnvg.errors import InputError, check_float
+from rnnvg.horizon.decay import decay_fit
+
+THRESHOLDS = (math.exp(-1), 0.1, 0.01)
+
+
+@dataclass(frozen=True)
+class MemoryHorizon:
+    """How far back at least `threshold` of the gradient survives, in steps.
+
+    Attributes:
+        threshold: the fraction of the gradient that counts as surviving, in (0, 1).
+        last: largest distance with gain >= threshold; 0 if there is none.
+        first_below: smallest observed distance with gain < threshold; None if the curve never falls below.
+            It differs from `last + 1` where the curve comes back, as it does after a structural zero.
+        censored: the gain at the largest observed distance is still >= threshold: read `last` as "> last".
+        rate: slope of the log gain by least squares over its finite values, nats per step; nan with fewer than two.
+        e_fold: -1/rate in steps, only where an exponential fits: the rate is negative and the slopes of both halves
+            of the curve agree within 25 %; None otherwise (a power law has no time constant).
+    """
+
+    threshold: float
+    last: int
+    first_below: int | None
+    censored: bool
+    rate: float
+    e_fold: float | None
+
+    def __str__(self) -> str:
+        return f"> {self.last}" if self.censored else str(self.last)
+
+
+def memory_horizon(log_gain: np.ndarray, threshold: float = math.exp(-1)) -> MemoryHorizon:
+    """The last distance at which at least `threshold` of the gradient is left.
+
+    Args:
+        log_gain: ln gain at distances 0..K-1, [K]; -inf is an exact zero, nan is unobserved.
+        threshold: fraction of the gradient at the reference distance, in (0, 1).
+
+    Raises:
+        InputError: `log_gain` is not one-dimensional or has no observed value; `threshold` is outside (0, 1).
+
+    >>> memory_horizon(np.log(0.5) * np.arange(100), threshold=0.1).last
+    3
+    >>> str(memory_horizon(np.zeros(100)))
+    '> 99'
+    """
+    threshold = check_float("threshold", threshold, above=0.0, below=1.0)
+    gain = np.asarray(log_gain, dtype=np.float64)
+    if gain.ndim != 1:
+        raise InputError(
+            f"`log_gain` must be one-dimensional, a value per distance; got shape {gain.shape}. "
+            "Average over sources and sequences first, as GradientProfile.curve() does."
+        )
+    observed = np.flatnonzero(~np.isnan(gain))
+    if observed.size == 0:
+        raise InputError(f"`log_gain` has no observed value among its {gain.size}; pass at least one that is not nan.")
+    survives = gain[observed] >= math.log(threshold)
+    fit = decay_fit(gain)
+    return MemoryHorizon(
+        threshold=threshold,
+        last=int(observed[survives][-1]) if survives.any() else 0,
+        first_below=int(observed[~survives][0]) if not survives.all() else None,
+        censored=bool(survives[-1]),
+        rate=fit.rate,
+        e_fold=fit.e_fold,
+    )

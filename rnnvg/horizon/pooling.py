@@ -1,0 +1,81 @@
+"""Memory horizons of independently trained models, pooled: the unit of replication is a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnnvg.errors import InputError
+from rnnvg.horizon.intervals import CONFIDENCE, median, median_interval, t_interval
+from rnnvg.horizon.memory import MemoryHorizon
+
+
+@dataclass(frozen=True)
+class HorizonEstimate:
+    """Memory horizons of independently trained models, pooled.
+
+    Attributes:
+        median: median of `last`, steps; a censored horizon counts as +inf.
+        center: exp(mean ln(last + 1)) - 1, steps; None if any horizon is censored.
+        low, high: interval, steps; None for fewer than two models. With nothing censored the t-interval on ln(last + 1),
+            transformed back; otherwise order statistics, `high` = inf where it is unbounded.
+        n, n_censored: number of models, and of those censored.
+        coverage: nominal coverage of (low, high): 0.95, or what the extreme order statistics of so few models can give;
+            None where there is no interval.
+    """
+
+    median: float
+    center: float | None
+    low: float | None
+    high: float | None
+    n: int
+    n_censored: int
+    coverage: float | None = None
+
+
+def pool_horizons(horizons: Sequence[MemoryHorizon]) -> HorizonEstimate:
+    """One horizon with an interval from those of independently trained models (the unit of replication).
+
+    With nothing censored the interval is the t-interval on ln(last + 1), which keeps its coverage down to three models
+    where pooling samples or a bootstrap over models does not. A censored horizon is only known to be larger than `last`,
+    so its model enters an upper bound as +inf and a lower bound as `last`, through order statistics around the median.
+
+    Raises:
+        InputError: the sequence is empty, or the horizons have different thresholds.
+
+    >>> few = [MemoryHorizon(0.1, last, last + 1, False, -0.1, None) for last in (9, 9, 99)]
+    >>> round(pool_horizons(few).center, 2)
+    20.54
+    """
+    horizons = list(horizons)
+    if not horizons:
+        raise InputError("`horizons` is empty; pass the MemoryHorizon of at least one model.")
+    thresholds = sorted({each.threshold for each in horizons})
+    if len(thresholds) > 1:
+        raise InputError(f"`horizons` mixes thresholds {thresholds}; pool the horizons of one threshold at a time.")
+    last = np.array([each.last for each in horizons], dtype=np.float64)
+    censored = np.array([each.censored for each in horizons])
+    upper = np.where(censored, np.inf, last)
+    center = None if censored.any() else math.expm1(np.log1p(last).mean())
+    low, high, coverage = _interval(last, upper)
+    return HorizonEstimate(
+        median=median(upper),
+        center=center,
+        low=low,
+        high=high,
+        n=len(horizons),
+        n_censored=int(censored.sum()),
+        coverage=coverage,
+    )
+
+
+def _interval(last: np.ndarray, upper: np.ndarray) -> tuple[float | None, float | None, float | None]:
+    if len(last) < 2:
+        return None, None, None
+    if np.isfinite(upper).all():
+        low, high = t_interval(np.log1p(last))
+        return max(0.0, math.expm1(low)), math.expm1(high), CONFIDENCE
+    return median_interval(last, upper)
