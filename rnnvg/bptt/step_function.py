@@ -97,7 +97,7 @@ class StepSegment:
 
     def __init__(self, whole: StepLinearization, start: int, states: Tensor) -> None:
         self.start, self.stop = start, start + states.shape[0] - 1
-        self._whole, self._states = whole, states
+        self._whole, self.states = whole, states
         self._input_adjoint: Tensor | None = None
 
     @torch.enable_grad()
@@ -106,13 +106,13 @@ class StepSegment:
         x = self._whole.inputs[t].detach()
         if inputs and x.is_floating_point():
             x.requires_grad_()
-        before = self._states[t - self.start].detach().clone().requires_grad_()
+        before = self.states[t - self.start].detach().clone().requires_grad_()
         after = self._whole.call(t, x.clone(), before)
         if not after.requires_grad:
             self._check_forgets(t, x, before, after)
             after = after + 0 * before  # a zero Jacobian
         tolerance = 1e3 * torch.finfo(after.dtype).eps
-        if not torch.allclose(after.detach(), self._states[t - self.start + 1], tolerance, tolerance, equal_nan=True):
+        if not torch.allclose(after.detach(), self.states[t - self.start + 1], tolerance, tolerance, equal_nan=True):
             raise InputError(
                 f"`recurrence` gave another state at step {t} when it was called again on the same input and state; "
                 "make it a pure function (switch dropout and other noise off)."
