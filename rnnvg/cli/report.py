@@ -12,13 +12,28 @@ from rnnvg.cli import options, output
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--functional",
+    is_flag=True,
+    help="First ask the trained networks of delayed-recall at many delays how far they remember; the report then shows that "
+    "beside how far their gradient reaches.",
+)
 @options.quiet
 @options.as_json
-def command(directory: Path, quiet: bool, as_json: bool) -> None:
+def command(directory: Path, functional: bool, quiet: bool, as_json: bool) -> None:
     """Render a directory of results again, without training.
 
     DIR is what `rnnvg compare` or `rnnvg train` wrote; it gets report.html, figures and tables.
+
+    \b
+    rnnvg report runs/compare
+    rnnvg compare --tasks delayed-recall --out runs/recall
+    rnnvg report runs/recall --functional
     """
+    if functional:
+        from rnnvg.bench.remembered import remember
+
+        remember(directory, tell=output.silent if quiet else output.note)
     if not quiet:
         output.note("Drawing the figures ...")
     output.result(rendered(directory, as_json))

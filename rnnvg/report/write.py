@@ -25,11 +25,12 @@ def write(directory: str | Path, quiet: bool = True) -> Path:
     from rnnvg.bench.files import disk_faults_named, write_whole
     from rnnvg.report import comparison, tables
     from rnnvg.report.benchmark import with_benchmarks
+    from rnnvg.report.functional import with_memory
     from rnnvg.report.page import render
     from rnnvg.report.results import read
 
     results = read(directory)
-    page = with_benchmarks(comparison.page(results), results, directory)
+    page = with_benchmarks(with_memory(comparison.page(results), results, directory), results, directory)
     frames = {
         "horizons": tables.horizon_table(results),
         "scores": tables.score_table(results),

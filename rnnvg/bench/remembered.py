@@ -1,0 +1,86 @@
+"""remember(): asks the trained networks of a directory what they remember, and keeps their answers.
+
+Runs of delayed-recall alone: there the delay can be chosen. Nothing is trained; a run's own files are left as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rnnvg.bench.files import disk_faults_named, write_whole
+from rnnvg.bench.store import WEIGHTS, Store
+from rnnvg.errors import InputError
+
+RECALL = "recall.csv"
+TASK = "delayed-recall"
+COLUMNS = ["id", "delay", "right", "n", "chance"]
+# The questions are the same for every network.
+SEED = 0
+
+
+def remember(directory: str | Path, n: int = 500, tell: Callable[[str], object] = lambda line: None) -> pd.DataFrame:
+    """Accuracy against delay of every finished run of delayed-recall in a results directory.
+
+    Writes OUT/recall.csv, which `rnnvg.report.write` then draws. A run whose training diverged is left out: its network
+    is not one that was trained to the end.
+
+    Args:
+        directory: what a comparison or a benchmark wrote.
+        n: questions at each delay.
+        tell: is handed a line for the user.
+
+    Returns:
+        A row per run and delay: id, delay (steps), right (answers), n, chance.
+
+    Raises:
+        InputError: no such directory, no finished run of delayed-recall in it, or it cannot be written.
+    """
+    import torch
+
+    from rnnvg import models, tasks
+    from rnnvg.functional.recall import recall_curve
+
+    store = Store(directory)
+    done = store.results() if store.directory.is_dir() else []
+    chosen = [each for each in done if each["spec"]["task"]["name"] == TASK and each["status"] == "ok"]
+    if not chosen:
+        raise InputError(
+            f"{str(directory)!r} holds no finished run of {TASK}, the task that asks at many delays. Train some first: "
+            f"rnnvg compare --tasks {TASK} --out {directory}."
+        )
+    rows: list[tuple[Any, ...]] = []
+    for result in chosen:
+        tell(f"Asking {result['id']} ...")
+        task: Any = tasks.make(**result["spec"]["task"])
+        model = models.load(store.folder(result["id"]) / WEIGHTS, task)
+        curve = recall_curve(model, task, n=n, generator=torch.Generator().manual_seed(SEED))
+        rows += [
+            (result["id"], int(delay), int(right), n, curve.chance)
+            for delay, right in zip(curve.delay, curve.right, strict=True)
+        ]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    with disk_faults_named(store.directory):
+        write_whole(store.directory / RECALL, frame.to_csv(index=False, lineterminator="\n"))
+    return frame
+
+
+def answers(directory: str | Path) -> pd.DataFrame | None:
+    """What `remember` kept in a directory; None where it was not asked for.
+
+    Raises:
+        InputError: the file is there and is not one that `remember` wrote.
+    """
+    path = Path(directory) / RECALL
+    if not path.is_file():
+        return None
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path)!r} cannot be read ({error}). Delete it, and pass --functional again.") from None
+    if list(frame.columns) != COLUMNS or frame.isna().to_numpy().any():
+        raise InputError(f"{str(path)!r} is not a table of answers. Delete it, and pass --functional again.")
+    return frame

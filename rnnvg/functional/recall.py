@@ -1,0 +1,121 @@
+"""recall_curve(): how often a trained network still knows a symbol, against the delay.
+
+What a gradient cannot show: a latch holds a bit for ever with a gradient that is gone in two steps (Bengio, Simard, Frasconi
+1994). Axes: D delays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rnnvg.errors import InputError, check_int
+from rnnvg.functional.logistic import RecallHorizon, accuracy_at, recall_horizon
+from rnnvg.tasks.delayed_recall import DelayedRecall
+from rnnvg.tasks.scoring import check_generator, seeded
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+# The longest delay asked for, in longest delays of training: as far as gradient profiles are followed.
+FARTHEST = 4
+
+
+@dataclass(frozen=True)
+class RecallCurve:
+    """Right answers of one network at several delays.
+
+    Attributes:
+        delay: [D] steps from the symbol to the query.
+        right: [D] right answers.
+        n: questions asked at each delay.
+        chance: what a guess gets right.
+    """
+
+    delay: np.ndarray
+    right: np.ndarray
+    n: int
+    chance: float
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """[D] share of right answers."""
+        return self.right / self.n
+
+    def horizon(self) -> RecallHorizon:
+        """The delay of 50 %, by a logistic fit."""
+        return recall_horizon(self.delay, self.right, self.n, self.chance)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per delay: delay (steps), right, n, accuracy, fitted (nan where the fit has no slope)."""
+        import pandas as pd
+
+        fitted = accuracy_at(self.delay, self.horizon())
+        columns = {"delay": self.delay, "right": self.right, "n": self.n, "accuracy": self.accuracy, "fitted": fitted}
+        return pd.DataFrame(columns)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Accuracy against delay on a log axis, the logistic fit, the guess, and the delay of 50 %."""
+        from rnnvg.bptt.figures import COLOUR, new_axes
+
+        ax = new_axes() if ax is None else ax
+        found = self.horizon()
+        ax.plot(self.delay, self.accuracy, "o", color=COLOUR, label="measured")
+        if found.slope is not None:
+            at = np.geomspace(self.delay[0], self.delay[-1], 200)
+            ax.plot(at, accuracy_at(at, found), color=COLOUR, linewidth=1.5, label="logistic fit")
+            ax.axvline(found.d50, color="0.4", linewidth=0.9, linestyle="--", label=f"50 %: {found} steps")
+        ax.axhline(self.chance, color="0.4", linewidth=0.9, linestyle=":", label="a guess")
+        ax.set_xscale("log")
+        ax.set_ylim(0, 1.04)
+        ax.set_xlabel("delay between symbol and query (steps)")
+        ax.set_ylabel("share of right answers")
+        ax.legend(frameon=False)
+        return ax
+
+
+def recall_curve(
+    model: nn.Module,
+    task: Any,
+    delays: Sequence[int] | None = None,
+    *,
+    n: int = 500,
+    generator: torch.Generator | None = None,
+) -> RecallCurve:
+    """Asks a network for a symbol after each of several delays.
+
+    Args:
+        model: trained on `task`; called as model(inputs), returns (outputs, state).
+        task: delayed-recall; it is asked at one delay after the other, shorter and longer than in training.
+        delays: steps; None: about sixteen from 1 to four times the longest delay of training.
+        n: questions at each delay.
+        generator: draws the symbols; None is a fresh one seeded 0.
+
+    Raises:
+        InputError: another task, fewer than two delays, one below 1, `n` below 1.
+    """
+    if not isinstance(task, DelayedRecall):
+        found = getattr(task, "name", type(task).__name__)
+        raise InputError(f"`task` must be delayed-recall, whose delays can be chosen one by one; got {found!r}.")
+    n = check_int("n", n, least=1)
+    generator = seeded(0) if generator is None else check_generator(generator)
+    asked = spread(task.delay) if delays is None else sorted({check_int("delays", each, least=1) for each in delays})
+    if len(asked) < 2:
+        raise InputError(f"`delays` must hold at least two different numbers of steps; got {delays!r}.")
+    right = [round(task.at(delay).score(model, generator, n)[task.metric] * n) for delay in asked]
+    return RecallCurve(np.array(asked), np.array(right), n, task.baseline)
+
+
+def spread(longest: int) -> list[int]:
+    """About sixteen delays from 1 to four times `longest`, evenly on a log axis.
+
+    >>> spread(10)
+    [1, 2, 3, 4, 5, 7, 9, 11, 15, 19, 24, 31, 40]
+    """
+    return sorted({int(each) for each in np.geomspace(1, FARTHEST * longest, 16).round()})
