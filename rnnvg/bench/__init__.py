@@ -25,7 +25,7 @@ _HOME = {
     "WorkersLostError": "cluster",
     "compare": "differences",
     "execute": "run",
-    "export": "export",
+    "export": "exporting",
     "load_results": "store",
     "names": "grid",
     "read": "grid",
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     from rnnvg.bench.differences import compare
     from rnnvg.bench.estimate import Timings
     from rnnvg.bench.events import Event, Observer
-    from rnnvg.bench.export import export
+    from rnnvg.bench.exporting import export
     from rnnvg.bench.extras import Published
     from rnnvg.bench.files import StorageError
     from rnnvg.bench.grid import Grid, names, read

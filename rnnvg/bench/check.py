@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -210,12 +208,7 @@ class Check:
         if (needs.setting is None) == (needs.package is None):
             self.fault((*place, "needs"), "must have either a `setting` or a `package`.")
             return ""
-        if needs.package is not None:
-            here = importlib.util.find_spec(needs.package.partition(".")[0]) is not None
-            return "" if here else f"There is no package {needs.package!r}. {needs.how}"
-        # The path that a setting has where the table does not say is the task's own business.
-        absent = [str(path) for path in settings.get(needs.setting, ()) if not Path(str(path)).exists()]
-        return f"There is no {absent[0]!r}. {needs.how}" if absent else ""
+        return needs.absent(settings.get(needs.setting, ()))
 
     def _part(self, part: str, table: Any, place: Place) -> dict[str, tuple]:
         """Every value of every setting in a model, training or measure table."""

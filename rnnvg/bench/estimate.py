@@ -23,7 +23,11 @@ class Timings:
     def __init__(self, directories: Iterable[str | Path]) -> None:
         self.same: dict[str, list[float]] = {}
         self.rates: dict[tuple[Any, ...], list[float]] = {}
-        paths = [path for folder in dict.fromkeys(directories) for path in Path(folder).glob(f"runs/*/{RESULT}")]
+        paths = [
+            path
+            for folder in dict.fromkeys(Path(each).resolve() for each in directories)
+            for path in folder.glob(f"runs/*/{RESULT}")
+        ]
         self.count = sum(self._take(path) for path in sorted(paths))
 
     @classmethod

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -65,3 +68,15 @@ class Needs(BaseModel):
     setting: str | None = None
     package: str | None = None
     how: Annotated[str, Field(min_length=1)]
+
+    def absent(self, paths: Iterable[Any]) -> str:
+        """What is not there, as a sentence with the way to get it; empty where all of it is.
+
+        Args:
+            paths: what `setting` is set to; a path that no table sets is the task's own business.
+        """
+        if self.package is not None:
+            here = importlib.util.find_spec(self.package.partition(".")[0]) is not None
+            return "" if here else f"There is no package {self.package!r}. {self.how}"
+        missing = [str(path) for path in paths if not Path(str(path)).exists()]
+        return f"There is no {missing[0]!r}. {self.how}" if missing else ""

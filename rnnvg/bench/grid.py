@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnvg.bench.check import PARTS, Check, Entry
-from rnnvg.bench.extras import Published
+from rnnvg.bench.extras import Needs, Published
 from rnnvg.bench.faults import refusal
 from rnnvg.bench.spec import NETWORK, RunSpec
 from rnnvg.errors import InputError, check_name, nearest
@@ -139,6 +139,26 @@ class Grid:
 def names() -> list[str]:
     """The benchmarks that come with the package."""
     return sorted(path.stem for path in SPECS.glob("*.toml"))
+
+
+def overview(name: str) -> dict[str, Any]:
+    """What a benchmark that comes with the package is about, read without making its runs: nothing heavy is loaded.
+
+    Returns:
+        name, title, about, cells, tasks, seeds, published (how many figures), ladder, and missing (task -> what it reads that
+        is not there, and how to get it).
+    """
+    data = tomllib.loads(find(name).read_text(encoding="utf-8"))
+    tables = [data["task"]] if isinstance(data["task"], dict) else data["task"]
+    missing = {}
+    for table in tables:
+        needs = Needs.model_validate(table["needs"]) if "needs" in table else None
+        if needs and (what := needs.absent([table[needs.setting]] if needs.setting in table else [])):
+            missing[table["name"]] = what
+    about = {key: data.get(key, "") for key in ("title", "about")}
+    about |= {"cells": data["cells"], "tasks": [table["name"] for table in tables], "seeds": data.get("seeds", 3)}
+    about |= {"published": len(data.get("published", ())), "ladder": any("ladder" in table for table in tables)}
+    return {"name": name, **about, "missing": missing}
 
 
 def find(name: str | Path) -> Path:

@@ -22,11 +22,11 @@ import pandas as pd
 import torch
 
 from rnnvg import models, tasks, training
-from rnnvg.bench import measure, tables
+from rnnvg.bench import causes, measure, tables
 from rnnvg.bench.files import StorageError, disk_faults_named, write_whole
 from rnnvg.bench.record import failure, record, stamp
 from rnnvg.bench.spec import RunSpec
-from rnnvg.bench.store import RESULT, VOCABULARY, WEIGHTS, Store
+from rnnvg.bench.store import CAUSES, RESULT, VOCABULARY, WEIGHTS, Store
 from rnnvg.errors import InputError
 from rnnvg.models.tensorfile import read_tensors
 from rnnvg.tasks.next_word import NextWord
@@ -36,7 +36,7 @@ RESUME = "resume.safetensors"
 # Seconds of training that a killed process may cost.
 RESUME_EVERY = 10.0
 # What a run needs only until it is done, and what a killed one may leave half written.
-_LEFTOVERS = ("part-*.csv", RESUME, ".*.tmp", "*.partial")
+_LEFTOVERS = ("part-*.csv", "cause-*.csv", RESUME, ".*.tmp", "*.partial")
 
 
 def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None = None) -> dict[str, Any]:
@@ -97,8 +97,9 @@ class _Run:
         with _own_arithmetic():
             model, result = self._train()
             models.save(model, self.folder / WEIGHTS, id=self.spec.id, task=self.spec.task, step=result.steps)
-            certificate = None
+            certificate, last = None, []
             if result.status == "ok":
+                last = causes.after_training(model, task, self.probe, result.steps, self.spec.subseed("covectors"))
                 certificate = measure.residuals(model, task, self.probe, self.spec.subseed("covectors"))
         parts = sorted(self.folder.glob("part-*.csv"))
         curves = pd.concat([tables.to_frame(part) for part in parts], ignore_index=True)
@@ -106,6 +107,11 @@ class _Run:
             "curve.csv": tables.to_csv(curves, tables.CURVE),
             "training.csv": tables.to_csv(result.history, tables.TRAINING),
             "horizons.csv": tables.to_csv(measure.horizons(curves, result.status), tables.HORIZON),
+            CAUSES: tables.to_csv(last, causes.COLUMNS)
+            + "".join(
+                path.read_text(encoding="utf-8").partition("\n")[2]  # without the header
+                for path in sorted(self.folder.glob("cause-*.csv"))
+            ),
         }
         if isinstance(task, NextWord):
             # Without its words a language model's ids say nothing.
@@ -148,8 +154,9 @@ class _Run:
 
     def _train_from(self, resume: Path) -> tuple[models.SequenceModel, training.TrainingResult]:
         if not resume.exists():
-            for part in self.folder.glob("part-*.csv"):
-                part.unlink()
+            for pattern in ("part-*.csv", "cause-*.csv"):
+                for part in self.folder.glob(pattern):
+                    part.unlink()
         spec = self.spec
         torch.manual_seed(spec.subseed("weights"))
         model = models.build(self.task, spec.cell, **spec.network)
@@ -176,6 +183,10 @@ class _Run:
         curves = pd.concat([measure.curve(each, step) for each in profiles])
         # On the disk at once: a run that is taken up again does not come by its earlier checkpoints.
         write_whole(self.folder / f"part-{step:09d}.csv", tables.to_csv(curves, tables.CURVE))
+        rows = causes.at_checkpoint(model, self.task, self.probe, step)
+        if step == 0:
+            rows += causes.before_training(model, self.probe, self.spec.init)
+        write_whole(self.folder / f"cause-{step:09d}.csv", tables.to_csv(rows, causes.COLUMNS))
         self.measuring += time.perf_counter() - start
 
 

@@ -30,6 +30,7 @@ from rnnvg.errors import InputError
 
 RESULT = "result.json"
 WEIGHTS = "weights.safetensors"
+CAUSES = "causes.csv"  # why the gradient vanishes, of runs that came to an end
 VOCABULARY = "vocabulary.json"  # of next-word runs
 
 

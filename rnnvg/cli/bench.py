@@ -61,13 +61,7 @@ def list_(as_json: bool) -> None:
     """List the benchmarks that come with rnnvg."""
     from rnnvg.bench import grid
 
-    found = []
-    for name in grid.names():
-        made = grid.read(name)
-        about = {"name": name, "title": made.title, "about": made.about, "cells": list(made.cells)}
-        about |= {"tasks": list(made.tasks), "runs": len(made.runs()), "published": len(made.published)}
-        about |= {"ladder": any(entry.ladder for entry in made.entries), "missing": made.missing}
-        found.append(about)
+    found = [grid.overview(name) for name in grid.names()]
     if as_json:
         output.result(found)
         return
@@ -246,6 +240,8 @@ def _patterns(how: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _told(about: dict[str, Any]) -> str:
-    runs = "a ladder" if about["ladder"] else f"{about['runs']} runs"
+    seeds = about["seeds"] if isinstance(about["seeds"], int) else len(about["seeds"])
+    what = f"{', '.join(about['tasks'])}; {', '.join(about['cells'])}; {seeds} {'seeds' if seeds > 1 else 'seed'}"
+    ladder = ", a ladder" if about["ladder"] else ""
     absent = "".join(f" Not here: {what}" for what in about["missing"].values())
-    return f"{about['title']}: {', '.join(about['tasks'])}; {', '.join(about['cells'])}; {runs}.{absent}"
+    return f"{about['title']}: {what}{ladder}.{absent}"

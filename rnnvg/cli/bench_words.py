@@ -34,7 +34,7 @@ def ahead(out: Path, plan: Plan, jobs: int) -> dict[str, Any]:
         "seconds": sum(known) / jobs if known or not left else None,
         "unknown": len(left) - len(known),
         "timings": timings.count,
-        "climbing": bool(plan.climbs()),
+        "climbing": any(climb.to_do(results) for climb in plan.climbs()),
         "missing": dict(plan.missing),
     }
 

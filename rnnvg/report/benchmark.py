@@ -100,7 +100,7 @@ def draw_ladder(climbed: Frame, rungs: Frame, results: Results) -> Figure:
     style.horizon_axis(ax, "x", most)
     style.horizon_axis(ax, "y", most)
     ax.plot([0, most], [0, most], color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    ax.annotate("as far as the gradient reaches", (most * 0.35, most * 0.35), xytext=(4, -4), textcoords="offset points",
+    ax.annotate("as far as the gradient reaches", (most * 0.2, most * 0.2), xytext=(4, -4), textcoords="offset points",
                 ha="left", va="top", color=style.MUTED, fontsize=8)  # fmt: skip
     colours, markers = style.colours(points["cell"]), style.markers(points["cell"])
     for point in points.itertuples():
@@ -167,8 +167,8 @@ def _ladder_section(frames: Mapping[str, pd.DataFrame], results: Results) -> lis
             "length-solved",
             "Largest length solved against the gradient horizon at 1/e, a point a network.",
             "A point a network; both axes are logarithmic in steps + 1. Dashed: length and horizon are the same. Arrow up: "
-            "the ladder ended before the network did; arrow down: not even its first length was solved; arrow to the right: the "
-            "horizon is only known to be larger.",
+            "the ladder ended before the network did; arrow down: not even its first length was solved; arrow to the right: "
+            "the horizon is only known to be larger.",
             svg.to_svg(figure),
             svg.to_png(figure),
         )
