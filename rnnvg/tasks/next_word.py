@@ -21,7 +21,7 @@ from rnnvg.errors import InputError, check_int, check_name
 from rnnvg.tasks import scoring, windows
 from rnnvg.tasks.task import Batch
 from rnnvg.tasks.worked import shown_steps, table
-from rnnvg.text.agreement import DISTANCE, N_WORDS
+from rnnvg.text.agreement import DISTANCE, N_WORDS, check_tail
 from rnnvg.text.corpus import SPLITS, Corpus
 from rnnvg.text.tokens import END_OF_LINE, TOKENS
 from rnnvg.text.vocabulary import Vocabulary
@@ -61,6 +61,7 @@ class NextWord:
         "tokens": "of files: 'words' (lower case, and . , ; : ! ?) or 'spaces' (text that comes already split)",
         "distance": "of 'agreement': how many words after its noun a verb stands, a number or a list (10)",
         "n_words": "of 'agreement': words to train on (200000)",
+        "tail": "of 'agreement': distance k is drawn as often as k ** -tail; 0: all equally often (0)",
         "bptt": "words of a training sequence, at most so many of a sentence",
         "batching": "'continuous' (the text read on and on, the state carried) or 'sentences' (each by itself)",
     }
@@ -80,6 +81,7 @@ class NextWord:
         tokens: str | None = None,
         distance: int | Sequence[int] | None = None,
         n_words: int | None = None,
+        tail: float | None = None,
         bptt: int = 35,
         batching: str = "continuous",
     ) -> None:
@@ -93,6 +95,7 @@ class NextWord:
         if self.text == "agreement":
             distance = DISTANCE if distance is None else distance
             n_words = N_WORDS if n_words is None else n_words
+            tail = 0.0 if tail is None else check_tail(tail)
         if isinstance(text, Corpus):
             self.corpus = text
         else:
@@ -105,6 +108,7 @@ class NextWord:
                 tokens=tokens,
                 distance=None if several is None else tuple(check_int("distance", each, least=2) for each in several),
                 n_words=None if n_words is None else check_int("n_words", n_words, least=1),
+                tail=tail,
             )
         self.vocabulary = self.corpus.vocabulary
         self._settings = {
@@ -114,6 +118,7 @@ class NextWord:
             "tokens": tokens,
             "distance": list(distance) if isinstance(distance, tuple) else distance,
             "n_words": n_words,
+            "tail": tail,
             "bptt": self.steps,
             "batching": self.batching,
         }

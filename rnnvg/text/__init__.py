@@ -33,6 +33,7 @@ def load(
     tokens: str | None = None,
     distance: int | Sequence[int] | None = None,
     n_words: int | None = None,
+    tail: float | None = None,
 ) -> Corpus:
     """A corpus by name, or from a file or directory.
 
@@ -47,12 +48,13 @@ def load(
             None: "spaces" for files named as published corpora that come already split, else "words". Files only.
         distance: how many words after its noun a verb stands, a number or a list. "agreement" only; default 10.
         n_words: words to train on. "agreement" only; default 200,000.
+        tail: of several distances k is drawn as often as k ** -tail. "agreement" only; default 0.
 
     Raises:
         InputError: no such text, a file that is empty, binary or not UTF-8, or a setting that the text does not have.
     """
     name = str(text)
-    generated = {"distance": distance, "n_words": n_words}
+    generated = {"distance": distance, "n_words": n_words, "tail": tail}
     given = {setting: value for setting, value in generated.items() if value is not None}
     if name == "agreement":
         from rnnvg.text.agreement import check_vocabulary, load_agreement

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rnnvg.errors import InputError, check_int
+from rnnvg.errors import InputError, check_float, check_int
 from rnnvg.text.corpus import Corpus
 from rnnvg.text.lexicon import BETWEEN, NOUNS, VERBS
 from rnnvg.text.tokens import UNKNOWN
@@ -43,26 +43,28 @@ _FIRST_BETWEEN = WORDS.index(BETWEEN[0])
 
 
 class Agreement:
-    """The language, for one distance or for several that are equally likely.
+    """The language, for one distance or for several.
 
     Args:
         distance: how many words after its noun a verb stands, at least 2: a number, or a list to draw from.
+        tail: distance k is drawn with a probability that goes as k ** -tail; 0: all are equally likely.
 
     Raises:
-        InputError: no distance, one twice, or one below 2.
+        InputError: no distance, one twice, or one below 2; a `tail` that is negative.
 
     >>> Agreement(2).entropy_rate == math.log(40) / 4
     True
     """
 
-    def __init__(self, distance: int | Sequence[int] = DISTANCE) -> None:
+    def __init__(self, distance: int | Sequence[int] = DISTANCE, tail: float = 0.0) -> None:
         several = list(distance) if isinstance(distance, list | tuple) else [distance]
         self.distances = np.array([check_int("distance", each, least=2) for each in several])
         if not several or len(set(several)) < len(several):
             raise InputError(
                 f"`distance` must be a whole number of at least 2, or a list of different ones; got {distance!r}."
             )
-        self.probabilities = np.full(len(several), 1 / len(several))
+        falling = self.distances.astype(float) ** -check_tail(tail)
+        self.probabilities = falling / falling.sum()
         self.vocabulary = Vocabulary(WORDS, tokens="words")
         # Word i may be followed by words order[i .. i + 3]: every word has four different successors and four
         # predecessors, so that all are equally common. The order is a part of the language, never drawn again.
@@ -111,11 +113,16 @@ class Agreement:
         Path(path).write_text(text + "\n", encoding="utf-8")
 
 
+def check_tail(tail: object) -> float:
+    """An exponent of at least 0, as a float."""
+    return 0.0 if tail == 0 else check_float("tail", tail, above=0)
+
+
 def heavy_tailed(longest: int, n: int = 12) -> list[int]:
     """Up to `n` different distances from 2 to `longest`, evenly spread in the logarithm.
 
-    Drawn equally often, as `Agreement` draws them, they have a power law's tail: P(distance > k) falls as ln k does, a
-    density of 1/k, where natural text has power laws too (Lin and Tegmark 2017).
+    Drawn as `Agreement` draws them they have a power law's tail, as natural text has (Lin and Tegmark 2017): a density of
+    1/k where `tail` is 0, of k ** -(1 + tail) else.
 
     >>> heavy_tailed(200, 8)
     [2, 4, 7, 14, 28, 54, 104, 200]
@@ -144,13 +151,13 @@ def check_vocabulary(vocabulary: object, minimum_count: int) -> None:
         )
 
 
-def load_agreement(*, distance: int | Sequence[int] = DISTANCE, n_words: int = N_WORDS) -> Corpus:
+def load_agreement(*, distance: int | Sequence[int] = DISTANCE, n_words: int = N_WORDS, tail: float = 0.0) -> Corpus:
     """A text of `n_words` words for training and a tenth as many for validation and for testing, always the same.
 
     Raises:
         InputError: a distance below 2, or a held-out text shorter than the longest sentence.
     """
-    language = Agreement(distance)
+    language = Agreement(distance, tail)
     held_out = check_int("n_words", n_words, least=1) // 10
     longest = int(language.distances.max()) + 2
     if held_out < longest:
@@ -167,7 +174,12 @@ def load_agreement(*, distance: int | Sequence[int] = DISTANCE, n_words: int = N
         "agreement",
         language.vocabulary,
         *splits,
-        provenance={"source": "generated", "distance": language.distances.tolist(), "n_words": n_words},
+        provenance={
+            "source": "generated",
+            "distance": language.distances.tolist(),
+            "tail": float(tail),
+            "n_words": n_words,
+        },
         entropy_rate=language.entropy_rate,
         planted=tuple(language.distances.tolist()),
         decided=language.decided,

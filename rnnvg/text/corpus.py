@@ -86,6 +86,10 @@ def build_corpus(
         provenance: kept with the corpus.
     """
     words = list(seen)
+    if not len(splits["train"]):
+        total = sum(len(split) for split in splits.values())
+        counted = "1 word" if total == 1 else f"{total} words"
+        raise InputError(f"The text {name!r} holds {counted} and none to train on; pass a longer text.")
     if vocabulary is None or isinstance(vocabulary, int):
         counts = np.bincount(splits["train"], minlength=len(words))
         chosen = Vocabulary.build(

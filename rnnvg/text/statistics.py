@@ -63,25 +63,31 @@ def mutual_information(ids: np.ndarray, distances: Sequence[int], *, most_words:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """information = coefficient * distance ** -exponent, as far as it stands out of the noise.
+    """information = floor + coefficient * distance ** -exponent, as far as it stands out of the noise.
 
     Attributes:
-        exponent, coefficient: of the line through ln information against ln distance, by least squares.
-        low, high: 95 % interval of the exponent from the points' scatter about the line; one text is no sample of texts.
+        exponent, coefficient: of the part that falls.
+        floor: nats that words share at any distance, because one text is on one matter throughout; 0 or more.
+        low, high: 95 % interval of the exponent from the points' scatter about the curve; one text is no sample of texts.
         last: the largest distance, words, that was used; from the smallest on, all were.
         n: distances used.
-        rms: scatter about the line, in units of ln information.
-        rms_exponential: the same about the best exponential decay in distance: larger where a power law fits better.
+        rms: scatter about the curve, in units of ln information.
+        rms_exponential: the same about the best floor + exponential decay: larger where a power law fits better.
     """
 
     exponent: float
     coefficient: float
+    floor: float
     low: float
     high: float
     last: int
     n: int
     rms: float
     rms_exponential: float
+
+    def at(self, distance: np.ndarray) -> np.ndarray:
+        """The curve, nats."""
+        return self.floor + self.coefficient * distance**-self.exponent
 
     def __str__(self) -> str:
         other = self.rms_exponential / self.rms if self.rms > 0 else math.inf
@@ -90,14 +96,17 @@ class PowerLaw:
             if other > 1
             else f"an exponential is nearer to the points, by a factor of {1 / other:.1f}"
         )
+        floor = f", to a floor of {self.floor:.2g} nats" if self.floor > 1e-9 else ""
         return (
-            f"Mutual information falls as distance to the power -{self.exponent:.2f} ({-self.high:.2f} to {-self.low:.2f}), "
-            f"seen up to {self.last} words; {said}."
+            f"Mutual information falls as distance to the power -{self.exponent:.2f} ({-self.high:.2f} to {-self.low:.2f})"
+            f"{floor}, seen up to {self.last} words; {said}."
         )
 
 
 def power_law(information: pd.DataFrame, least: float = 3.0) -> PowerLaw | None:
-    """The power law of a table of `mutual_information`; None where fewer than 4 distances stand out of the noise.
+    """The power law of a table of `mutual_information`; None where fewer than 5 distances stand out of the noise.
+
+    Least squares in ln information.
 
     Args:
         information: as `mutual_information` gives it.
@@ -105,36 +114,60 @@ def power_law(information: pd.DataFrame, least: float = 3.0) -> PowerLaw | None:
 
     Source: Lin and Tegmark 2017 (power laws in text); Clauset, Shalizi and Newman 2009 on why to look at a rival law too.
 
-    >>> d = np.array([1, 2, 4, 8, 16])
-    >>> table = pd.DataFrame({"distance": d, "information": 0.5 * d**-0.8, "noise": 1e-9})
-    >>> round(power_law(table).exponent, 6)
+    >>> d = np.array([1, 2, 4, 8, 16, 32])
+    >>> table = pd.DataFrame({"distance": d, "information": 0.01 + 0.5 * d**-0.8, "noise": 1e-9})
+    >>> round(power_law(table).exponent, 4)
     0.8
     """
     from scipy import stats
 
     out = (information["information"] < least * information["noise"]).to_numpy()
     n = int(out.argmax()) if out.any() else len(out)
-    if n < 4:
+    if n < 5:
         return None
     distance = information["distance"].to_numpy(dtype=float)[:n]
     ln = np.log(information["information"].to_numpy()[:n])
-    line = stats.linregress(np.log(distance), ln)
-    half = float(stats.t.ppf(0.975, n - 2) * line.stderr)
-    exponential = stats.linregress(distance, ln)
-
-    def scatter(fit: np.ndarray) -> float:
-        return float(np.sqrt(np.mean((ln - fit) ** 2)))
-
+    exponent, start, floor, slopes, left = _fall_to_a_floor(np.log(distance), ln)
+    _, _, _, _, rival = _fall_to_a_floor(distance, ln)
+    half = math.nan
+    if n > 3:
+        spread = np.linalg.pinv(slopes.T @ slopes)[0, 0] * (left @ left) / (n - 3)
+        half = float(stats.t.ppf(0.975, n - 3) * math.sqrt(spread))
     return PowerLaw(
-        exponent=-float(line.slope),
-        coefficient=math.exp(line.intercept),
-        low=-float(line.slope) - half,
-        high=-float(line.slope) + half,
+        exponent=exponent,
+        coefficient=math.exp(start),
+        floor=floor,
+        low=exponent - half,
+        high=exponent + half,
         last=int(distance[-1]),
         n=n,
-        rms=scatter(line.intercept + line.slope * np.log(distance)),
-        rms_exponential=scatter(exponential.intercept + exponential.slope * distance),
+        rms=float(np.sqrt(np.mean(left**2))),
+        rms_exponential=float(np.sqrt(np.mean(rival**2))),
     )
+
+
+def _fall_to_a_floor(x: np.ndarray, ln: np.ndarray) -> tuple[float, float, float, np.ndarray, np.ndarray]:
+    """Least squares of ln = ln(floor + exp(start - rate * x)): rate, start, floor, Jacobian [n, 3], residuals [n]."""
+    from scipy.optimize import least_squares
+
+    lowest = float(np.exp(ln.min()))
+
+    def left(of: np.ndarray) -> np.ndarray:
+        rate, start, floor = of
+        return np.logaddexp(math.log(floor * lowest + 1e-300), start - rate * x) - ln
+
+    rate = float(-np.polyfit(x, ln, 1)[0])
+    # Floors are tried in units of the least information; the steepest part need not show in the first guess.
+    found = min(
+        (
+            least_squares(left, [each * rate, ln[0], floor], bounds=([-np.inf, -np.inf, 0], [np.inf, np.inf, 1]))
+            for each in (1.0, 2.0)
+            for floor in (1e-9, 0.5, 0.9)
+        ),
+        key=lambda fit: fit.cost,
+    )
+    rate, start, floor = found.x.tolist()
+    return rate, start, floor * lowest, found.jac, found.fun
 
 
 def spread_distances(longest: int, a_decade: int = 6) -> list[int]:

@@ -243,6 +243,7 @@ def test_settings_give_the_same_task_again(task, tmp_path):
         "tokens": None,
         "distance": 4,
         "n_words": 6000,
+        "tail": 0.0,
         "bptt": 10,
         "batching": "continuous",
     }
@@ -351,7 +352,7 @@ def test_examples_hold_for_any_distance_and_place(distance):
         (
             {"vocab": 3},
             "Task 'next-word' has no setting 'vocab'. Did you mean 'vocabulary'? Its settings are: "
-            "text, vocabulary, minimum_count, tokens, distance, n_words, bptt, batching.",
+            "text, vocabulary, minimum_count, tokens, distance, n_words, tail, bptt, batching.",
         ),
     ],
 )

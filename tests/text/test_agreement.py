@@ -234,3 +234,20 @@ def test_bad_settings_are_one_clear_sentence(settings, message):
     with pytest.raises(InputError) as caught:
         text.load("agreement", **settings)
     assert str(caught.value) == message
+
+
+def test_a_tail_draws_long_distances_rarely_and_the_entropy_rate_knows():
+    language = Agreement([2, 4, 8], tail=1.0)
+    np.testing.assert_allclose(language.probabilities, np.array([4, 2, 1]) / 7)
+    words = language.vocabulary.decode(language.sample(60_000, torch.Generator().manual_seed(0)))
+    lengths = np.diff([at for at, word in enumerate(words) if word == "."])
+    counted = [(lengths == k + 2).mean() for k in (2, 4, 8)]
+    np.testing.assert_allclose(counted, language.probabilities, atol=0.02)
+    p, k = language.probabilities, np.array([2, 4, 8])
+    between = np.array([0, math.log(168) + math.log(4), math.log(168) + 5 * math.log(4)])
+    nats = -(p * np.log(p)).sum() + math.log(40) + (p * between).sum()
+    assert language.entropy_rate == pytest.approx(nats / (p * (k + 2)).sum())
+    assert Agreement([2, 4, 8]).probabilities.tolist() == [1 / 3] * 3
+    with pytest.raises(InputError) as caught:
+        Agreement([2, 4], tail=-1)
+    assert str(caught.value) == "`tail` must be a finite number above 0; got -1."

@@ -9,7 +9,7 @@ import torch
 
 from rnnvg.errors import InputError
 from rnnvg.text.agreement import Agreement
-from rnnvg.text.statistics import mutual_information, power_law, spread_distances
+from rnnvg.text.statistics import PowerLaw, mutual_information, power_law, spread_distances
 
 
 def chain(n, stay, seed=0):
@@ -71,20 +71,29 @@ def test_noise_is_the_scatter_of_independent_words():
     np.testing.assert_allclose(scatter, found[0]["noise"], rtol=0.35)
 
 
-def test_a_power_law_ends_where_the_noise_begins_and_beats_an_exponential():
+@pytest.mark.parametrize("floor", [0.0, 0.004])
+def test_a_power_law_ends_where_the_noise_begins_and_beats_an_exponential(floor):
     distance = np.array(spread_distances(1000))
-    noise = np.random.default_rng(0).normal(0, 0.05, len(distance))
-    information = 0.3 * distance**-0.7 * np.exp(noise)
-    law = power_law(pd.DataFrame({"distance": distance, "information": information, "noise": 0.002}))
+    scatter = np.random.default_rng(0).normal(0, 0.03, len(distance))
+    information = (floor + 0.3 * distance**-0.7) * np.exp(scatter)
+    noise = 0.004 / 3
+    law = power_law(pd.DataFrame({"distance": distance, "information": information, "noise": noise}))
     assert law.low < 0.7 < law.high
+    assert law.high - law.low < 0.3
     assert law.coefficient == pytest.approx(0.3, rel=0.1)
-    below = information < 0.006
-    assert law.last == distance[below.argmax() - 1]
-    assert law.n == below.argmax()
-    assert law.rms < 0.08 < law.rms_exponential
+    assert law.floor == pytest.approx(floor, abs=0.003)
+    below = information < 0.004
+    assert law.n == (below.argmax() if below.any() else len(below))
+    assert law.last == distance[law.n - 1]
+    assert law.rms < 0.05 < law.rms_exponential
+    np.testing.assert_allclose(law.at(distance[: law.n]), information[: law.n], rtol=0.15)
+
+
+def test_a_power_law_says_what_it_found():
+    law = PowerLaw(0.72, 0.3, 0.004, 0.65, 0.79, 464, 12, 0.02, 0.3)
     assert str(law) == (
-        f"Mutual information falls as distance to the power -{law.exponent:.2f} ({-law.high:.2f} to {-law.low:.2f}), "
-        f"seen up to {law.last} words; an exponential is {law.rms_exponential / law.rms:.1f} times as far from the points."
+        "Mutual information falls as distance to the power -0.72 (-0.79 to -0.65), to a floor of 0.004 nats, seen up to "
+        "464 words; an exponential is 15.0 times as far from the points."
     )
 
 

@@ -1,0 +1,94 @@
+"""rnnvg text influence: which earlier words a prediction leans on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rnnvg.cli import options, output, text_window
+from rnnvg.errors import InputError
+
+
+@click.command()
+@text_window.window
+@options.seed
+@options.out("runs/influence")
+@options.quiet
+@options.as_json
+def influence(
+    model: Path,
+    text: str,
+    words: int,
+    start: int,
+    tokens: str | None,
+    seed: int,
+    out: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Show which earlier words each prediction leans on.
+
+    Writes a page of the text to point at (influence.html, one file, no network), the same as a figure and as CSV, and
+    what the model loses when context beyond k words is dropped or shuffled.
+
+    \b
+    rnnvg train --task next-word --cell lstm
+    rnnvg text influence --model runs/train --text essay.txt --start 200
+    rnnvg text influence --model runs/train --text shakespeare
+    """
+    import torch
+
+    from rnnvg.functional import context_loss
+    from rnnvg.functional import influence as influence_of
+    from rnnvg.report.influence_page import MOST_WORDS, ReadText, write_influence
+    from rnnvg.report.style import CELL_LABELS
+
+    if words > MOST_WORDS:
+        raise InputError(f"`--words` must be a whole number from 2 to {MOST_WORDS}; got {words}.")
+    window = text_window.read(model, text, tokens, start, words, quiet)
+    held = window.held
+    found = influence_of(held.model, window.ids, before=window.before)
+    context = context_loss(held.model, window.ids, before=window.before, generator=torch.Generator().manual_seed(seed))
+    read = ReadText(
+        words=window.words,
+        known=[word in held.vocabulary for word in window.words],
+        guesses=held.vocabulary.decode(found.first_choice.tolist()),
+        model=f"{CELL_LABELS[held.model.spec['cell']]} {held.name}",
+        source=window.source,
+    )
+    files = write_influence(out, read, found, context)
+    output.result(_as_json(files, read, found, context) if as_json else _as_text(files, found, context))
+
+
+def _as_json(files: Any, read: Any, found: Any, context: Any) -> dict[str, Any]:
+    return {
+        "files": {name: str(path) for name, path in files.items()},
+        "words": read.words,
+        "loss": found.loss,
+        "curve": output.rows(found.curve()),
+        "context": output.rows(context.to_frame()),
+    }
+
+
+def _as_text(files: Any, found: Any, context: Any) -> str:
+    from rnnvg.report import terminal, wording
+
+    curve = found.curve()
+    last = {2, 5, 10, 20, 50, 100, 200, len(curve)}
+    at = curve[curve["distance"].isin(last)]
+    reach = [f"{wording.power(gain)} at {k}" for k, gain in zip(at["distance"], at["log10_gain"], strict=True)]
+    table = context.to_frame()
+    for column in ("loss", "increase"):
+        table[column] = table[column].map(lambda value: f"{value:.3f}")
+    return "\n".join(
+        [
+            f"Influence of earlier words, relative to the word right before: {wording.listed(reach) if reach else 'none'}.",
+            "",
+            "Loss with the context beyond k words dropped or shuffled, nats a word",
+            terminal.as_text(table, output.width()),
+            "",
+            f"Page: {files['influence.html']}",
+        ]
+    )

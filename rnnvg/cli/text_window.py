@@ -1,0 +1,80 @@
+"""The window of a text that a trained language model is to read: the options that name it, and the reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rnnvg.cli import options, output
+
+if TYPE_CHECKING:
+    from rnnvg.bench.trained import LanguageModel
+
+TOKENS = ("words", "spaces")
+
+model = click.option(
+    "--model",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A run of next-word, or its weights file.",
+)
+window = options.together(
+    model,
+    click.option(
+        "--text",
+        metavar="FILE|NAME",
+        required=True,
+        callback=options.with_root,
+        help="The UTF-8 text to read, or shakespeare, agreement, torchtext:WikiText2: of those the test part.",
+    ),
+    options.root,
+    click.option("--words", type=options.Whole(2), default=120, help="Words to read, at most 500."),
+    click.option("--start", type=options.Whole(0), default=0, help="The first of them; words before it are read too."),
+    click.option(
+        "--tokens", type=options.Name(TOKENS), help="How a file is cut: words or spaces.  [default: as the run's was]"
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a model is to read.
+
+    Attributes:
+        held: the model with its vocabulary.
+        words: as they stand in the text.
+        ids: the same as the model knows them.
+        before: ids of the words before, which set the state.
+        source: where the text is from, for the reader.
+    """
+
+    held: LanguageModel
+    words: list[str]
+    ids: list[int]
+    before: list[int]
+    source: str
+
+
+def read(run: Path, text: str, tokens: str | None, start: int, words: int, quiet: bool) -> Window:
+    """The window that the options name.
+
+    Raises:
+        InputError: no such run or text, or none of its words is known to the model.
+    """
+    from rnnvg.bench import trained
+    from rnnvg.text.window import encode_window, has_name, named_window, read_window
+
+    held = trained.language_model(run)
+    if has_name(text):
+        before, shown = named_window(text, start, words)
+    else:
+        before, shown = read_window(text, tokens or held.vocabulary.tokens or "words", start, words)
+    ids = encode_window(held.vocabulary, shown, repr(text))
+    if not quiet:
+        output.note(f"Reading {len(shown)} words of {text} ...")
+    source = text if has_name(text) else Path(text).name
+    return Window(held, shown, ids, held.vocabulary.encode(before).tolist(), source)
