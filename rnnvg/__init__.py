@@ -38,7 +38,7 @@ _HOME = {
     "load_results": "rnnvg.bench.store",
     "InputError": "rnnvg.errors",
 }
-_MODULES = ("bench", "bptt", "depth", "models", "report", "tasks", "text", "training")
+_MODULES = ("advise", "bench", "bptt", "depth", "models", "report", "tasks", "text", "training")
 
 __all__ = list(_HOME) + list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -56,7 +56,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from rnnvg import bench, bptt, depth, models, report, tasks, text, training
+    from rnnvg import advise, bench, bptt, depth, models, report, tasks, text, training
     from rnnvg.bench.store import load_results
     from rnnvg.bptt.attribution import DecayAttribution, attribute_decay
     from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions

@@ -25,6 +25,7 @@ COMMANDS = {
     ),
     "report": ("rnnvg.cli.report", "Render a directory of results again, without training."),
     "depth": ("rnnvg.cli.depth", "Follow gradients through layers: chains, networks, remedies."),
+    "advise": ("rnnvg.cli.advise", "Apply the known remedies to a network and measure again."),
     "text": ("rnnvg.cli.text", "Read a corpus, or show which earlier words a prediction leans on."),
 }
 

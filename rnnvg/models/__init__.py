@@ -2,12 +2,14 @@
 
 from rnnvg.models.build import build, check_fits, count_parameters, matched_hidden
 from rnnvg.models.initialisers import INITS
+from rnnvg.models.own_cells import OWN_CELLS
 from rnnvg.models.sequence_model import CELLS, SequenceModel
 from rnnvg.models.weights import load, read_header, save
 
 __all__ = [
     "CELLS",
     "INITS",
+    "OWN_CELLS",
     "SequenceModel",
     "build",
     "check_fits",

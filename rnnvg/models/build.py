@@ -9,6 +9,7 @@ from torch import nn
 
 from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.models.initialisers import check_init, initialise
+from rnnvg.models.own_cells import OWN_CELLS
 from rnnvg.models.sequence_model import CELLS, SequenceModel
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def build(
 
     Args:
         task: gives the number of inputs and outputs, and whether inputs are numbers or token ids.
-        cell: one of rnnvg.models.CELLS.
+        cell: one of rnnvg.models.CELLS, or of OWN_CELLS: "leaky", "residual", "layer-norm", which have one layer.
         hidden: units a layer, H.
         layers: recurrent layers on top of each other.
         init: one of rnnvg.models.INITS, for the recurrent core; encoder and readout start as PyTorch draws them,
@@ -39,14 +40,19 @@ def build(
         embed: width of the embedding (None: `hidden`), or of a linear encoder for numbers (None: no encoder).
         tied: the readout's weight is the embedding's; needs tokens in and out, and `embed` equal to `hidden`.
         dropout: probability, in [0, 1), of the locked dropout that SequenceModel describes.
-        t_max: the longest dependency in steps, for chrono (None: the longest that the task knows of).
+        t_max: the longest dependency in steps: for chrono (None: the longest that the task knows of), and for leaky and
+            residual, whose step size is 1 / t_max (None: 0.1).
 
     Raises:
         InputError: an unknown cell or initialiser, a size below 1, an initialiser that does not fit the cell, weights
             that cannot be tied, chrono where no longest dependency is known.
     """
-    check_name("cell", cell, CELLS)
-    check_init(init, cell)
+    own = cell in OWN_CELLS
+    if own:
+        check_name("init", init, ("default",))
+    else:
+        check_name("cell", cell, CELLS)
+        check_init(init, cell)
     if t_max is not None:
         check_int("t_max", t_max, least=2)
     elif init == "chrono":
@@ -57,7 +63,10 @@ def build(
     if tied:
         # A readout row of N(0, 1), as PyTorch draws an embedding, would start with logits of several nats.
         nn.init.uniform_(model.readout.weight, -0.1, 0.1)
-    initialise(model.core, cell, init, t_max)
+    if not own:
+        initialise(model.core, cell, init, t_max)
+    elif t_max is not None:
+        model.core.get_buffer("step_size").fill_(1 / t_max)
     return model
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnvg.models.own_cells import OWN
+
 CORES = {
     "rnn": lambda *sizes: nn.RNN(*sizes, nonlinearity="tanh"),
     "rnn-relu": lambda *sizes: nn.RNN(*sizes, nonlinearity="relu"),
@@ -28,7 +30,7 @@ class SequenceModel(nn.Module):
 
     Attributes:
         encoder: nn.Embedding for token ids; for numbers nn.Identity, or nn.Linear where `embed` is given.
-        core: the nn.RNN, nn.LSTM or nn.GRU itself, time first, no dropout of its own.
+        core: the nn.RNN, nn.LSTM or nn.GRU itself, time first, no dropout of its own; an OwnCore for OWN_CELLS.
         readout: nn.Linear from H to O; its weight is the embedding's where the model is tied (Press & Wolf 2017).
         spec: the constructor's arguments; `SequenceModel(**model.spec)` has the same shape.
 
@@ -77,7 +79,7 @@ class SequenceModel(nn.Module):
         else:
             width = embed
             self.encoder = nn.Linear(n_inputs, width)
-        self.core: nn.RNNBase = CORES[cell](width, hidden, layers)
+        self.core: nn.RNNBase = (CORES | OWN)[cell](width, hidden, layers)  # type: ignore[assignment]
         self.readout = nn.Linear(hidden, n_outputs)
         if tied:
             self.readout.weight = self.encoder.weight  # type: ignore[assignment]

@@ -1,0 +1,101 @@
+"""Advice in sentences, every claim of them counted from the trials."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rnnvg.advise.remedies import EXPLOSION, GATES, MATRIX, NONE, SATURATION
+from rnnvg.advise.trial import EXPLODING_GAIN
+
+if TYPE_CHECKING:
+    from rnnvg.advise.advice import Advice, Effect
+
+_CAUSES = {
+    MATRIX: "the recurrent matrix takes most of the gradient",
+    SATURATION: "saturated units take most of the gradient",
+    GATES: "the gates take most of the gradient",
+    EXPLOSION: "the gradient explodes",
+    "": "nothing: the gradient neither vanishes nor explodes",
+}
+
+
+def told(advice: Advice) -> list[str]:
+    """Cause, what helped and what did not, clipping, and what to try first; a line each."""
+    base, *others = advice.effects()
+    lines = [
+        f"Cause: {_CAUSES[advice.cause]} (seed 0, {advice.of(NONE)[0]['cause']['sentence']}).",
+        f"As it is: horizon {base.horizon['start']} steps at the start and {base.horizon['end']} after training; "
+        f"{_solved(base)}.",
+    ]
+    for each in others:
+        lines.append(f"{each.change[0].upper()}{each.change[1:]}: {_reach(each)}; {_solved(each)}.")
+    lines += clipping(advice)
+    first = advice.first()
+    tried = f"Try first: {first.change} (--remedies {first.remedy})." if first else "None of these helped here."
+    return [*lines, tried]
+
+
+def _reach(effect: Effect) -> str:
+    parts = []
+    for when, label in (("start", "at the start"), ("end", "after training")):
+        change = effect.log_change[when]
+        parts.append(f"{'no horizon to compare' if change is None else factor(change)} {label}")
+    return ", ".join(parts)
+
+
+def factor(change: tuple[float, float, float]) -> str:
+    """A change of the log horizon as a factor with its interval.
+
+    >>> factor((math.log(2), 0.0, math.inf)), factor((0.0, 0.0, 0.0))
+    ('2 times as far [1, inf]', 'as far as before')
+    """
+    middle, low, high = change
+    if middle == low == high == 0:
+        return "as far as before"
+    said = "farther than measured" if middle == math.inf else f"{math.exp(middle):.2g} times as far"
+    if math.isnan(middle):
+        said = "censored in both"
+    return f"{said} [{_exp(low)}, {_exp(high)}]"
+
+
+def _exp(value: float) -> str:
+    return "inf" if value > 700 else f"{math.exp(value):.2g}"
+
+
+def _solved(effect: Effect) -> str:
+    end = "" if effect.value is None else f", median score {effect.value:.3g}"
+    lost = f", {effect.diverged} diverged" if effect.diverged else ""
+    if not effect.solved:
+        return f"solved in 0 of {effect.seeds} seeds{end}{lost}"
+    steps = [each for each in effect.steps_to_solve if each is not None]
+    span = f"step {steps[0]}" if len(set(steps)) == 1 else f"steps {min(steps)} to {max(steps)}"
+    return f"solved in {effect.solved} of {effect.seeds} seeds at {span}{lost}"
+
+
+def clipping(advice: Advice) -> list[str]:
+    """What clipping does at equal weights, and for a network that explodes; empty where it was not applied."""
+    found = advice.exploding()
+    if not found:
+        return []
+    equal = [each["equal_weights"] for each in advice.of("clipping")]
+    worst = max(each["largest_difference"] for each in equal)
+    free, clipped = found["exploding"], found["exploding-clipped"]
+    ends = [
+        f"{sum(each['status'] != 'ok' for each in trials)} of {len(trials)} seeds diverged and {_error(trials)}"
+        for trials in (free, clipped)
+    ]
+    return [
+        f"Clipping at equal weights: one factor ({min(each['factor'] for each in equal):.2g} at the least) for the whole "
+        f"gradient, cosine {min(each['cosine'] for each in equal):.6f}, and no distance changes by more than {worst:.0e} "
+        "nats: it is no remedy for a gradient that vanished.",
+        f"What clipping is for: with a recurrent matrix of {EXPLODING_GAIN:g} times the identity and plain gradient descent "
+        f"{ends[0]} without it; with it {ends[1]}.",
+    ]
+
+
+def _error(trials: list[dict]) -> str:
+    values = sorted(each["value"] for each in trials if each["value"] is not None)
+    if not values:
+        return "no score is finite"
+    return f"the median {trials[0]['metric']} is {values[len(values) // 2]:.3g}"

@@ -1,0 +1,222 @@
+"""rnnvg advise: why a gradient does not reach back, and what changes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnnvg.cli import asked, options, output
+from rnnvg.errors import InputError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from rnnvg.advise import Advice
+
+# Written out, so that --help starts without torch; a test holds them to rnnvg.advise.
+REMEDIES = (
+    "forget-bias",
+    "chrono",
+    "orthogonal",
+    "identity-relu",
+    "leaky",
+    "residual",
+    "layer-norm",
+    "smaller-lr",
+    "clipping",
+    "gated-cell",
+)
+WRT = ("state", "input")
+QUICK = {"seeds": 3, "steps": 200}
+QUICK_LENGTH = 20  # of adding
+FULL = {"seeds": 5, "steps": 800}
+
+
+@click.command()
+@options.which_task
+@click.option(
+    "--cell",
+    type=options.Name(options.CELLS),
+    default="rnn",
+    help=f"The network as it is: {', '.join(options.CELLS)}.",
+)
+@click.option("--hidden", type=options.Whole(2), default=32, help="Hidden units.")
+@click.option("--init", type=options.Name(options.INITS), default="default", help="How its weights start.")
+@click.option(
+    "--seeds", type=options.Whole(2), help="Networks for each remedy, paired by seed.  [default: 5; --quick 3]"
+)
+@click.option("--steps", type=options.Whole(1), help="Training steps at most.  [default: 800; --quick 200]")
+@click.option("--batch", type=options.Whole(1), default=50, help="Sequences a step.")
+@click.option("--lr", type=options.Real(0), default=0.005, help="Learning rate, of Adam without clipping.")
+@click.option(
+    "--remedies",
+    type=options.Name(REMEDIES, several=True),
+    help=f"Which to apply: {', '.join(REMEDIES)}.  [default: all that fit the cell]",
+)
+@click.option("--wrt", type=options.Name(WRT), default="state", help="Gradient by what: state, or input.")
+@click.option("--threshold", type=options.Real(0, 1), help="Share of the gradient, of the horizon.  [default: 1/e]")
+@click.option("--quick", is_flag=True, help="A smaller look, within a minute: 3 seeds, 200 steps, adding of length 20.")
+@click.option(
+    "--jobs", type=options.Whole(1), default=2, help="Worker processes; the numbers are the same for any number."
+)
+@options.out("runs/advise")
+@options.quiet
+@options.as_json
+def command(
+    task: str | None,
+    text: str | None,
+    length: int | None,
+    delay: int | None,
+    settings: tuple,
+    quick: bool,
+    seeds: int | None,
+    steps: int | None,
+    threshold: float | None,
+    remedies: tuple[str, ...] | None,
+    jobs: int,
+    out: str,
+    quiet: bool,
+    as_json: bool,
+    **rest: Any,
+) -> None:
+    """Apply the known remedies to a network and measure again.
+
+    Says why the network's gradient does not reach back, then applies each remedy, trains, and measures: the rate of decay
+    that theory predicts and the one that is there, the change of the memory horizon with a 95 % interval over seeds, and the
+    steps to solve the task. What a remedy leaves alone is the same in both networks of a pair: weights and sequences.
+
+    DIR gets advice.csv (a row a remedy), trials.csv (a row a network), and figures/advise-remedies.svg and .png. Trials are
+    kept as they end in DIR/trials: interrupted, the same command does only what is missing; the networks that were in
+    training start again.
+
+    \b
+    rnnvg advise --quick
+    rnnvg advise --task copy --cell lstm --remedies forget-bias,chrono,clipping
+    """
+    from rnnvg.advise import advise
+    from rnnvg.bench import WorkersLostError
+
+    name = asked.task_name(task, text)
+    if name == asked.TEXT_TASK:
+        raise InputError(
+            "`--task` next-word is a text without a known distance. Pass a task that has one, such as adding or copy."
+        )
+    if quick and name == asked.DEFAULT_TASK and length is None:
+        length = QUICK_LENGTH
+    budget = QUICK if quick else FULL
+    own = asked.task_settings(text, length, delay, settings)
+    if threshold is not None:
+        rest["threshold"] = threshold
+    with _Bar(quiet) as bar:
+        try:
+            found = advise(
+                {"name": name, **own},
+                seeds=budget["seeds"] if seeds is None else seeds,
+                steps=budget["steps"] if steps is None else steps,
+                remedies=remedies,
+                jobs=jobs,
+                directory=out,
+                on_progress=bar,
+                **rest,
+            )
+        except WorkersLostError as error:
+            raise click.ClickException(str(error)) from error
+    files = _written(found, Path(out))
+    output.result(_as_json(found, files) if as_json else f"{found}\n\n{_table(found)}\n\nFigure: {files['figure']}")
+
+
+def _written(found: Advice, folder: Path) -> dict[str, str]:
+    from rnnvg.bench.files import disk_faults_named, write_whole
+    from rnnvg.report import advise_figure, style, svg
+
+    files = {name: folder / f"{name}.csv" for name in ("advice", "trials")}
+    with disk_faults_named(folder):
+        for path, frame in zip(files.values(), (found.to_frame(), found.trial_frame()), strict=True):
+            write_whole(path, frame.to_csv(index=False))
+        (folder / "figures").mkdir(exist_ok=True)
+        files["figure"] = folder / "figures" / "advise-remedies.svg"
+        with style.applied():
+            drawn = advise_figure.remedies(found)
+            write_whole(files["figure"], svg.to_svg(drawn))
+            write_whole(files["figure"].with_suffix(".png"), svg.to_png(drawn))
+    return {name: str(path) for name, path in files.items()}
+
+
+def _as_json(found: Advice, files: dict[str, str]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    first = found.first()
+    causes = [each["cause"] for each in found.of("none")]
+    return {
+        "settings": asdict(found.settings),
+        "seeds": found.seeds,
+        "cause": found.cause,
+        "causes": causes,
+        "remedies": output.rows(found.to_frame()),
+        "clipping": [each["equal_weights"] for each in found.of("clipping")],
+        "exploding": {name: [each["value"] for each in trials] for name, trials in found.exploding().items()},
+        "first": None if first is None else first.remedy,
+        "files": files,
+    }
+
+
+def _table(found: Advice) -> str:
+    """The effects, narrow enough for a terminal."""
+    import math
+
+    import pandas as pd
+
+    from rnnvg.advise.words import factor
+    from rnnvg.report.terminal import as_text
+
+    rows = []
+    for each in found.effects():
+        start, end = (
+            "-" if change is None or each.remedy == "none" else factor(change) for change in each.log_change.values()
+        )
+        rows.append(
+            {
+                "remedy": each.remedy,
+                "predicted": "-" if each.predicted is None else f"{each.predicted:.3f}",
+                "measured": "-" if each.measured is None else f"{each.measured:.3f}",
+                "horizon": f"{each.horizon['start']}, {each.horizon['end']}",
+                "at the start": start,
+                "after training": end,
+                "solved": f"{each.solved}/{each.seeds}",
+                "steps": f"{each.median_steps:.0f}" if math.isfinite(each.median_steps) else "-",
+            }
+        )
+    told = (
+        "Rates in nats a step at the start; horizons in steps, at the start and after training; factors of the horizon."
+    )
+    left = [f"Left out: {name} {why}." for name, why in found.left_out.items()]
+    return "\n".join([told, as_text(pd.DataFrame(rows), output.width()), *left])
+
+
+class _Bar:
+    """A bar over trials, on a terminal alone; called as on_progress(done, of, name)."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.bar: tqdm | None = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __call__(self, done: int, of: int, name: str) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None:
+            # tqdm shows nothing where `disable` is None and stderr is not a terminal.
+            self.bar = tqdm(total=of, unit="network", disable=True if self.quiet else None, dynamic_ncols=True)
+        self.bar.set_postfix_str(name, refresh=False)
+        self.bar.update(done - self.bar.n)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,77 @@
+"""Recurrences of our own, for what PyTorch has no module: leaky, residual and layer-normalised tanh networks.
+
+With f = tanh(W h + U x + b) and a step size a, 1 / t_max where a longest dependency is given:
+
+    leaky       h' = (1 - a) h + a f               Mozer 1992; Jaeger et al. 2007
+    residual    h' = h + a f                       Chang et al. 2019; FastRNN (Kusupati et al. 2018) with its h kept whole
+    layer-norm  h' = tanh(LN(W h + U x + b))       Ba, Kiros and Hinton 2016
+
+A loop over steps in Python: for networks small enough to look at. Axes: T steps, B sequences, I inputs, H hidden units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnnvg.errors import InputError
+
+STEP_SIZE = 0.1
+
+
+class OwnCore(nn.Module):
+    """One layer of tanh units with a memory of its own kind; called as an nn.RNN is, time first.
+
+    The same state of torch's global generator draws the same weights as for an nn.RNN: networks with one seed differ in
+    their form alone.
+
+    Attributes:
+        form: "leaky", "residual" or "layer-norm".
+        step_size: a, a buffer; of no use to layer-norm.
+        weight_ih, weight_hh, bias_ih, bias_hh: [H, I], [H, H], [H], [H], as nn.RNNCell's.
+    """
+
+    step_size: Tensor
+
+    def __init__(self, form: str, n_inputs: int, hidden: int, layers: int = 1) -> None:
+        super().__init__()
+        if layers != 1:
+            raise InputError(f"`layers` must be 1 for cell {form!r}; got {layers}.")
+        self.form, self.hidden_size, self.num_layers = form, hidden, 1
+        bound = 1 / math.sqrt(hidden)
+        self.weight_ih = nn.Parameter(torch.empty(hidden, n_inputs).uniform_(-bound, bound))
+        self.weight_hh = nn.Parameter(torch.empty(hidden, hidden).uniform_(-bound, bound))
+        self.bias_ih = nn.Parameter(torch.empty(hidden).uniform_(-bound, bound))
+        self.bias_hh = nn.Parameter(torch.empty(hidden).uniform_(-bound, bound))
+        self.register_buffer("step_size", torch.tensor(STEP_SIZE))
+        self.norm = nn.LayerNorm(hidden) if form == "layer-norm" else nn.Identity()
+
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """States [T, B, H] and the last of them [1, B, H], from inputs [T, B, I] and the state before the first step."""
+        driven = F.linear(inputs, self.weight_ih, self.bias_ih + self.bias_hh)
+        h = driven.new_zeros(driven.shape[1:]) if state is None else state[0]
+        a, states = float(self.step_size), []
+        for each in driven:
+            h = self._advance(each, h, a)
+            states.append(h)
+        return torch.stack(states), h.unsqueeze(0)
+
+    def step(self, x: Tensor, h: Tensor) -> Tensor:
+        """The state [B, H] after one input [B, I]: the recurrence as `rnnvg.gradient_profile` takes it."""
+        driven = F.linear(x, self.weight_ih, self.bias_ih + self.bias_hh)
+        return self._advance(driven, h, float(self.step_size))
+
+    def _advance(self, driven: Tensor, h: Tensor, a: float) -> Tensor:
+        f = torch.tanh(self.norm(torch.addmm(driven, h, self.weight_hh.T)))
+        if self.form == "leaky":
+            return torch.lerp(h, f, a)
+        return h + a * f if self.form == "residual" else f
+
+
+OWN: dict[str, Callable[..., OwnCore]] = {form: partial(OwnCore, form) for form in ("leaky", "residual", "layer-norm")}
+OWN_CELLS = tuple(OWN)
