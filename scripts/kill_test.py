@@ -3,8 +3,9 @@
     python scripts/kill_test.py --moments 100 --out DIR          # the report as JSON on stdout
 
 Real runs (small ones) are done over and over in fresh directories, half of them by a driver with worker processes of its
-own and half by a driver, a `dask scheduler` and two `dask worker`. At random moments one of the processes is killed with
-SIGKILL and what is gone is started again. Whenever a directory is complete it has to hold every run once, whole, with
+own and half by a driver, a `dask scheduler` and two `dask worker`. The first directory of each kind is left alone, and
+timed; in the others, at moments drawn evenly from that time, one of the processes is killed with SIGKILL and what is gone
+is started again. Whenever a directory is complete it has to hold every run once, whole, with
 tables equal byte for byte to those of an uninterrupted run; and no result may ever change once it is there.
 """
 
@@ -30,8 +31,6 @@ import psutil
 
 HERE = Path(__file__).resolve()
 RUNS = 10
-# Seconds between two kills: 0 to this.
-APART = 4.0
 # A directory that is not complete after this many seconds without a kill is a failure.
 AT_LAST = 900.0
 VICTIMS = {"local": ("driver", "worker"), "cluster": ("driver", "worker", "scheduler")}
@@ -206,6 +205,7 @@ def main(moments: int, out: Path, seed: int) -> dict[str, Any]:
     Store(out / "uninterrupted").merge()
     wanted, ids = tables(out / "uninterrupted"), {spec.id for spec in planned}
     choose, killed, wrong, complete = random.Random(seed), Counter(), [], Counter()
+    takes: dict[str, float] = {}
     start = time.monotonic()
     with open(out / "log", "ab") as log:
         number = 0
@@ -214,14 +214,14 @@ def main(moments: int, out: Path, seed: int) -> dict[str, Any]:
             going = Round(kind, out / f"{kind}-{number}", log)
             number += 1
             try:
-                last = time.monotonic()
+                began = last = time.monotonic()
                 while not going.done():
                     going.start_missing()
                     # A moment at random, that need not be one at which anything in particular happens.
-                    until = time.monotonic() + choose.uniform(0, APART)
+                    until = time.monotonic() + (choose.uniform(0, takes[kind]) if kind in takes else 1.0)
                     while time.monotonic() < until and not going.done():
                         time.sleep(0.02)
-                    if not going.done() and sum(killed.values()) < moments:
+                    if kind in takes and not going.done() and sum(killed.values()) < moments:
                         if hit := going.kill(choose.choice(VICTIMS[kind]), choose):
                             killed[f"{kind} {hit}"] += 1
                             last = time.monotonic()
@@ -229,6 +229,7 @@ def main(moments: int, out: Path, seed: int) -> dict[str, Any]:
                     elif time.monotonic() - last > AT_LAST:
                         raise TimeoutError(f"{going.directory} is not complete; see {out / 'log'}")
                 going.look()
+                takes.setdefault(kind, time.monotonic() - began)
             finally:
                 going.end()
             wrong = [f"{going.directory.name}: {fault}" for fault in faults(going.directory, wanted, ids)]
@@ -240,6 +241,7 @@ def main(moments: int, out: Path, seed: int) -> dict[str, Any]:
         "of": dict(sorted(killed.items())),
         "directories_completed": dict(complete),
         "runs_each": len(ids),
+        "seconds_uninterrupted": {kind: round(seconds, 1) for kind, seconds in takes.items()},
         "faults": wrong,
         "seconds": round(time.monotonic() - start, 1),
         "seed": seed,
