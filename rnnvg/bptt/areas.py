@@ -33,11 +33,11 @@ def draw(found: DecayAttribution, ax: Axes | None = None) -> Axes:
     ax = figures.new_axes() if ax is None else ax
     distance = np.arange(1, found.source + 2)
     if found.parts:
-        _stack(ax, distance, {name: found.nats_so_far(name)[1:].mean(1) for name in found.parts})
+        stack(ax, distance, {name: found.nats_so_far(name)[1:].mean(1) for name in found.parts})
         ax.plot(distance, found.log_gain()[1:], color="black", linewidth=1.5, label="log gain")
         ax.set_ylabel("nats added since the loss")
     else:
-        _stack(ax, distance, {name: _mean(share[1:]) for name, share in found.shares.items()})
+        stack(ax, distance, {name: _mean(share[1:]) for name, share in found.shares.items()})
         ax.axhline(1.0, color="black", linewidth=1, linestyle=":")
         ax.set_ylabel("signed share of the gradient that arrives")
     ax.axhline(0.0, color="black", linewidth=0.8)
@@ -53,7 +53,7 @@ def _mean(rows: np.ndarray) -> np.ndarray:
     return np.where(seen.any(1), np.where(seen, rows, 0.0).sum(1) / np.maximum(seen.sum(1), 1), np.nan)
 
 
-def _stack(ax: Axes, distance: np.ndarray, parts: dict[str, np.ndarray]) -> None:
+def stack(ax: Axes, distance: np.ndarray, parts: dict[str, np.ndarray]) -> None:
     """Positive parts upwards from zero, negative ones downwards; nothing is drawn where a part is not finite."""
     visible = np.isfinite(list(parts.values())).all(0)
     up, down = np.zeros(len(distance)), np.zeros(len(distance))

@@ -23,7 +23,8 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
     """
     import pandas as pd
 
-    from rnnvg.horizon import THRESHOLDS
+    from rnnvg.bptt.curves import mean_log_gain
+    from rnnvg.horizon import THRESHOLDS, decay_fit
     from rnnvg.report import style, terminal
 
     about = [
@@ -36,7 +37,7 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
     if not observed(profile):
         return "\n".join([*about, NOTHING])
     found = [profile.horizon(threshold) for threshold in THRESHOLDS]
-    e_fold = "" if found[0].e_fold is None else f"; one e-fold in {found[0].e_fold:.3g} steps"
+    fit = decay_fit(mean_log_gain(profile.log_gain()))
     horizons = pd.DataFrame(
         {
             "gain at least": [style.threshold_name(each.threshold) for each in found],
@@ -49,7 +50,7 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
             *about,
             "Memory horizons, time steps",
             terminal.as_text(horizons, output.width()),
-            f"Rate: {found[0].rate:.3g} nats a step{e_fold}.",
+            f"Rate: {fit.rate:.3g} nats a step; {fit}.",
             "",
             "Gain at each distance, relative to one step back (geometric mean)",
             terminal.as_text(_at_few_distances(profile), output.width()),

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnvg.cli import curve, network, options, output
+from rnnvg.cli import causes, curve, network, options, output
 
 if TYPE_CHECKING:
     from rnnvg.bptt import GradientProfile
 
-WRT = ("state", "hidden", "cell", "input")
+WRT = ("state", "hidden", "cell", "input", "covariance")
 
 
 @click.command()
@@ -21,7 +21,10 @@ WRT = ("state", "hidden", "cell", "input")
 @options.network
 @network.weights
 @click.option(
-    "--wrt", type=options.Name(WRT), default="state", help=f"By what the gradient is taken: {', '.join(WRT)}."
+    "--wrt",
+    type=options.Name(WRT),
+    default="state",
+    help=f"By what the gradient is taken: {', '.join(WRT)} (of the state: its effect in units of the state's spread).",
 )
 @click.option(
     "--sources",
@@ -38,6 +41,14 @@ WRT = ("state", "hidden", "cell", "input")
     type=options.NewFile((".png", ".svg", ".pdf")),
     help="Draw the curve: .png, .svg or .pdf.",
 )
+@click.option(
+    "--why", is_flag=True, help="Say what makes it decay: matrix and saturation, or the paths through the gates."
+)
+@click.option(
+    "--theory",
+    is_flag=True,
+    help="Set what theory says of untrained networks beside it, with a z-score over five networks.",
+)
 @options.quiet
 @options.as_json
 def command(
@@ -48,6 +59,8 @@ def command(
     seed: int,
     csv: Path | None,
     figure: Path | None,
+    why: bool,
+    theory: bool,
     quiet: bool,
     as_json: bool,
     **rest: Any,
@@ -61,6 +74,7 @@ def command(
     rnnvg profile --cell rnn --length 100
     rnnvg profile --task copy --cell lstm --init forget-bias --figure curve.png
     rnnvg profile --weights runs/train/runs/<id>/weights.safetensors
+    rnnvg profile --cell gru --why --theory --figure why.png
     """
     tell = output.silent if quiet else output.note
     model, task, spec = network.asked_for(weights, rest, seed, tell)
@@ -70,7 +84,15 @@ def command(
     from rnnvg.bench.files import write_whole
 
     probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
-    profile = measure.profile(model, task, probe, wrt, spec.subseed("covectors"), sources)
+    predicted = causes.theory(rest, seed, sequences, weights is not None) if theory else None
+    profile = measure.profile(
+        model, task, probe, "state" if wrt == "covariance" else wrt, spec.subseed("covectors"), sources
+    )
+    if wrt == "covariance":
+        from rnnvg.bptt.invariant import covariance_weighted
+
+        profile = covariance_weighted(profile)
+    reasons = causes.why(model, task, probe) if why else None
     facts = {
         **network.facts(model, task, weights),
         "wrt": wrt,
@@ -83,19 +105,33 @@ def command(
     if csv is not None:
         write_whole(csv, profile.curve().to_csv(index=False, lineterminator="\n"))
     if figure is not None and curve.observed(profile):
-        write_whole(figure, _drawn(profile, curve.heading(facts), figure.suffix.lower()))
-    output.result(curve.as_json(facts, profile) if as_json else curve.as_text(facts, profile))
+        write_whole(figure, _drawn(profile, reasons, predicted, curve.heading(facts), figure.suffix.lower()))
+    if as_json:
+        added = {} if reasons is None else {"why": causes.why_as_json(reasons)}
+        added |= {} if predicted is None else {"theory": causes.theory_as_json(predicted)}
+        output.result({**curve.as_json(facts, profile), **added})
+        return
+    said = [curve.as_text(facts, profile)]
+    said += [] if reasons is None else [causes.why_as_text(reasons)]
+    said += [] if predicted is None else [causes.theory_as_text(predicted)]
+    output.result("\n\n".join(said))
 
 
-def _drawn(profile: GradientProfile, title: str, ending: str) -> bytes:
+def _drawn(
+    profile: GradientProfile, reasons: causes.Why | None, predicted: causes.Theory | None, title: str, ending: str
+) -> bytes:
+    """The curve, and below it what makes it decay and what theory says, where they are asked for."""
     from matplotlib.figure import Figure
 
     from rnnvg.report import style
 
+    panels = [profile, *([reasons.attribution] if reasons else []), *([predicted.overlay] if predicted else [])]
     with style.applied():
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        profile.plot(figure.add_subplot()).set_title(title)
-
+        figure = Figure(figsize=(6.4, 4.0 * len(panels)), layout="constrained")
+        axes = figure.subplots(len(panels), squeeze=False)[:, 0]
+        for ax, panel in zip(axes, panels, strict=True):
+            panel.plot(ax)
+        axes[0].set_title(title)
         held = io.BytesIO()
         figure.savefig(held, format=ending.removeprefix("."), dpi=150)
     return held.getvalue()

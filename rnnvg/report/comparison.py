@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rnnvg.report import curves, horizons, legend, losses, opening, style, svg, tables
+from rnnvg.report import cause_sections, curves, horizons, legend, losses, opening, style, svg, tables
 from rnnvg.report.page import Page, Picture, Section, Table
 from rnnvg.report.results import Results
 from rnnvg.report.wording import count, listed
-from rnnvg.report.words import certificate
+from rnnvg.report.words import certificate, overview
 from rnnvg.report.words import curves as curve_words
 from rnnvg.report.words import horizons as horizon_words
 from rnnvg.report.words import losses as loss_words
 from rnnvg.report.words import opening as opening_words
-from rnnvg.report.words import overview
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +23,7 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "memory-horizons": horizons.draw,
     "horizon-through-training": opening.draw,
     "loss-curves": losses.draw,
+    **cause_sections.FIGURES,
 }
 
 LEAD = (
@@ -93,6 +93,7 @@ def page(results: Results) -> Page:
             ),
             opening_words.paragraphs(results),
         ),
+        *cause_sections.sections(results, who, picture),
         Section(
             "scores",
             "Loss curves and scores",

@@ -10,18 +10,22 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
 from rnnvg.errors import InputError
 from rnnvg.report.style import AFTER, BEFORE, CELL_LABELS, TASK_LABELS
 
+if TYPE_CHECKING:
+    from rnnvg.bench.store import Store
+
 # A pandas.DataFrame. pandas' own annotations read frame[mask] as anything it could be; a type checker then finds fault
 # with every line that is right, and a cast on each would hide those that are not.
 Frame: TypeAlias = Any
 
 NAMED = ["problem", "network", "cell", "seed", "status"]
+CAUSES = ["step", "quantity", "part", "distance", "value", "stderr"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +40,7 @@ class Results:
         training: id, step, split, metric, value.
         records: the result.json files as dicts, sorted by id.
         damaged: id -> what is wrong with its files, of runs that are left out for it.
+        causes: id, step, quantity, part, distance, value, stderr of causes.csv; empty for results that have none.
     """
 
     runs: Frame
@@ -44,6 +49,7 @@ class Results:
     training: Frame
     records: list[dict[str, Any]] = field(repr=False)
     damaged: dict[str, str] = field(default_factory=dict)
+    causes: Frame = field(default_factory=lambda: pd.DataFrame(columns=["id", *NAMED, *CAUSES]))
 
     @property
     def problems(self) -> list[str]:
@@ -77,6 +83,7 @@ def collect(
     horizons: Frame,
     training: Frame,
     damaged: dict[str, str] | None = None,
+    causes: Frame | None = None,
 ) -> Results:
     """Name the runs of `records` and give the frames their names; horizons that were not measured are left out."""
     records = sorted(records, key=lambda record: record["id"])
@@ -95,7 +102,9 @@ def collect(
     curves = curves.astype({"distance": int, "log10_gain": float})  # an empty file has no types
     training = training.astype({"step": int, "value": float})
     frames = [_named(frame, names) for frame in (curves, horizons, training)]
-    return Results(runs, *frames, records=records, damaged=damaged or {})
+    causes = pd.DataFrame(columns=["id", *CAUSES]) if causes is None else causes
+    why = _named(causes.astype({"value": float, "stderr": float}), names)
+    return Results(runs, *frames, records=records, damaged=damaged or {}, causes=why)
 
 
 def read(directory: str | Path) -> Results:
@@ -113,7 +122,20 @@ def read(directory: str | Path) -> Results:
     if not reading.results:
         raise InputError(f"`directory` {str(directory)!r} holds no results. {_HOW_TO_GET_SOME.format(directory)}")
     frames = [store.frame(name) for name in ("curves.csv", "horizons.csv", "training.csv")]
-    return collect(reading.results.values(), *frames, damaged=reading.damaged)
+    return collect(reading.results.values(), *frames, damaged=reading.damaged, causes=_causes(store, reading.results))
+
+
+def _causes(store: Store, runs: Iterable[str]) -> Frame:
+    """causes.csv of the runs that have one, with their ids."""
+    from rnnvg.bench.store import CAUSES as FILE
+
+    found = [
+        pd.read_csv(store.folder(run) / FILE, dtype={"part": str}, keep_default_na=True).assign(id=run)
+        for run in runs
+        if (store.folder(run) / FILE).is_file()
+    ]
+    found = [frame for frame in found if len(frame)]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["id", *CAUSES])
 
 
 _HOW_TO_GET_SOME = "Run `rnnvg compare --out {}` first, or pass a directory that rnnvg wrote."

@@ -8,15 +8,21 @@ from typing import Any
 
 import pandas as pd
 
+MOST_STEPS = 1e6  # beyond it an interval over a few seeds says only that it is wide
+
 
 def steps(value: float) -> str:
-    """A horizon in steps: whole from 10 on, one decimal below where it has one.
+    """A horizon in steps: whole from 10 on, one decimal below where it has one, two digits from 10,000 on.
 
-    >>> steps(4.03), steps(4.26), steps(51.2), steps(math.inf)
-    ('4', '4.3', '51', '∞')
+    >>> steps(4.03), steps(4.26), steps(51.2), steps(123456), steps(1.7e9), steps(math.inf)
+    ('4', '4.3', '51', '120,000', '> 1e6', '∞')
     """
     if math.isinf(value):
         return "∞"
+    if value > MOST_STEPS:
+        return "> 1e6"
+    if value >= 10_000:
+        return f"{float(f'{value:.2g}'):,.0f}"
     return f"{round(value):d}" if value >= 9.95 else f"{value:.1f}".removesuffix(".0")
 
 

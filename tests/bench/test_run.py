@@ -43,7 +43,13 @@ def done(tmp_path_factory):
 
 def test_a_run_leaves_its_tables_its_weights_and_the_whole_record(done):
     directory, spec, result = done
-    assert set(contents(directory, spec)) == {"curve.csv", "training.csv", "horizons.csv", "weights.safetensors"}
+    assert set(contents(directory, spec)) == {
+        "curve.csv",
+        "training.csv",
+        "horizons.csv",
+        "causes.csv",
+        "weights.safetensors",
+    }
     assert result["status"] == "ok"
     assert result["steps"] == 60
     assert result["training_steps"] == 10

@@ -83,7 +83,9 @@ def _distances(best: Any, rows: list[Any]) -> list[str]:
     for row in rows:
         said = middle(row).replace("> ", "more than ")
         if not math.isnan(row.low):
-            said += f", {steps(row.low)} to {steps(row.high)}".replace("to ∞", "or more")
+            said += f", {steps(row.low)} to {steps(row.high)}".replace("to ∞", "or more").replace(
+                "to >", "to more than"
+            )
         if not _open_ended(row) and reach(row) > 0:
             at_least = "at least " if _open_ended(best) else ""
             said += f"; shorter by a factor of {at_least}{factor(reach(best) / reach(row))}"
@@ -97,7 +99,7 @@ def _with_interval(row: Any) -> str:
         return said
     if math.isinf(row.high):
         return f"{said} (interval from {steps(row.low)} up)"
-    return f"{said} (interval {steps(row.low)} to {steps(row.high)})"
+    return f"{said} (interval {steps(row.low)} to {steps(row.high).replace('>', 'more than')})"
 
 
 def reach(row: Any) -> float:

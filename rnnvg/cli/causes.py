@@ -1,0 +1,168 @@
+"""Why a network's gradient decays, and what theory says of it, as a terminal or a program reads it."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rnnvg.cli import network, output
+from rnnvg.errors import InputError
+
+if TYPE_CHECKING:
+    from rnnvg.bptt import DecayAttribution
+    from rnnvg.bptt.overlay import Overlay
+    from rnnvg.bptt.theory import WidePrediction
+    from rnnvg.models import SequenceModel
+    from rnnvg.tasks import Batch, Task
+
+NETWORKS = 5  # a standard error over fewer says little
+
+
+@dataclass(frozen=True)
+class Why:
+    """An attribution, and how many last steps make which fraction of the update by the task's own loss (None: no update)."""
+
+    attribution: DecayAttribution
+    recent: tuple[int, float] | None
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Several networks' curves beside the predicted one."""
+
+    overlay: Overlay
+    prediction: WidePrediction
+
+
+def why(model: SequenceModel, task: Task, probe: Batch) -> Why:
+    """The attribution of a loss at the last step of the probe sequences."""
+    import torch
+
+    from rnnvg.bench import causes
+    from rnnvg.bptt import attribute_decay
+
+    model.eval()
+    with torch.no_grad():
+        inputs = model.encode(probe.inputs)
+    return Why(attribute_decay(model.core, inputs), causes.recent_share(model, task, probe))
+
+
+def theory(rest: dict[str, Any], seed: int, sequences: int, weighted: bool) -> Theory:
+    """The prediction for the network that is asked for, and NETWORKS of its kind measured as they start.
+
+    Args:
+        rest: the options `which_task` and `network` by name.
+        seed: of the first network; the others take the next ones.
+        sequences: held-out sequences a network.
+        weighted: --weights was given.
+
+    Raises:
+        InputError: trained weights, or a network that the theory does not cover.
+    """
+    import torch
+
+    from rnnvg.bench import measure
+    from rnnvg.bptt.theory import overlay, predict_for
+
+    if weighted:
+        raise InputError(
+            "`--theory` is of networks as they start, and --weights brings a trained one. Leave out one of the two."
+        )
+    profiles, prediction = [], None
+    for each in range(seed, seed + NETWORKS):
+        model, task, spec = network.asked_for(None, rest, each, output.silent)
+        probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
+        if prediction is None:
+            with torch.no_grad():
+                inputs = model.eval().encode(probe.inputs)
+            steps = max(2, min(len(inputs), model.core.hidden_size))  # the theory ends at the width
+            prediction = predict_for(model.core, inputs, steps=steps)
+        profiles.append(measure.profile(model, task, probe, "state", spec.subseed("covectors")))
+    assert prediction is not None
+    return Theory(overlay(profiles, prediction), prediction)
+
+
+def why_as_text(found: Why) -> str:
+    """The sentence, what the last steps add to the update, and the gates."""
+    import pandas as pd
+
+    from rnnvg.report import terminal
+    from rnnvg.report.wording import steps
+
+    attribution, width = found.attribution, output.width()
+    lines = ["Why, for a loss at the last step", textwrap.fill(f"{attribution}.", width)]
+    if found.recent is not None:
+        last, share = found.recent
+        lines.append(
+            textwrap.fill(
+                f"By the task's own loss the last {last} steps make {100 * share:.3g} % of the update.", width
+            )
+        )
+    constant = attribution.time_constant
+    rows = [
+        {
+            "layer": gate.layer,
+            "gate": gate.name,
+            "mean": f"{gate.mean:.3f}",
+            "below 0.1": f"{100 * gate.closed:.1f} %",
+            "above 0.9": f"{100 * gate.open:.1f} %",
+            "implied time constant": "" if gate.time_constant is None else steps(gate.time_constant),
+        }
+        for gate in attribution.gates
+    ]
+    lines += ["", terminal.as_text(pd.DataFrame(rows), width)]
+    if attribution.shares:
+        measured = "none: an exponential does not fit" if constant is None else f"{steps(constant)} steps"
+        lines.append(f"Measured time constant of the whole gradient: {measured}.")
+    return "\n".join(lines)
+
+
+def why_as_json(found: Why) -> dict[str, Any]:
+    """The same for programs: sentence, nats or shares, counterfactuals in nats, gates, recent."""
+    attribution = found.attribution
+    return {
+        "sentence": str(attribution),
+        "nats": attribution.nats(),
+        "shares": attribution.mean_shares(),
+        "log_gain": float(attribution.log_gain()[-1]),
+        "counterfactuals": {name: float(attribution.log_gain(name)[-1]) for name in attribution.counterfactuals},
+        "gates": output.rows(attribution.gate_frame()),
+        "time_constant": attribution.time_constant,
+        "recent": None if found.recent is None else {"steps": found.recent[0], "fraction": found.recent[1]},
+    }
+
+
+def theory_as_text(found: Theory) -> str:
+    """Measured and predicted rate with the z-score, and a warning past the edge."""
+    overlay, width = found.overlay, output.width()
+    last = int(overlay.distance[-1])
+    told = [
+        f"Theory, {overlay.n_models} networks as they start, up to distance {last}",
+        textwrap.fill(f"{overlay}.", width),
+    ]
+    if math.isfinite(overlay.rate_z) and abs(overlay.rate_z) > 3:
+        told.append(
+            textwrap.fill(
+                "That is more than three standard errors: the theory is for wide networks and for inputs that are independent "
+                "from step to step.",
+                width,
+            )
+        )
+    if found.prediction.warning is not None:
+        told.append(textwrap.fill(f"Warning: {found.prediction.warning}", width))
+    return "\n".join(told)
+
+
+def theory_as_json(found: Theory) -> dict[str, Any]:
+    """The same for programs, with the whole overlay."""
+    overlay, prediction = found.overlay, found.prediction
+    names = ("rate", "rate_stderr", "predicted_rate", "rate_z", "n_models")
+    return {
+        **{name: getattr(overlay, name) for name in names},
+        "q": prediction.q,
+        "edge": prediction.edge,
+        "warning": prediction.warning,
+        "overlay": output.rows(overlay.to_frame()),
+    }
