@@ -87,7 +87,7 @@ def build_corpus(
     """
     words = list(seen)
     if not len(splits["train"]):
-        total = sum(len(split) for split in splits.values())
+        total = sum(len(splits[split]) for split in SPLITS)
         counted = "1 word" if total == 1 else f"{total} words"
         raise InputError(f"The text {name!r} holds {counted} and none to train on; pass a longer text.")
     if vocabulary is None or isinstance(vocabulary, int):
