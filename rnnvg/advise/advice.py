@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rnnvg.advise.remedies import NAMES, NONE, REMEDIES
 from rnnvg.advise.settings import Settings
 from rnnvg.advise.trial import EXPLODING
-from rnnvg.horizon import MemoryHorizon, compare_horizons, pool_horizons
+from rnnvg.horizon import MemoryHorizon, PairedHorizons, compare_horizons, pool_horizons
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +28,8 @@ class Effect:
         predicted: nats a step before training, by theory, mean over seeds; None where no theory says.
         measured: the same, measured.
         horizon: "start" and "end" (of training) -> pooled horizon in steps, as text; "none" where no gradient was finite.
-        log_change: "start" and "end" -> (change of the log horizon against the network as it is, low, high), nats, paired by
-            seed; t-interval where nothing is censored, else order statistics; None where fewer than two pairs are left.
+        paired: "start" and "end" -> its horizons against those of the network as it is, paired by seed; None where fewer than
+            two pairs are left.
         solved: seeds that solved the task, of `seeds`.
         steps_to_solve: per seed; None where it did not.
         value: median score; None where no seed has a finite one.
@@ -42,12 +42,23 @@ class Effect:
     predicted: float | None
     measured: float | None
     horizon: dict[str, str]
-    log_change: dict[str, tuple[float, float, float] | None]
+    paired: dict[str, PairedHorizons | None]
     solved: int
     seeds: int
     steps_to_solve: tuple[int | None, ...]
     value: float | None
     diverged: int
+
+    def log_change(self, when: str) -> tuple[float, float, float] | None:
+        """Change of the log horizon at the "start" or "end" of training, and its interval: (nats, low, high).
+
+        The t-interval where nothing is censored, else order statistics with the coverage that so many seeds give
+        (`paired[when].coverage`); nan where censoring leaves the change open.
+        """
+        found = self.paired[when]
+        if found is None:
+            return None
+        return (math.nan if found.ratio is None else _log(found.ratio)), _log(found.low), _log(found.high)
 
     @property
     def median_steps(self) -> float:
@@ -94,7 +105,7 @@ class Advice:
         solving = [each for each in others if (each.solved, -each.median_steps) > (base.solved, -base.median_steps)]
         if solving:
             return min(solving, key=lambda each: (-each.solved, each.median_steps))
-        longer = [each for each in others if (change := each.log_change["end"]) and change[1] > 0]
+        longer = [each for each in others if (change := each.log_change("end")) and change[1] > 0]
         sign = 1 if self.better == "higher" else -1
         return max(longer, key=lambda each: -math.inf if each.value is None else sign * each.value, default=None)
 
@@ -107,7 +118,8 @@ class Advice:
         """A row a remedy, those left out with a note and without numbers.
 
         Columns: remedy, change, aims_at_cause, predicted, measured (nats a step at the start), horizon_start, horizon_end
-        (steps, text), log_change_start, _start_low, _start_high, and the same for _end (nats), solved, seeds, median_steps
+        (steps, text), log_change_start, _start_low, _start_high (nats), coverage_start, and the same for
+        end, solved, seeds, median_steps
         (inf where half of the seeds did not solve it), value, diverged, note.
         """
         import pandas as pd
@@ -115,14 +127,13 @@ class Advice:
         rows = []
         for each in self.effects():
             row = {
-                key: value
-                for key, value in asdict(each).items()
-                if key not in ("horizon", "log_change", "steps_to_solve")
+                key: value for key, value in asdict(each).items() if key not in ("horizon", "paired", "steps_to_solve")
             }
             for when in MOMENTS:
                 row[f"horizon_{when}"] = each.horizon[when]
-                change = each.log_change[when] or (math.nan,) * 3
+                change, pairs = each.log_change(when) or (math.nan,) * 3, each.paired[when]
                 row |= dict(zip((f"log_change_{when}{part}" for part in ("", "_low", "_high")), change, strict=True))
+                row[f"coverage_{when}"] = math.nan if pairs is None else pairs.coverage
             rows.append({**row, "median_steps": each.median_steps, "note": ""})
         rows += [
             {"remedy": name, "change": REMEDIES[name].change, "note": f"left out: {why}"}
@@ -158,7 +169,7 @@ class Advice:
             predicted=_mean([each["predicted"] for each in trials]),
             measured=_mean([(each["start"] or {}).get("rate") for each in trials]),
             horizon={when: _pooled(self.settings, trials, when) for when in MOMENTS},
-            log_change={when: _change(self.settings, trials, base, when) for when in MOMENTS},
+            paired={when: _pairs(self.settings, trials, base, when) for when in MOMENTS},
             solved=sum(each["solved_at"] is not None for each in trials),
             seeds=self.seeds,
             steps_to_solve=tuple(each["solved_at"] for each in trials),
@@ -188,18 +199,15 @@ def _pooled(settings: Settings, trials: list[dict[str, Any]], when: str) -> str:
     return f"> {max(each.last for each in found)}" if math.isinf(pooled.median) else f"{pooled.median:.3g}"
 
 
-def _change(
+def _pairs(
     settings: Settings, trials: list[dict[str, Any]], base: list[dict[str, Any]], when: str
-) -> tuple[float, float, float] | None:
+) -> PairedHorizons | None:
     pairs = [
         (one, other)
         for trial, reference in zip(trials, base, strict=True)
         if (one := _horizon(settings, trial[when])) and (other := _horizon(settings, reference[when]))
     ]
-    if len(pairs) < 2:
-        return None
-    found = compare_horizons(*zip(*pairs, strict=True))
-    return (math.nan if found.ratio is None else _log(found.ratio)), _log(found.low), _log(found.high)
+    return compare_horizons(*zip(*pairs, strict=True)) if len(pairs) > 1 else None
 
 
 def _log(ratio: float) -> float:

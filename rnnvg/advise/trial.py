@@ -26,8 +26,8 @@ from rnnvg.models import SequenceModel
 from rnnvg.models.own_cells import OwnCore
 from rnnvg.tasks import Batch, Task
 
-# Recurrent weights times this explode: what clipping is for (see `explode`).
-EXPLODING_GAIN = 1.25
+# What clipping is for: a network whose gradient grows by this over a training sequence (see `_explode`).
+EXPLODING_GROWTH = 1e4
 EXPLODING_STEPS = 100
 EXPLODING_LR = 0.01
 EXPLODING = ("exploding", "exploding-clipped")
@@ -96,8 +96,9 @@ def _explode(settings: Settings, name: str, seed: int) -> dict[str, Any]:
     probe = task.probe(settings.sequences, _generator("probe", seed))
     torch.manual_seed(subseed("weights", seed))
     model = models.build(task, "rnn-relu", hidden=settings.hidden, init="identity")
+    gain = exploding_gain(task.steps)
     with torch.no_grad():
-        model.core.get_parameter("weight_hh_l0").mul_(EXPLODING_GAIN)
+        model.core.get_parameter("weight_hh_l0").mul_(gain)
     start = _horizon(settings, model, probe, seed)
     clip = REMEDIES["clipping"].training["clip"] if name == EXPLODING[1] else None
     result = training.fit(
@@ -112,7 +113,7 @@ def _explode(settings: Settings, name: str, seed: int) -> dict[str, Any]:
         eval_every=EXPLODING_STEPS,
     )
     return {
-        "predicted": math.log(EXPLODING_GAIN),
+        "predicted": math.log(gain),
         "start": start,
         "end": _horizon(settings, model, probe, seed),
         "status": result.status,
@@ -122,6 +123,11 @@ def _explode(settings: Settings, name: str, seed: int) -> dict[str, Any]:
         "metric": task.metric,
         "value": _finite(result.score.get(task.metric, math.nan)),
     }
+
+
+def exploding_gain(steps: int) -> float:
+    """What the identity is multiplied by, so that a gradient grows by EXPLODING_GROWTH over so many steps."""
+    return EXPLODING_GROWTH ** (1 / steps)
 
 
 def clipped_at_equal_weights(

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rnnvg.advise.remedies import EXPLOSION, GATES, MATRIX, NONE, SATURATION
-from rnnvg.advise.trial import EXPLODING_GAIN
+from rnnvg.advise.trial import EXPLODING_GROWTH, exploding_gain
 
 if TYPE_CHECKING:
     from rnnvg.advise.advice import Advice, Effect
@@ -39,7 +39,7 @@ def told(advice: Advice) -> list[str]:
 def _reach(effect: Effect) -> str:
     parts = []
     for when, label in (("start", "at the start"), ("end", "after training")):
-        change = effect.log_change[when]
+        change = effect.log_change(when)
         parts.append(f"{'no horizon to compare' if change is None else factor(change)} {label}")
     return ", ".join(parts)
 
@@ -53,10 +53,11 @@ def factor(change: tuple[float, float, float]) -> str:
     middle, low, high = change
     if middle == low == high == 0:
         return "as far as before"
-    said = "farther than measured" if middle == math.inf else f"{math.exp(middle):.2g} times as far"
     if math.isnan(middle):
-        said = "censored in both"
-    return f"{said} [{_exp(low)}, {_exp(high)}]"
+        return "censored in both"
+    if middle == math.inf:  # only a lower bound is known
+        return f"more than {_exp(low)} times as far"
+    return f"{math.exp(middle):.2g} times as far [{_exp(low)}, {_exp(high)}]"
 
 
 def _exp(value: float) -> str:
@@ -80,6 +81,7 @@ def clipping(advice: Advice) -> list[str]:
         return []
     equal = [each["equal_weights"] for each in advice.of("clipping")]
     worst = max(each["largest_difference"] for each in equal)
+    gain = exploding_gain(advice.settings.make_task().steps)
     free, clipped = found["exploding"], found["exploding-clipped"]
     ends = [
         f"{sum(each['status'] != 'ok' for each in trials)} of {len(trials)} seeds diverged and {_error(trials)}"
@@ -89,8 +91,8 @@ def clipping(advice: Advice) -> list[str]:
         f"Clipping at equal weights: one factor ({min(each['factor'] for each in equal):.2g} at the least) for the whole "
         f"gradient, cosine {min(each['cosine'] for each in equal):.6f}, and no distance changes by more than {worst:.0e} "
         "nats: it is no remedy for a gradient that vanished.",
-        f"What clipping is for: with a recurrent matrix of {EXPLODING_GAIN:g} times the identity and plain gradient descent "
-        f"{ends[0]} without it; with it {ends[1]}.",
+        f"What clipping is for: where a recurrent matrix of {gain:.3g} times the identity has the gradient grow "
+        f"{EXPLODING_GROWTH:g}-fold over a sequence, {ends[0]} without clipping and {ends[1]} with it.",
     ]
 
 

@@ -30,9 +30,9 @@ REMEDIES = (
     "gated-cell",
 )
 WRT = ("state", "input")
-QUICK = {"seeds": 3, "steps": 200}
+QUICK = {"seeds": 3, "steps": 250, "lr": 0.01}
 QUICK_LENGTH = 20  # of adding
-FULL = {"seeds": 5, "steps": 800}
+FULL = {"seeds": 5, "steps": 800, "lr": 0.005}
 
 
 @click.command()
@@ -48,9 +48,11 @@ FULL = {"seeds": 5, "steps": 800}
 @click.option(
     "--seeds", type=options.Whole(2), help="Networks for each remedy, paired by seed.  [default: 5; --quick 3]"
 )
-@click.option("--steps", type=options.Whole(1), help="Training steps at most.  [default: 800; --quick 200]")
+@click.option("--steps", type=options.Whole(1), help="Training steps at most.  [default: 800; --quick 250]")
 @click.option("--batch", type=options.Whole(1), default=50, help="Sequences a step.")
-@click.option("--lr", type=options.Real(0), default=0.005, help="Learning rate, of Adam without clipping.")
+@click.option(
+    "--lr", type=options.Real(0), help="Learning rate, of Adam without clipping.  [default: 0.005; --quick 0.01]"
+)
 @click.option(
     "--remedies",
     type=options.Name(REMEDIES, several=True),
@@ -58,7 +60,7 @@ FULL = {"seeds": 5, "steps": 800}
 )
 @click.option("--wrt", type=options.Name(WRT), default="state", help="Gradient by what: state, or input.")
 @click.option("--threshold", type=options.Real(0, 1), help="Share of the gradient, of the horizon.  [default: 1/e]")
-@click.option("--quick", is_flag=True, help="A smaller look, within a minute: 3 seeds, 200 steps, adding of length 20.")
+@click.option("--quick", is_flag=True, help="A smaller look, within a minute: 3 seeds, 250 steps, adding of length 20.")
 @click.option(
     "--jobs", type=options.Whole(1), default=2, help="Worker processes; the numbers are the same for any number."
 )
@@ -74,6 +76,7 @@ def command(
     quick: bool,
     seeds: int | None,
     steps: int | None,
+    lr: float | None,
     threshold: float | None,
     remedies: tuple[str, ...] | None,
     jobs: int,
@@ -114,8 +117,9 @@ def command(
         try:
             found = advise(
                 {"name": name, **own},
-                seeds=budget["seeds"] if seeds is None else seeds,
-                steps=budget["steps"] if steps is None else steps,
+                seeds=int(budget["seeds"]) if seeds is None else seeds,
+                steps=int(budget["steps"]) if steps is None else steps,
+                lr=budget["lr"] if lr is None else lr,
                 remedies=remedies,
                 jobs=jobs,
                 directory=out,
@@ -175,7 +179,8 @@ def _table(found: Advice) -> str:
     rows = []
     for each in found.effects():
         start, end = (
-            "-" if change is None or each.remedy == "none" else factor(change) for change in each.log_change.values()
+            "-" if each.remedy == "none" or (change := each.log_change(when)) is None else factor(change)
+            for when in ("start", "end")
         )
         rows.append(
             {

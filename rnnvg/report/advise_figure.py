@@ -45,6 +45,7 @@ def remedies(advice: Advice) -> Figure:
             legend.mark("|", "predicted by theory", color=style.INK, markersize=11, markeredgewidth=1.8),
             *(legend.mark(marker, label, color=colour) for colour, marker, _, label in LOOKS.values()),
             legend.mark("x", "not solved", color=ORANGE),
+            legend.mark("$*$", "aims at the cause", color=style.INK, markersize=6),
         ],
     )
     return figure
@@ -69,19 +70,19 @@ def _rates(ax: Axes, effects: Sequence[Effect], advice: Advice) -> None:
 
 
 def _horizons(ax: Axes, effects: Sequence[Effect]) -> None:
-    changes = [change for each in effects[1:] for change in each.log_change.values() if change]
+    changes = [change for each in effects[1:] for when in LOOKS if (change := each.log_change(when))]
     ends = [value for change in changes for value in change if math.isfinite(value)]
     low, high = min([0.0, *ends]) - math.log(ROOM), max([0.0, *ends]) + math.log(ROOM)
     for row, each in enumerate(effects[1:], start=1):
         for when, (colour, marker, offset, _) in LOOKS.items():
-            change = each.log_change[when]
+            change = each.log_change(when)
             if change is not None:
                 _interval(ax, row + offset, change, (low, high), colour, marker)
     ax.axvline(0, color=style.MUTED, linewidth=0.9)
     ax.set_xlim(low, high)
     ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= math.log(tick) <= high]
     ax.set_xticks([math.log(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
-    ax.set_xlabel("times as far as without it\n(95 % interval over seeds; arrow: no end)")
+    ax.set_xlabel("times as far as without it\n(interval over seeds; arrow: no end)")
     ax.set_title("Memory horizon")
 
 
@@ -108,5 +109,5 @@ def _steps(ax: Axes, effects: Sequence[Effect], budget: int) -> None:
         ax.plot([1.08 * budget] * missing, row + spread[len(solved) :], "x", color=ORANGE, markersize=4.5)
     ax.axvline(budget, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
     ax.set_xlim(0, 1.16 * budget)
-    ax.set_xlabel("training steps until solved\n(a point a seed; dashed: the budget)")
+    ax.set_xlabel("training steps until solved\n(dashed: the budget)")
     ax.set_title("Learning")
