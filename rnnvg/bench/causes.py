@@ -39,10 +39,11 @@ def at_checkpoint(model: SequenceModel, task: Task, probe: Batch, step: int) -> 
         return []
     length = min(int(probe.inputs.shape[0]), 2 * task.steps)
     inputs = _encoded(model, probe, SPECTRUM_SEQUENCES)[:length]
-    found = lyapunov_spectrum(model.core, inputs, n_exponents=EXPONENTS, burn_in=length // 4)
+    size = model.core.num_layers * model.core.hidden_size * (2 if isinstance(model.core, nn.LSTM) else 1)
+    found = lyapunov_spectrum(model.core, inputs, n_exponents=min(EXPONENTS, size), burn_in=length // 4)
     mean = found.exponents.mean(0)
     error = np.sqrt((found.stderr**2).sum(0)) / len(found.exponents)
-    return [(step, "exponent", n + 1, None, _short(mean[n]), _short(error[n])) for n in range(EXPONENTS)]
+    return [(step, "exponent", n + 1, None, _short(mean[n]), _short(error[n])) for n in range(len(mean))]
 
 
 def before_training(model: SequenceModel, probe: Batch, init: str) -> list[Row]:
@@ -67,7 +68,7 @@ def after_training(model: SequenceModel, task: Task, probe: Batch, step: int, se
         return []
     rows = _attribution(model, probe, step)
     few = _first(probe, MAP_SEQUENCES)
-    by_source = measure.profile(model, task, few, "state", seed, SOURCES)
+    by_source = measure.profile(model, task, few, "state", seed, min(SOURCES, few.inputs.shape[0]))
     rows += _map(step, by_source)
     whole = measure.profile(model, task, probe, "state", seed)
     rows += _curve(step, "covariance", "", mean_log_gain(covariance_weighted(whole).log_gain()))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# A measured accuracy this far from the fitted one: d50 is then no summary of the curve.
+POOR = 0.15
 # Where the name of a quadrant stands, in fractions of the axes, and how it is broken into lines.
 _CORNERS = {
     LATCHED: (0.985, 0.02, "remembers\nwithout gradient"),
@@ -87,9 +89,9 @@ def section(results: Results, asked: Frame, table: Frame) -> Section:
             "functional-horizon",
             f"Share of right answers against delay, and below it gradient horizon against functional horizon: "
             f"{count(len(table), 'network')} in four quadrants.",
-            "A line and a point a network. Upper row: share of right answers against delay, measured and by logistic fit; "
-            "dotted: a guess. Lower row: both horizons; dashed: the longest delay of training. An arrow: only known to be "
-            "larger. The axes are logarithmic in steps + 1.",
+            "A line and a point a network. Upper row: share of right answers against delay; dotted: its logistic "
+            "fit, and in black a guess. Lower row: both horizons; dashed: the longest delay of training. An arrow: only known "
+            "to be larger. The axes are logarithmic in steps + 1.",
             svg.to_svg(figure),
             svg.to_png(figure),
         )
@@ -117,7 +119,7 @@ def paragraphs(table: Frame) -> list[str]:
             within = "" if found.low is None else f" [{found.low:.3g}, {_end(found.high)}]"
             told.append(f"{network} {value}{within}")
         known = rows[rows["quadrant"] != ""]
-        places = [f"{int((known['quadrant'] == name).sum())} {name}" for name in known["quadrant"].unique()]
+        places = [f"{int((known['quadrant'] == name).sum())} in “{name}”" for name in known["quadrant"].unique()]
         related = (
             rank_correlation(
                 np.where(known["gradient_censored"], np.inf, known["gradient"]),
@@ -131,11 +133,11 @@ def paragraphs(table: Frame) -> list[str]:
             f"{int(rows['reach'].iloc[0])} steps: {listed(places) or 'no network'}. Gradient and memory: "
             f"{str(related).rstrip('.')}."
         )
-        poor = rows[rows["misfit"] > 0.2]
+        poor = rows[rows["misfit"] > POOR]
         if len(poor):
             said.append(
                 f"The accuracy of {count(len(poor), 'network')} on {problem} does not fall in one logistic step (more than "
-                "0.2 off the fit): read the curve, not the number."
+                f"{POOR:g} off the fit): read the curve, not the number."
             )
     return said
 
@@ -187,21 +189,24 @@ def _accuracies(ax: Axes, row: Any, answers: Frame, look: tuple[str, str, Any]) 
     ax.plot(
         answers["delay"],
         answers["right"] / answers["n"],
-        linestyle="none",
+        linestyle=dashes,
+        linewidth=1.1,
         marker=marker,
         markersize=3.2,
         color=colour,
-        alpha=0.8,
+        alpha=0.75,
         label=f"{row.network}/{row.id}",
     )
     at = np.geomspace(answers["delay"].iloc[0], answers["delay"].iloc[-1], 120)
-    ax.plot(at, accuracy_at(at, _horizon(row)), color=colour, linestyle=dashes, linewidth=1.1, alpha=0.85, label="fit")
+    ax.plot(
+        at, accuracy_at(at, _horizon(row)), color=colour, linestyle=(0, (1, 1)), linewidth=0.9, alpha=0.85, label="fit"
+    )
 
 
 def _quadrants(ax: Axes, rows: Frame, look: dict[str, tuple[str, str, Any]]) -> None:
     reach = float(rows["reach"].iloc[0])
     known = rows[rows["quadrant"] != ""]
-    style.horizon_axis(ax, "y", 2.6 * max([reach, *known["gradient"]]))
+    style.horizon_axis(ax, "y", 4 * max([reach, *known["gradient"]]))
     # Room for the names of the quadrants below networks that have no horizon at all.
     ax.set_ylim(bottom=-0.62)
     for line in (ax.axvline, ax.axhline):
@@ -221,7 +226,7 @@ def _quadrants(ax: Axes, rows: Frame, look: dict[str, tuple[str, str, Any]]) -> 
     for row in known.itertuples():
         colour, marker, _ = look[row.network]
         at = (row.d50, row.gradient)
-        ax.plot(*at, linestyle="none", marker=marker, markersize=6.5, color=colour, alpha=0.8, zorder=3, label=row.id)
+        ax.plot(*at, linestyle="none", marker=marker, markersize=6.5, color=colour, alpha=0.6, zorder=3, label=row.id)
         for beyond, offset in ((row.d50_censored, (13, 0)), (row.gradient_censored, (0, 13))):
             if beyond:
                 ax.annotate(

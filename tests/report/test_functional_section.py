@@ -1,0 +1,182 @@
+"""What networks remember, in the report: from the command line to the artists of the figure."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from synthetic_results import in_memory, write_results
+
+from rnnvg import bench
+from rnnvg.bench.remembered import answers, remember
+from rnnvg.cli import main
+from rnnvg.errors import InputError
+from rnnvg.functional.quadrants import BOTH, LATCHED, NEITHER, UNUSED
+from rnnvg.report import functional, style
+from rnnvg.report.page import Page, Section
+
+DELAYS = np.array([1, 2, 4, 8, 16, 32, 64, 160])
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def asked(**d50):
+    """Answers of runs, by the delay at which each forgets at once."""
+    rows = [
+        (run.replace("_", "-"), int(delay), 500 if delay <= limit else 62, 500, 0.125)
+        for run, limit in d50.items()
+        for delay in DELAYS
+    ]
+    return pd.DataFrame(rows, columns=["id", "delay", "right", "n", "chance"])
+
+
+RUN = {"task": "delayed-recall", "training_steps": 41}
+
+
+@pytest.fixture(scope="module")
+def four():
+    """A network in each quadrant, and one whose gradient was not measured."""
+    results = in_memory(
+        {**RUN, "cell": "lstm", "horizons": {0: 2, 500: (160, "censored")}},
+        {**RUN, "cell": "rnn", "horizons": {0: 2, 500: 1}},
+        {**RUN, "cell": "gru", "horizons": {0: 2, 500: 90}},
+        {**RUN, "cell": "rnn", "seed": 1, "horizons": {0: 2, 500: 3}},
+        {**RUN, "cell": "gru", "seed": 1},
+    )
+    answered = asked(run_00=999, run_01=999, run_02=5, run_03=0, run_04=20)
+    return results, answered, functional.horizons(results, answered)
+
+
+def test_every_network_is_in_its_quadrant(four):
+    table = four[2].set_index("id")
+    assert table["quadrant"].to_dict() == {
+        "run-00": BOTH,
+        "run-01": LATCHED,
+        "run-02": UNUSED,
+        "run-03": NEITHER,
+        "run-04": "",
+    }
+    assert table.loc["run-01", ["d50", "d50_censored", "reach"]].tolist() == [160.0, True, 40]
+    assert 4 <= table.loc["run-02", "d50"] <= 8
+    assert table.loc["run-03", "d50"] == 0
+    assert math.isnan(table.loc["run-04", "gradient"])
+
+
+def test_the_figure_shows_every_network_once(four):
+    results, answered, table = four
+    with style.applied():
+        figure = functional.draw(results, answered, table)
+    upper, lower = figure.axes
+    points = {
+        line.get_label(): line.get_xydata()[0].tolist()
+        for line in lower.get_lines()
+        if line.get_label().startswith("run")
+    }
+    known = table[table["quadrant"] != ""]
+    assert points == {row.id: [row.d50, row.gradient] for row in known.itertuples()}
+    assert next(line.get_xdata()[0] for line in lower.get_lines() if line.get_label() == "reach") == 40
+    names = [text.get_text().replace("\n", " ") for text in lower.texts if text.get_text()]
+    assert sorted(names) == sorted([BOTH, LATCHED, UNUSED, NEITHER])
+    curves = [line for line in upper.get_lines() if "/run" in line.get_label()]
+    assert len(curves) == 5
+    assert sum(text.get_text() == "" for text in lower.texts) == 3  # arrows: two memories and one gradient
+    for axis in (upper, lower):
+        assert axis.get_ylabel()
+    assert "time steps" in lower.get_xlabel()
+    # No name of a quadrant lies over another one or over a point.
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in lower.texts if text.get_text()]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    for place in points.values():
+        at = lower.transData.transform(place)
+        assert not any(box.contains(*at) for box in boxes)
+
+
+def test_the_words_give_horizons_quadrants_and_correlation(four):
+    words = functional.paragraphs(four[2])
+    assert len(words) == 1
+    assert words[0].startswith("Delayed recall: half is left at a delay of ")
+    assert "LSTM more than 160" in words[0]
+    for name in (BOTH, LATCHED, UNUSED, NEITHER):
+        assert f"1 in “{name}”" in words[0]
+    assert "over 4 networks." in words[0]
+
+
+def test_few_networks_have_no_correlation_and_a_misfit_is_told(four):
+    results = in_memory({**RUN, "horizons": {0: 2, 500: 3}}, {**RUN, "seed": 1, "horizons": {0: 2, 500: 4}})
+    answered = asked(run_00=30, run_01=30)
+    answered.loc[answered["delay"] < 3, "right"] = 70
+    words = functional.paragraphs(functional.horizons(results, answered))
+    assert words[0].endswith(
+        "2 networks: too few for a rank correlation with an interval, which takes 4; the two horizons of each network and "
+        "its quadrant can be reported."
+    )
+    assert words[1] == (
+        "The accuracy of 2 networks on Delayed recall does not fall in one logistic step (more than 0.15 off the fit): read "
+        "the curve, not the number."
+    )
+
+
+def test_without_answers_the_page_stays_as_it_is(four, tmp_path):
+    page = Page("title", "lead", [])
+    assert functional.with_memory(page, four[0], tmp_path) is page
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """One tiny network, trained for a step."""
+    out = tmp_path_factory.mktemp("recall") / "out"
+    spec = bench.run_spec(
+        {"name": "delayed-recall", "delay": 4, "n_symbols": 2},
+        "rnn",
+        hidden=2,
+        training={"steps": 1, "batch": 2, "eval_size": 10},
+        measure={"sequences": 2},
+        seed=0,
+    )
+    assert bench.execute(spec, out)["reason"] == ""
+    bench.Store(out).merge()
+    return out
+
+
+def test_the_command_asks_and_the_report_shows(directory, monkeypatch):
+    # The page's other figures take seconds and have tests of their own.
+    last = Section("settings", "Settings and versions")
+    monkeypatch.setattr("rnnvg.report.comparison.page", lambda results: Page("title", "lead", [last]))
+    told = call("report", directory, "--functional", "--json")
+    assert told.exit_code == 0, told.output
+    json.loads(told.stdout)
+    assert told.stderr.startswith("Asking delayed-recall-")
+    frame = answers(directory)
+    assert frame["delay"].tolist() == [1, 2, 3, 4, 5, 6, 8, 9, 11, 13, 16]
+    assert (frame["n"] == 500).all()
+    assert frame["right"].between(0, 500).all()
+    assert "What the networks remember" in (directory / "report.html").read_text()
+    assert (directory / "figures" / "functional-horizon.svg").is_file()
+    before = (directory / "recall.csv").read_bytes()
+    remember(directory)
+    assert (directory / "recall.csv").read_bytes() == before
+
+
+def test_a_directory_without_delayed_recall(tmp_path):
+    write_results(tmp_path / "out", tasks=("adding",), cells=("gru",), seeds=1)
+    told = call("report", tmp_path / "out", "--functional")
+    assert told.exit_code == 2
+    assert told.stdout == ""
+    assert told.stderr == (
+        f"Error: '{tmp_path / 'out'}' holds no finished run of delayed-recall, the task that asks at many delays. Train some "
+        f"first: rnnvg compare --tasks delayed-recall --out {tmp_path / 'out'}.\n"
+    )
+
+
+def test_answers_that_were_edited(tmp_path):
+    (tmp_path / "recall.csv").write_text("id,delay\n1,2\n")
+    with pytest.raises(InputError) as caught:
+        answers(tmp_path)
+    assert str(caught.value) == (
+        f"'{tmp_path / 'recall.csv'}' is not a table of answers. Delete it, and pass --functional again."
+    )
