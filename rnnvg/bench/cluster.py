@@ -16,7 +16,7 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 import dask.config
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Security
 from distributed.utils import silence_logging_cmgr
 
 from rnnvg.errors import InputError
@@ -93,11 +93,17 @@ def workers_of(scheduler: str, security: Any = None) -> Iterator[Client]:
 
     Args:
         scheduler: its address, as `dask scheduler` prints it.
-        security: a distributed.Security, for TLS.
+        security: a distributed.Security, for TLS; None: as Dask's own configuration says.
 
     Raises:
-        InputError: it cannot be reached.
+        InputError: it cannot be reached, or is asked for by TLS without certificates.
     """
+    if scheduler.startswith("tls://") and (security or Security()).get_connection_args("client")["ssl_context"] is None:
+        raise InputError(
+            f"`scheduler` {scheduler!r} is asked for by TLS, and Dask knows of no certificates. Set "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "
+            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY to their files."
+        )
     with silence_logging_cmgr(logging.CRITICAL):
         try:
             client = Client(scheduler, security=security, timeout=10, set_as_default=False)

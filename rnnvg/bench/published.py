@@ -81,13 +81,17 @@ def _baseline(baseline: Mapping[str, Any], metric: str) -> float | None:
 
 
 def _difference(figure: Published, ours: list[Mapping[str, Any]]) -> str:
-    """What is otherwise here: "length 50 (paper: 600); ..."; empty where nothing is known to be."""
+    """What is otherwise here: "length 50 (paper: 600); ...", the budget, and what the note says."""
     told = []
     for key, wanted in figure.settings.items():
         values = list(dict.fromkeys(str(_setting(result["spec"], key)) for result in ours))
         here = [_setting(result["spec"], key) for result in ours]
         if ours and not all(_same(value, wanted) for value in here):
             told.append(f"{key} {_plain(' or '.join(values))} (paper: {_plain(wanted)})")
+    steps = sorted({result["spec"]["training"]["steps"] for result in ours})
+    told += [f"trained for {' or '.join(f'{each:,}' for each in steps)} steps at most"] if steps else []
+    if any(result["solved"] and result["spec"]["training"]["stop_when_solved"] for result in ours):
+        told.append("training ends when the task counts as solved")
     return "; ".join([*told, *([figure.note] if figure.note else [])])
 
 

@@ -249,3 +249,14 @@ def test_another_seed_is_another_network(tmp_path):
         execute(spec, tmp_path)
         weights.append(models.load(tmp_path / "runs" / spec.id / "weights.safetensors").core.weight_hh_l0)
     assert not torch.allclose(*weights, atol=1e-3)
+
+
+def test_the_number_of_threads_outside_does_not_change_a_digit(done, tmp_path):
+    directory, spec, _ = done
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        execute(spec, tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    assert contents(tmp_path, spec) == contents(directory, spec)
