@@ -30,7 +30,7 @@ def areas(results: Results) -> Figure:
             ax, parts = axes[row, column], {}
             for quantity in ("nats", "share"):
                 own = _after(frames[quantity], problem, network)
-                parts |= dict(own.groupby("part", sort=False))
+                parts |= {str(part): each for part, each in own.groupby("part", sort=False)}
                 if len(own) and quantity == "nats":
                     line = _after(frames["log_gain"], problem, network)
                     ax.plot(line["distance"], line["value"], color=style.INK, linewidth=1.3)

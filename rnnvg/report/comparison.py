@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rnnvg.report import cause_sections, curves, horizons, legend, losses, opening, style, svg, tables
+from rnnvg.report import cause_sections, curves, horizons, legend, losses, opening, pairs, style, svg, tables
 from rnnvg.report.page import Page, Picture, Section, Table
 from rnnvg.report.results import Results
 from rnnvg.report.wording import count, listed
@@ -77,7 +77,7 @@ def page(results: Results) -> Page:
                 f"Memory horizon at 1/e of every seed and pooled with its interval, before and after training: {who}.",
             ),
             horizon_words.paragraphs(results),
-            horizon_tables(horizon_table),
+            [*horizon_tables(horizon_table), *paired_tables(results)],
         ),
         Section(
             "opening",
@@ -138,6 +138,18 @@ def page(results: Results) -> Page:
 
 def _some(names: list[str], what: str) -> str:
     return listed(names) if len(names) <= 5 else count(len(names), what)
+
+
+def paired_tables(results: Results) -> list[Table]:
+    """Networks compared seed by seed, folded; nothing where no two share two seeds."""
+    frame = pairs.shown(results)
+    if frame.empty:
+        return []
+    caption = (
+        "Paired by seed, after training at 1/e: (horizon + 1) of the first network over that of the second, geometric mean "
+        "with its t-interval, or median with order statistics where a seed is censored."
+    )
+    return [Table.of(frame, caption, folded=True)]
 
 
 def horizon_tables(table: tables.Frame) -> list[Table]:

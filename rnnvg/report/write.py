@@ -23,7 +23,7 @@ def write(directory: str | Path, quiet: bool = True) -> Path:
         InputError: there is no such directory, it holds no results, or it cannot be written.
     """
     from rnnvg.bench.files import disk_faults_named, write_whole
-    from rnnvg.report import comparison, tables
+    from rnnvg.report import comparison, pairs, tables
     from rnnvg.report.benchmark import with_benchmarks
     from rnnvg.report.functional import with_memory
     from rnnvg.report.page import render
@@ -35,6 +35,7 @@ def write(directory: str | Path, quiet: bool = True) -> Path:
         "horizons": tables.horizon_table(results),
         "scores": tables.score_table(results),
         "settings": tables.settings_table(results),
+        "paired": pairs.table(results),
     }
     folder = Path(directory)
     with disk_faults_named(folder):

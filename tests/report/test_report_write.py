@@ -31,7 +31,7 @@ def written(where):
 def test_it_writes_a_page_figures_and_tables(small):
     files = written(small)
     wanted = {"report.html", *(f"figures/{name}.{kind}" for name in NAMES for kind in ("svg", "png"))}
-    wanted |= {f"tables/{name}.csv" for name in ("horizons", "scores", "settings")}
+    wanted |= {f"tables/{name}.csv" for name in ("horizons", "scores", "settings", "paired")}
     before = {"curves.csv", "training.csv", "horizons.csv"} | {name for name in files if name.startswith("runs/")}
     assert set(files) == wanted | before
     assert len(files["report.html"]) < 3_000_000

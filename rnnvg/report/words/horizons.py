@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from rnnvg.report import pooled
+from rnnvg.report import pairs, pooled
 from rnnvg.report.results import Frame, Results
 from rnnvg.report.style import AFTER, BEFORE
 from rnnvg.report.wording import count, factor, horizon, listed, middle, steps, time_steps
@@ -20,7 +21,14 @@ def paragraphs(results: Results) -> list[str]:
         return ["No memory horizon was measured."]
     main = table[np.isclose(table["threshold"], pooled.THRESHOLD) & (table["wrt"] == "state")]
     said = [_ranked(results, main, problem) for problem in results.problems]
-    return [*said, *_censoring(main), *_missing(results, main), *_same_at_the_inputs(results, table), *_seeds(results)]
+    return [
+        *said,
+        *pairs.sentences(results),
+        *_censoring(main),
+        *_missing(results, main),
+        *_same_at_the_inputs(results, table),
+        *_seeds(results),
+    ]
 
 
 def _ranked(results: Results, main: Frame, problem: str) -> str:
@@ -152,27 +160,35 @@ def _missing(results: Results, main: Frame) -> list[str]:
 def _same_at_the_inputs(results: Results, table: Frame) -> list[str]:
     """Hidden coordinates belong to each network, inputs to all: does the order of the networks depend on the choice?"""
     main = table[np.isclose(table["threshold"], pooled.THRESHOLD) & (table["when"] == AFTER) & (table["n"] > 0)]
-    flips, compared = [], 0
+    state = main[main["wrt"] == "state"]
+    others = {
+        "at the inputs, which all networks share, instead of the state": main[main["wrt"] == "input"],
+        "in units of how much each network's state varies": pairs.covariance(results),
+    }
+    said = []
+    for how, rows in others.items():
+        compared, flips = _reversed(results, state, rows)
+        if flips:
+            said.append(f"Measured {how}, the order of {listed(flips)} is reversed.")
+        elif compared:
+            said.append(f"Measured {how}, no order of networks is reversed.")
+    return said
+
+
+def _reversed(results: Results, state: Frame, other: Frame) -> tuple[bool, list[str]]:
+    """Whether there was anything to compare, and the pairs of networks whose order two tables do not share."""
+    flips, compared = [], False
     for problem in results.problems:
-        rows = main[main["problem"] == problem]
-        state = {row.network: row for row in rows[rows["wrt"] == "state"].itertuples()}
-        inputs = {row.network: row for row in rows[rows["wrt"] == "input"].itertuples()}
-        both = [network for network in state if network in inputs]
-        compared += len(both) > 1
-        for place, one in enumerate(both):
-            for other in both[place + 1 :]:
-                by_state = _compare(state[one], state[other])
-                if by_state and by_state == -_compare(inputs[one], inputs[other]):
-                    flips.append(f"{one} and {other} ({problem.lower()})")
-    if not compared:
-        return []
-    if not flips:
-        return [
-            "Measured at the inputs, which all networks share, instead of the state, no order of networks is reversed."
-        ]
-    return [
-        f"Measured at the inputs, which all networks share, instead of the state, the order of {listed(flips)} is reversed."
-    ]
+        by_state, by_other = (
+            {row.network: row for row in rows[rows["problem"] == problem].itertuples()} for rows in (state, other)
+        )
+        both = [network for network in by_state if network in by_other]
+        compared = compared or len(both) > 1
+        for one, two in combinations(both, 2):
+            order = _compare(by_state[one], by_state[two])
+            if order and order == -_compare(by_other[one], by_other[two]):
+                flips.append(f"{one} and {two} ({problem.lower()})")
+    return compared, flips
 
 
 def _compare(one: Any, other: Any) -> int:
