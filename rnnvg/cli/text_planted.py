@@ -60,6 +60,7 @@ def planted(
     from rnnvg import bench
     from rnnvg.report import style, text_figures
     from rnnvg.text.agreement import heavy_tailed
+    from rnnvg.text.statistics import power_law
 
     task = {"name": "next-word", "text": "agreement", "distance": heavy_tailed(longest), "n_words": words, "tail": TAIL}
     specs = [
@@ -95,7 +96,8 @@ def planted(
     if trained:
         by_distance, summary, information, reaches, best = _measured([spec for spec, _ in trained], Path(out))
         with style.applied():
-            figure = text_figures.draw_planted(by_distance, summary, information, reaches, best)
+            law = power_law(information)
+            figure = text_figures.draw_planted(by_distance, summary, information, law, reaches, best)
             tables = {"planted": by_distance, "planted_networks": summary, "planted_information": information}
             files = text_figures.write(out, "planted", figure, tables)
         facts["best_loss"] = best

@@ -108,14 +108,19 @@ def draw_statistics(name: str, information: pd.DataFrame, law: PowerLaw | None, 
 
 
 def draw_planted(
-    by_distance: pd.DataFrame, summary: pd.DataFrame, information: pd.DataFrame, reaches: Sequence[Reach], best: float
+    by_distance: pd.DataFrame,
+    summary: pd.DataFrame,
+    information: pd.DataFrame,
+    law: PowerLaw | None,
+    reaches: Sequence[Reach],
+    best: float,
 ) -> Figure:
     """Four panels over one axis of distances: verbs foretold, their price, mutual information, gradients.
 
     Args:
         by_distance: cell, seed, distance, accuracy, loss.
         summary: cell, seed, horizon, censored, loss.
-        information: of the text itself.
+        information, law: of the text itself.
         reaches: the gradient of every network.
         best: nats a word, the least possible loss.
     """
@@ -136,16 +141,17 @@ def draw_planted(
     title = f"Loss on the text; the best possible is {best:.2f} nats a word"
     figure.legend(cells, names, title=title, loc="outside upper center", ncols=len(cells), frameon=False)
     half = accuracy.axhline(0.5, color=style.MUTED, linewidth=0.9, linestyle=":")
-    accuracy.legend([half], ["remembered: half of them"], fontsize=8)
+    readable = {"fontsize": 8, "frameon": True, "framealpha": 0.9, "facecolor": style.PAPER, "edgecolor": "none"}
+    accuracy.legend([half], ["remembered: half of them"], **readable)
     accuracy.set_ylim(-0.03, 1.05)
     accuracy.set_ylabel("verbs that are the first choice")
     _title(accuracy, "Functional horizon")
     guess = price.axhline(math.log(40), color=style.MUTED, linewidth=0.9, linestyle="--")
     least = price.axhline(0, color=style.INK, linewidth=0.9)
-    price.legend([guess, least], ["guessing among 40 verbs", "best possible"], fontsize=8)
+    price.legend([guess, least], ["guessing among 40 verbs", "best possible"], **readable)
     price.set_ylabel("loss of the verb (nats)")
     _title(price, "Price of the planted word")
-    _information(axes[0, 1], information, None)
+    _information(axes[0, 1], information, law)
     _title(axes[0, 1], "What there is to remember")
     _reaches(axes[1, 1], reaches)
     _title(axes[1, 1], "What the networks can be taught")
@@ -185,9 +191,10 @@ def _reaches(ax: Axes, reaches: Sequence[Reach]) -> None:
 
 
 def _log_distances(ax: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
 

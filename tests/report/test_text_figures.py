@@ -77,7 +77,7 @@ def test_planted_draws_every_seed_and_the_median_beside_the_best_possible():
     by_distance = pd.DataFrame(rows, columns=["cell", "seed", "distance", "accuracy", "loss", "n"])
     summary = pd.DataFrame({"cell": ["rnn", "rnn", "lstm", "lstm"], "seed": [0, 1, 0, 1], "loss": [3.0, 3.2, 2.0, 2.1]})
     with style.applied():
-        figure = text_figures.draw_planted(by_distance, summary, INFORMATION, [reach("rnn"), reach("rnn")], 1.5)
+        figure = text_figures.draw_planted(by_distance, summary, INFORMATION, LAW, [reach("rnn"), reach("rnn")], 1.5)
     accuracy, information, price, gradients = figure.axes
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
@@ -91,6 +91,7 @@ def test_planted_draws_every_seed_and_the_median_beside_the_best_possible():
     np.testing.assert_allclose(lines(price, "LSTM: 2.05 nats a word").get_ydata(), 2.5)
     assert labels(gradients) == ["RNN (tanh)", "1/e"]
     assert information.get_ylabel() == "mutual information (nats)"
+    assert lines(information, "distance to the power -0.80 (-0.90 to -0.70) and a floor")
 
 
 def test_files_are_written_whole_and_the_same_again(tmp_path):
