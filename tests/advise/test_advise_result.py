@@ -1,0 +1,135 @@
+"""Advice from trials made by hand: paired changes, censoring, what to try first, words, frames and the figure."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from rnnvg.advise.advice import Advice
+from rnnvg.advise.settings import settings
+from rnnvg.report import advise_figure, style
+
+CAUSE = {"cause": "recurrent matrix", "nats": -40.0, "steps": 40, "parts": {}, "sentence": "over 40 steps: ..."}
+EQUAL = {"norm": 2.0, "factor": 0.1, "cosine": 1.0, "largest_difference": 1e-15, "log_horizon_change": 0.0}
+
+
+def horizon(last, censored=False, rate=-0.1):
+    return {"rate": rate, "last": last, "first_below": None if censored else last + 1, "censored": censored}
+
+
+def trial(remedy, seed, start, end, solved_at=None, value=0.16, status="ok", **rest):
+    return {
+        "remedy": remedy,
+        "seed": seed,
+        "predicted": -0.5,
+        "start": start,
+        "end": end,
+        "status": status,
+        "reason": "",
+        "steps": 100,
+        "solved_at": solved_at,
+        "metric": "mse",
+        "value": value,
+        "seconds": 1.0,
+        **rest,
+    }
+
+
+def made(**changed):
+    """Three seeds; base horizons 1, 3, 7 at the start."""
+    found = {
+        "none": [trial("none", s, horizon(last), horizon(last), cause=CAUSE) for s, last in enumerate((1, 3, 7))],
+        "orthogonal": [trial("orthogonal", s, horizon(last), None) for s, last in enumerate((3, 7, 31))],
+        "identity-relu": [
+            trial("identity-relu", s, horizon(40, True), horizon(40, True), value=0.15) for s in range(3)
+        ],
+        "clipping": [
+            trial("clipping", s, horizon(last), horizon(last), equal_weights=EQUAL) for s, last in enumerate((1, 3, 7))
+        ],
+        "gated-cell": [trial("gated-cell", s, horizon(2), horizon(20), 50 * (s + 1), 0.001) for s in range(3)],
+        "exploding": [trial("exploding", s, horizon(40, True), None, value=None, status="diverged") for s in range(3)],
+        "exploding-clipped": [
+            trial("exploding-clipped", s, horizon(40, True), horizon(9), value=0.2) for s in range(3)
+        ],
+    } | changed
+    shared = settings({"name": "adding", "length": 10}, hidden=4, steps=200)
+    left = {"chrono": "needs gates: take an LSTM or a GRU first"}
+    return Advice(shared, 3, tuple(each for trials in found.values() for each in trials), left)
+
+
+def test_changes_are_paired_by_seed():
+    effects = {each.remedy: each for each in made().effects()}
+    logs = np.log([4 / 2, 8 / 4, 32 / 8])
+    half = student.ppf(0.975, 2) * logs.std(ddof=1) / math.sqrt(3)
+    np.testing.assert_allclose(
+        effects["orthogonal"].log_change("start"), [logs.mean(), logs.mean() - half, logs.mean() + half]
+    )
+    assert effects["orthogonal"].log_change("end") is None
+    assert effects["orthogonal"].horizon["end"] == "none"
+    assert effects["clipping"].log_change("start") == (0, 0, 0)
+    middle, low, high = effects["identity-relu"].log_change("start")
+    assert (middle, high) == (math.inf, math.inf)
+    assert low == pytest.approx(math.log(41 / 8))
+    assert effects["identity-relu"].horizon["start"] == "> 40"
+    assert effects["orthogonal"].aims_at_cause
+    assert not effects["clipping"].aims_at_cause
+
+
+def test_what_to_try_first():
+    assert made().first().remedy == "gated-cell"
+    unsolved = [trial("gated-cell", s, horizon(2), horizon(1), None, 0.1) for s in range(3)]
+    assert made(**{"gated-cell": unsolved}).first().remedy == "identity-relu"
+    nothing = {
+        name: [trial(name, s, horizon(1), horizon(1)) for s in range(3)]
+        for name in ("orthogonal", "identity-relu", "gated-cell")
+    }
+    assert made(**nothing).first() is None
+    assert str(made(**nothing)).endswith("None of these helped here.")
+
+
+def test_words_are_of_the_numbers():
+    lines = str(made()).splitlines()
+    assert lines[0] == "Cause: the recurrent matrix takes most of the gradient (seed 0, over 40 steps: ...)."
+    assert lines[1] == (
+        "As it is: horizon 3 steps at the start and 3 after training; solved in 0 of 3 seeds, median score 0.16."
+    )
+    assert (
+        "Identity matrix and ReLU: more than 5.1 times as far at the start, more than 5.1 times as far after"
+        in lines[3]
+    )
+    assert "as far as before at the start, as far as before after training" in lines[4]
+    assert lines[5].endswith("solved in 3 of 3 seeds at steps 50 to 150.")
+    assert "cosine 1.000000, and no distance changes by more than 1e-15 nats" in lines[6]
+    assert "3 of 3 seeds diverged and no score is finite without clipping" in lines[7]
+    assert "0 of 3 seeds diverged and the median mse is 0.2 with it" in lines[7]
+    assert lines[8] == "Try first: GRU in place of the cell (--remedies gated-cell)."
+
+
+def test_frames_have_a_row_for_everything():
+    frame = made().to_frame().set_index("remedy")
+    assert frame.index.tolist() == ["none", "orthogonal", "identity-relu", "clipping", "gated-cell", "chrono"]
+    assert frame.loc["chrono", "note"] == "left out: needs gates: take an LSTM or a GRU first"
+    assert frame.loc["gated-cell", "median_steps"] == 100
+    assert math.isinf(frame.loc["none", "median_steps"])
+    assert frame.loc["orthogonal", "coverage_start"] == pytest.approx(0.95)
+    trials = made().trial_frame()
+    assert len(trials) == 21
+    assert trials[trials["remedy"] == "exploding"]["status"].tolist() == ["diverged"] * 3
+
+
+def test_the_figure_shows_the_numbers():
+    advice = made()
+    with style.applied():
+        figure = advise_figure.remedies(advice)
+    rates, horizons, steps = figure.axes
+    labels = [tick.get_text() for tick in rates.get_yticklabels()]
+    assert labels[0] == "as it is"
+    assert labels[1] == "orthogonal recurrent matrix *"
+    middle = advice.effects()[1].log_change("start")[0]
+    drawn = [(line.get_xdata()[0], line.get_marker()) for line in horizons.lines]
+    assert any(x == pytest.approx(middle) and marker == "o" for x, marker in drawn)
+    assert sum(marker == ">" for _, marker in drawn) == 2
+    solved = [line for line in steps.lines if line.get_marker() == "D"]
+    assert sorted(x for line in solved for x in line.get_xdata()) == [50, 100, 150]
+    assert all(ax.get_xlabel() for ax in figure.axes)
