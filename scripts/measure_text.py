@@ -10,6 +10,7 @@ that of a process of its own which does nothing else. Files are deleted at the e
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 
 COMPARED = 20_000_000  # bytes of the text on which the speeds are compared
+DRAWN = 25_000_000  # bytes that are drawn
 
 ALONE = """
 import json, resource, sys, time
@@ -41,15 +43,21 @@ print(json.dumps({"words": size, "vocabulary": len(corpus.vocabulary), "peak_meg
 
 
 def write_text(path: Path, megabytes: int, distinct: int) -> None:
-    """Words of a power law, as Zipf's of natural text, written in pieces."""
+    """Words of a power law, as Zipf's of natural text; after `DRAWN` bytes the same again."""
     generator = np.random.default_rng(0)
     words = np.array([f"w{np.base_repr(i, 36).lower()}" for i in range(distinct)])
     weights = 1 / np.arange(1, distinct + 1)
     edges = (weights / weights.sum()).cumsum()
+    blocks: list[str] = []
     with path.open("w") as file:
-        while file.tell() < megabytes * 1_000_000:
+        while file.tell() < min(DRAWN, megabytes * 1_000_000):
             drawn = words[np.searchsorted(edges[:-1], generator.random(120_000))]
-            file.write("".join(" ".join(line) + "\n" for line in drawn.reshape(-1, 12)))
+            blocks.append("".join(" ".join(line) + "\n" for line in drawn.reshape(-1, 12)))
+            file.write(blocks[-1])
+        for block in itertools.cycle(blocks):
+            if file.tell() >= megabytes * 1_000_000:
+                break
+            file.write(block)
 
 
 def least_seconds(run: Callable[[], Any]) -> float:
