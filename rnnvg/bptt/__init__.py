@@ -3,6 +3,7 @@
 from rnnvg.bptt.attribution import DecayAttribution, attribute_decay
 from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
 from rnnvg.bptt.diagonal import Diagonal
+from rnnvg.bptt.invariant import covariance_weighted, input_sensitivity, ranking_flips
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.monitor import GradientMonitor
 from rnnvg.bptt.profile import GradientProfile, gradient_profile
@@ -20,10 +21,13 @@ __all__ = [
     "TemporalContributions",
     "Watcher",
     "attribute_decay",
+    "covariance_weighted",
     "gradient_profile",
+    "input_sensitivity",
     "jacobian_singular_values",
     "linearize",
     "lyapunov_spectrum",
+    "ranking_flips",
     "temporal_contributions",
     "watch",
 ]

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 CELLS = ("rnn", "rnn-relu", "lstm", "gru")
+BIASES_DIFFER = 2.0  # times the default standard deviation; chrono initialisation is far beyond
 WEIGHTS_DIFFER = 0.1  # relative; a default initialisation's standard deviation scatters by less from H = 8 on
 
 
@@ -178,12 +179,31 @@ def predict_for(module: nn.Module, inputs: Tensor, *, steps: int = 100) -> WideP
         bias=module.bias,
         steps=steps,
     )
-    spread = float(weights.hidden.double().square().mean().sqrt()) * math.sqrt(3 * H)
-    if abs(spread - 1) <= WEIGHTS_DIFFER:
+    outside = _outside(weights.hidden, weights.bias, cell, H)
+    if not outside:
         return found
-    said = f"the recurrent weights are {spread:.3g} times as large as PyTorch's default, which the theory assumes"
+    said = "; ".join(outside)
     warning = said + "." if found.warning is None else f"{found.warning[:-1]}; {said}."
     return WidePrediction(found.cell, found.log_gain, found.q, found.edge, warning)
+
+
+def _outside(hidden: Tensor, bias: Tensor | None, cell: str, H: int) -> list[str]:
+    """In what ways a module's weights are not those that the theory is for."""
+    said = []
+    spread = float(hidden.double().square().mean().sqrt()) * math.sqrt(3 * H)
+    if abs(spread - 1) > WEIGHTS_DIFFER:
+        said.append(
+            f"the recurrent weights are {spread:.3g} times as large as PyTorch's default, which the theory assumes"
+        )
+    if bias is not None and cell in ("lstm", "gru") and H > 1:
+        carry = bias[H : 2 * H].double()
+        wide, usual = float(carry.std()), math.sqrt(2 / (3 * H))
+        if wide > BIASES_DIFFER * usual:
+            gate = "forget" if cell == "lstm" else "update"
+            said.append(
+                f"the {gate} gate's biases are spread by {wide:.3g}, and the theory takes one value for all units"
+            )
+    return said
 
 
 def _edge(cell: str, sigma_w: float, forget_bias: float) -> float:

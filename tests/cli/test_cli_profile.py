@@ -178,3 +178,62 @@ class TestWeights:
         told = rnnvg("profile", "--weights", weights)
         assert told.exit_code == 2
         assert told.stderr.startswith(f"Error: {weights} is not a .safetensors file that rnnvg wrote, or is damaged (")
+
+
+class TestCauses:
+    def test_why_a_vanilla_networks_gradient_decays(self, rnnvg):
+        told = rnnvg("profile", "--cell", "rnn", *SMALL, "--why")
+        assert told.exit_code == 0
+        lines = told.stdout.splitlines()
+        place = lines.index("Why, for a loss at the last step")
+        assert lines[place + 1].startswith("over 40 steps: -")
+        assert "nats saturation" in lines[place + 1]
+        assert lines[place + 2].startswith("By the task's own loss the last 10 steps make ")
+        assert lines[-1].split()[:2] == ["0", "activation"]
+
+    def test_why_as_json_is_the_librarys_attribution(self, rnnvg):
+        why = json.loads(rnnvg("profile", "--cell", "gru", *SMALL, "--why", "--json").stdout)["why"]
+        assert sum(why["shares"].values()) == pytest.approx(1)
+        assert {row["name"] for row in why["gates"]} == {"reset gate", "update gate", "candidate"}
+        assert set(why["counterfactuals"]) == {"tanh slopes 1", "gates held", "reset gate open", "all gates open"}
+        assert why["sentence"].startswith("over 40 steps: ")
+        assert why["recent"]["steps"] == 10
+
+    def test_theory_beside_five_networks_and_all_in_one_figure(self, rnnvg, tmp_path):
+        told = rnnvg("profile", "--cell", "gru", *SMALL, "--why", "--theory", "--figure", "why.png")
+        assert "Theory, 5 networks as they start, up to distance 8" in told.stdout.splitlines()
+        assert "predicted: z = " in told.stdout
+        assert matplotlib.image.imread(tmp_path / "why.png").shape[0] == 1800  # three panels
+        found = json.loads(rnnvg("profile", "--cell", "gru", *SMALL, "--theory", "--json").stdout)["theory"]
+        assert found["n_models"] == 5
+        assert found["rate_z"] == pytest.approx((found["rate"] - found["predicted_rate"]) / found["rate_stderr"])
+
+    def test_a_setting_that_theory_does_not_cover_is_warned_of(self, rnnvg):
+        told = rnnvg("profile", "--cell", "lstm", *SMALL, "--init", "chrono", "--t-max", 500, "--theory")
+        assert "Warning: " in told.stdout
+        assert "biases are spread by" in " ".join(told.stdout.split())
+
+    def test_theory_is_not_for_trained_weights(self, rnnvg, tmp_path):
+        task = tasks.make("adding", length=10)
+        models.save(
+            models.build(task, "gru", hidden=8), tmp_path / "w.safetensors", task={"name": "adding", "length": 10}
+        )
+        told = rnnvg("profile", "--weights", "w.safetensors", "--theory")
+        assert (told.exit_code, told.stderr) == (
+            2,
+            "Error: `--theory` is of networks as they start, and --weights brings a trained one. Leave out one of the two.\n",
+        )
+
+    def test_in_units_of_the_states_spread(self, rnnvg):
+        raw, weighted = (
+            json.loads(rnnvg("profile", "--cell", "rnn", *SMALL, "--wrt", wrt, "--json").stdout)["curve"]
+            for wrt in ("state", "covariance")
+        )
+        assert weighted[1]["log10_gain"] == 0
+        assert weighted[5]["log10_gain"] != raw[5]["log10_gain"]
+        assert weighted[40]["n"] == 0  # the initial state varies with nothing
+
+    def test_why_there_is_no_time_constant(self, rnnvg):
+        told = rnnvg("profile", "--cell", "rnn", *SMALL, "--init", "orthogonal")
+        (line,) = [each for each in told.stdout.splitlines() if each.startswith("Rate: ")]
+        assert "one e-fold in" in line or "no time constant: " in line

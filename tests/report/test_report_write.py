@@ -13,7 +13,16 @@ from rnnvg import report
 from rnnvg.bench.store import Store
 from rnnvg.errors import InputError
 
-NAMES = ["gradient-against-distance", "horizon-through-training", "loss-curves", "memory-horizons"]
+NAMES = [
+    "every-source",
+    "exponents-through-training",
+    "gradient-against-distance",
+    "horizon-through-training",
+    "loss-curves",
+    "memory-horizons",
+    "theory-at-initialisation",
+    "why-it-vanishes",
+]
 
 
 @pytest.fixture(scope="module")

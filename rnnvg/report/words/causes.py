@@ -24,10 +24,10 @@ def attribution(results: Results) -> list[str]:
     for problem in results.problems:
         told = []
         for network in results.networks(problem):
-            parts = [_moment(nats, shares, gains, problem, network, when) for when in (AFTER, BEFORE)]
-            told_now = [each for each in parts if each]
-            if told_now:
-                told.append(f"{network} {'; '.join(told_now)}{_cure(changed, gains, problem, network)}")
+            after, before = (_moment(nats, shares, gains, problem, network, when) for when in (AFTER, BEFORE))
+            after += _cure(changed, gains, problem, network) if after else ""
+            if after or before:
+                told.append(f"{network} {'; '.join(each for each in (after, before) if each)}")
         if told:
             said.append(f"{problem}: {'. '.join(told)}.")
     return [*said, *_recent(results)] if said else ["No attribution was measured."]
