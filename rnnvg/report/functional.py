@@ -100,7 +100,7 @@ def section(results: Results, asked: Frame, table: Frame) -> Section:
         "What the networks remember",
         "A gradient horizon says how far back learning can reach from where the weights are; the functional horizon says "
         "how far the trained network remembers: the delay at which half of what lies above guessing is left. A latch "
-        "remembers for ever and has no gradient.",
+        "remembers for ever with a gradient that is gone in two steps.",
         picture,
         paragraphs(table),
         [Table.of(shown(table), "Both horizons of every network after training, time steps.", folded=len(table) > 12)],
