@@ -16,11 +16,14 @@ import resource
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from rnnvg.bench import RunSpec, Store, run_all
-from rnnvg.bench.record import record, version
+from rnnvg.bench.cluster import local_workers
+from rnnvg.bench.record import process, record, version
+from rnnvg.bench.sweep import Sweep
 from rnnvg.bench.tables import CURVE, HORIZON, TRAINING, to_csv
 
 # Seconds that a simulated run of the first two measurements takes.
@@ -57,11 +60,9 @@ def simulated(spec: RunSpec, directory: Path, on_progress: Any = None, lasts: fl
 
 
 def nothing(spec: RunSpec, directory: Path, on_progress: Any = None) -> dict[str, Any]:
-    """A run that takes no time and writes what the smallest one does."""
+    """A run that takes no time and writes nothing."""
     on_progress(1, 1, 0.5)
-    files = {"curve.csv": to_csv([], CURVE), "training.csv": to_csv([], TRAINING), "horizons.csv": to_csv([], HORIZON)}
-    outcome = {"status": "ok", "reason": "", "score": {}, "steps": 1, "seconds": 0.0}
-    return Store(directory).publish(record(spec, outcome), files)
+    return {"status": "ok", "reason": "", "machine": {"process": process()}}
 
 
 def timed(specs: list[RunSpec], directory: Path, jobs: int, execute: Any) -> dict[str, float]:
@@ -98,34 +99,46 @@ def efficiency(out: Path, jobs: int, runs: int) -> dict[str, float]:
     }
 
 
-def many(out: Path, runs: int) -> dict[str, float]:
-    """The scheduler's side of many runs: seconds a run, memory, and what it costs to read the directory again."""
-    planned = [spec(seed) for seed in range(runs)]
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    found = timed(planned, out / "many", 2, nothing)
-    after = resource.getrusage(resource.RUSAGE_SELF)
+def scheduler(out: Path, runs: int) -> dict[str, float]:
+    """Claims, Dask and messages alone: runs that do and write nothing, on two workers."""
+    told: Counter[str] = Counter()
+    with local_workers(2) as client:
+        sweep = Sweep(
+            client, Store(out), [spec(seed) for seed in range(runs)], lambda e: told.update([e.kind]), nothing
+        )
+        before, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+        sweep.run()
+        seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+    assert told["done"] == runs, told
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    start = time.perf_counter()
-    run_all(planned, out / "many", jobs=2, execute=nothing)
-    again = time.perf_counter() - start
-    size = sum(path.stat().st_size for path in (out / "many" / "runs").glob("*/*"))
     return {
         "runs": runs,
-        "start_s": round(found["start"], 2),
-        "ms_a_run": round(1000 * found["runs"] / runs, 2),
+        "ms_a_run": round(1000 * seconds / runs, 2),
         "driver_processor_ms_a_run": round(1000 * processor / runs, 2),
-        "driver_peak_MiB": round(after.ru_maxrss / 1024, 0),
-        "tables_s": round(found["end"], 2),
-        "look_through_what_is_done_s": round(again, 2),
-        "bytes_a_run": round(size / runs),
+        "driver_peak_MiB": round(after.ru_maxrss / 1024),
     }
+
+
+def store(out: Path, runs: int) -> dict[str, float]:
+    """The directory alone: writing a run, reading all of them again, and the merged tables."""
+    times = {"write_ms_a_run": time.perf_counter()}
+    for seed in range(runs):
+        simulated(spec(seed), out, lambda *_: None, lasts=0)
+    times["write_ms_a_run"] = time.perf_counter() - times["write_ms_a_run"]
+    for name, act in (("read_ms_a_run", lambda: Store(out).read()), ("merge_ms_a_run", Store(out).merge)):
+        start = time.perf_counter()
+        act()
+        times[name] = time.perf_counter() - start
+    size = sum(path.stat().st_size for path in out.glob("runs/*/*"))
+    return {"runs": runs, **{k: round(1000 * v / runs, 2) for k, v in times.items()}, "bytes_a_run": round(size / runs)}
 
 
 def main(out: Path, runs: int, many_runs: int) -> dict[str, Any]:
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     return {
         "workers": [efficiency(out, jobs, runs * jobs) for jobs in (1, 2)],
-        "scheduler": many(out, many_runs),
+        "scheduler": scheduler(out / "scheduler", many_runs),
+        "store": store(out / "store", min(many_runs, 500)),
         "cpus": os.cpu_count(),
         "load_average": [round(each, 1) for each in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "versions": {name: version(name) for name in ("rnnvg", "dask", "distributed")}

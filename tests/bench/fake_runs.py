@@ -103,10 +103,10 @@ def dawdles(spec, directory, on_progress=None):
 
 
 def steady(spec, directory, on_progress=None):
-    """Takes a second, in steps; leaves a note where it is told to stop."""
+    """Takes most of a second, in steps; leaves a note where it is told to stop."""
     try:
-        for step in range(1, 51):
-            on_progress(step, 50, 1.0)
+        for step in range(1, 31):
+            on_progress(step, 30, 1.0)
             time.sleep(0.02)
     except KeyboardInterrupt:
         (Store(directory).folder(spec.id) / "note").write_text("stopped")
