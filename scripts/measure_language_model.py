@@ -74,6 +74,7 @@ def measure(options: argparse.Namespace, task: NextWord, cell: str, seed: int) -
             flush=True,
         ),
     )
+    print(f"{cell} {seed}: test perplexity {result.score['perplexity']:.1f}", file=sys.stderr, flush=True)
     valid = result.history[(result.history["split"] == "valid") & (result.history["metric"] == "perplexity")]
     return {
         "cell": cell,
