@@ -13,15 +13,15 @@ class Event:
 
     Attributes:
         kind: "plan" (what is to be done), "start", "progress", "done" (the run has a result), "again" (its worker died
-            and it will be tried again) or "note" (`text` is for the user).
-        run: id; empty for "plan" and "note".
+            and it will be tried again), "note" (`text` is for the user) or "beat" (the driver is alive; a few a second).
+        run: id; empty for "plan", "note" and "beat".
         step, steps, loss: of a run under way.
         status, text: "ok", "diverged" or "failed" with the reason, of a run that is done; otherwise what is to be said.
         total, done: for "plan", how many runs there are and how many of them have a result already.
         pid: for "start", the worker process.
     """
 
-    kind: Literal["plan", "start", "progress", "done", "again", "note"]
+    kind: Literal["plan", "start", "progress", "done", "again", "note", "beat"]
     run: str = ""
     step: int = 0
     steps: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
@@ -11,6 +12,8 @@ from tqdm import tqdm
 
 from rnnvg.bench.events import Event
 
+# Seconds without a sign of a run after which the bar says so.
+SILENT = 30.0
 # At 80 columns there is room for the names of two runs.
 _FORMAT = "{percentage:3.0f}%|{bar}| {desc}[{elapsed}<{remaining}]{postfix}"
 
@@ -28,8 +31,8 @@ class ProgressBar:
         self.quiet, self.file, self.names = quiet, file or sys.stderr, names or {}
         self.bar: tqdm | None = None
         self.done = 0
-        # Run -> fraction done and what to show of it.
-        self.running: dict[str, tuple[float, str]] = {}
+        # Run -> fraction done, what to show of it, and when it last showed that it is alive.
+        self.running: dict[str, tuple[float, str, float]] = {}
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -66,11 +69,11 @@ class ProgressBar:
         elif event.kind == "again":
             self.running.pop(event.run, None)
             self._say(f"{event.run}: its worker process died; the run is tried again.")
-        else:
+        elif event.kind != "beat":
             # The hash at the end of an id says nothing to a reader.
             name = self.names.get(event.run) or event.run.rpartition("-")[0]
             share = event.step / max(1, event.steps)
-            self.running[event.run] = (share, f"{name} {share:.0%}")
+            self.running[event.run] = (share, f"{name} {share:.0%}", time.monotonic())
         self._show()
 
     def _say(self, text: str) -> None:
@@ -79,7 +82,12 @@ class ProgressBar:
     def _show(self) -> None:
         if self.bar is None or self.bar.disable:
             return
-        self.bar.n = self.done + sum(fraction for fraction, _ in self.running.values())
+        self.bar.n = self.done + sum(fraction for fraction, *_ in self.running.values())
         self.bar.set_description_str(f"{self.done}/{self.bar.total} runs ", refresh=False)
-        self.bar.set_postfix_str(", ".join(shown for _, shown in self.running.values()), refresh=False)
-        self.bar.update(0)
+        self.bar.set_postfix_str(", ".join(map(self._told, self.running.values())), refresh=False)
+        self.bar.refresh()
+
+    @staticmethod
+    def _told(running: tuple[float, str, float]) -> str:
+        silent = time.monotonic() - running[2]
+        return running[1] + (f" (silent for {silent:.0f} s)" if silent > SILENT else "")

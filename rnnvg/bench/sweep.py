@@ -90,6 +90,7 @@ class Sweep:
                     self._look()
                     self._listen()
                     self.claims.beat()
+                    self.tell(Event("beat"))
         except BaseException:
             self._stop()
             raise

@@ -50,6 +50,28 @@ def test_a_run_that_is_tried_again_begins_at_nothing(monkeypatch):
     assert f"{RUN}: its worker process died; the run is tried again." in text
 
 
+def test_a_run_that_is_silent_is_said_to_be(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    now = 100.0
+    monkeypatch.setattr("rnnvg.bench.progress.time", type("Clock", (), {"monotonic": staticmethod(lambda: now)}))
+    file = Terminal()
+    with ProgressBar(file=file) as bar:
+        for event in EVENTS:
+            bar(event)
+        now = 129.0
+        bar(Event("beat"))
+        assert "silent" not in file.getvalue()
+        now = 145.0
+        bar(Event("beat"))
+    assert "25% (silent for 45 s)" in file.getvalue()
+
+
+def test_runs_that_follow_make_the_bar_longer(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    _, numbers = shown(Terminal(), [*EVENTS, Event("done", RUN, status="ok"), Event("plan", total=9, done=2)])
+    assert numbers == (2, 9)
+
+
 @pytest.mark.parametrize("options", [{}, {"quiet": True}])
 def test_a_pipe_gets_no_bar_but_what_has_to_be_said(options):
     text, _ = shown(
