@@ -29,10 +29,10 @@ def test_the_sentence_of_a_vanilla_network_and_of_a_gated_one(comparison):
         "RNN (tanh) after training, over 200 steps: -20.0 nats saturation, -30.7 nats recurrent matrix; before" in said
     )
     assert (
-        "LSTM after training, over 200 steps: -2.8 nats, arriving 90 % by the cell and 10 % by the forget gate; "
+        "LSTM after training, over 200 steps: -2.8 nats, arriving 90 % by the cell and 10 % by the forget gate (the "
         in said
     )
-    assert "(the same trajectory with update gate open would give -2.0)" in said
+    assert "(the same trajectory with update gate open would give -2.0); before training" in said
     recent = [each for each in words.attribution(comparison) if "last 10 steps" in each]
     assert len(recent) == 3
     assert recent[1].endswith("make 50 % in RNN (tanh), 50 % in LSTM and 50 % in GRU.")
