@@ -129,6 +129,9 @@ def test_chosen_delays_and_the_same_questions_again():
     one, other = (recall_curve(ForgetsAt(3), task, [5, 2, 9, 2], n=40) for _ in range(2))
     assert one.delay.tolist() == [2, 5, 9]
     assert one.right.tolist() == other.right.tolist()
+    at_the_limit = recall_curve(ForgetsAt(7), task, [6, 7, 8], n=40).accuracy
+    assert at_the_limit[:2].tolist() == [1.0, 1.0]
+    assert at_the_limit[2] < 0.5
 
 
 def test_bad_input():
