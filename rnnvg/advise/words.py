@@ -25,7 +25,7 @@ def told(advice: Advice) -> list[str]:
     base, *others = advice.effects()
     lines = [
         f"Cause: {_CAUSES[advice.cause]} (seed 0, {advice.of(NONE)[0]['cause']['sentence']}).",
-        f"As it is: horizon {base.horizon['start']} steps at the start and {base.horizon['end']} after training; "
+        f"As it is: a horizon of {base.horizon['start']} (steps) at the start and {base.horizon['end']} after training; "
         f"{_solved(base)}.",
     ]
     for each in others:

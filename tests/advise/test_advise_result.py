@@ -92,7 +92,7 @@ def test_words_are_of_the_numbers():
     lines = str(made()).splitlines()
     assert lines[0] == "Cause: the recurrent matrix takes most of the gradient (seed 0, over 40 steps: ...)."
     assert lines[1] == (
-        "As it is: horizon 3 steps at the start and 3 after training; solved in 0 of 3 seeds, median score 0.16."
+        "As it is: a horizon of 3 (steps) at the start and 3 after training; solved in 0 of 3 seeds, median score 0.16."
     )
     assert (
         "Identity matrix and ReLU: more than 5.1 times as far at the start, more than 5.1 times as far after"

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import struct
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,7 @@ from rnnvg.depth.chain import CHAIN_ACTIVATIONS
 from rnnvg.depth.planted import PLANTED
 from rnnvg.depth.remedies import REMEDIES
 from rnnvg.depth.story import measure
-from rnnvg.report import depth_cures, depth_figures, depth_page, depth_words, style
+from rnnvg.report import depth_cures, depth_figures, depth_page, depth_words, style, svg
 
 
 def call(*arguments):
@@ -31,6 +32,8 @@ def told(tmp_path_factory):
     """One run of the command: what it measured, what it said, and the folder that it wrote."""
     folder, kept = tmp_path_factory.mktemp("depth") / "new", []
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stories, "BLOCKS", (5, 20))
+        patch.setattr(svg, "to_png", partial(svg.to_png, dpi=40))
         patch.setattr(stories, "measure", lambda *a, **k: kept.append(measure(*a, **k)) or kept[0])
         said = call("--report", "--depth", 4, "--width", 16, "--steps", 8, "--out", folder)
     return SimpleNamespace(story=kept[0], said=said, folder=folder)
