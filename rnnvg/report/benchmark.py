@@ -48,7 +48,8 @@ def published_shown(frame: Frame) -> Frame:
         ours = row.status
         if row.status == "run":
             spread = f" ({wording.number(row.least)}–{wording.number(row.most)})" if row.runs > 1 else ""
-            ours = f"{wording.number(row.ours)}{spread}, {row.solved} of {row.runs} solved"
+            without = "" if pd.isna(row.baseline) else f" (without memory {wording.number(row.baseline)})"
+            ours = f"{wording.number(row.ours)}{spread}{without}, {row.solved} of {row.runs} solved"
         rows.append(
             {
                 "task": f"{style.TASK_LABELS.get(row.task, row.task)}, {row.metric}",
@@ -78,7 +79,7 @@ def ladder_shown(climbed: Frame, rungs: Frame) -> Frame:
                 climb.setting: _solved(climb, own) + ("" if climb.finished else " so far"),
                 "solved there": fraction,
                 "every length tried": ", ".join(
-                    f"{each.length}: {each.solved}/{each.runs}" for each in own.itertuples()
+                    f"{each.length}: {each.solved}/{each.done}" for each in own.itertuples()
                 ),
             }
         )
