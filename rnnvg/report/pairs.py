@@ -57,12 +57,13 @@ def shown(results: Results) -> Frame:
 
 
 def sentences(results: Results) -> list[str]:
-    """Each problem's ratios, paired by seed."""
+    """Each problem's ratios, paired by seed, where censoring does not leave them open."""
     said = []
     for problem, rows in table(results).groupby("problem", sort=False):
-        told = [
-            f"{row.first} {times(row)} times ({_interval(row)}) as far as {row.second}" for row in rows.itertuples()
-        ]
+        known = [row for row in rows.itertuples() if times(row) != "unknown"]
+        if not known:
+            continue
+        told = [f"{row.first} {times(row)} times ({_interval(row)}) as far as {row.second}" for row in known]
         n = int(rows["n"].max())
         said.append(f"{problem}, paired by seed ({n} seeds), {wording.listed(told)}.")
     return said
