@@ -123,7 +123,7 @@ def _seen_mean(rows: np.ndarray) -> np.ndarray:
 def _curve(step: int, quantity: str, part: str, values: np.ndarray) -> list[Row]:
     """`values` by distance at DISTANCES evenly spread distances; what is not a number is left out."""
     kept = np.unique(np.linspace(0, len(values) - 1, DISTANCES).round().astype(int))
-    return [(step, quantity, part, int(k), _short(values[k]), None) for k in kept if not math.isnan(values[k])]
+    return [(step, quantity, part, int(k), _short(float(values[k])), None) for k in kept if not math.isnan(values[k])]
 
 
 def _map(step: int, profile: Any) -> list[Row]:
@@ -134,7 +134,7 @@ def _map(step: int, profile: Any) -> list[Row]:
         mean = mean_log_gain(gain[row : row + 1])
         stride = max(1, (int(profile.sources.max()) + 1) // DISTANCES)
         rows += [
-            (step, "map", int(source), int(k), _short(mean[k]), None)
+            (step, "map", int(source), int(k), _short(float(mean[k])), None)
             for k in range(0, int(source) + 1, stride)
             if not math.isnan(mean[k])
         ]

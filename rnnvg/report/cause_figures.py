@@ -105,7 +105,7 @@ def exponents(results: Results) -> Figure:
             ax.text(0.5, 0.5, "nothing measured", transform=ax.transAxes, ha="center", color=style.MUTED)
     from matplotlib.lines import Line2D
 
-    extra = [
+    extra: list[Any] = [
         Line2D([], [], color=style.MUTED, linewidth=1.4, label="largest"),
         Line2D([], [], color=style.MUTED, linewidth=0.7, alpha=0.6, label="second and third"),
     ]
@@ -142,7 +142,7 @@ def theory(results: Results) -> Figure:
             ax.text(0.5, 0.5, "no prediction", transform=ax.transAxes, ha="center", color=style.MUTED)
     from matplotlib.lines import Line2D
 
-    extra = [
+    extra: list[Any] = [
         Line2D([], [], color=style.MUTED, linewidth=0.9, label="measured, one seed"),
         Line2D([], [], color=style.MUTED, linewidth=2, linestyle=(0, (4, 2)), label="theory, wide network"),
     ]

@@ -102,7 +102,8 @@ def collect(
     curves = curves.astype({"distance": int, "log10_gain": float})  # an empty file has no types
     training = training.astype({"step": int, "value": float})
     frames = [_named(frame, names) for frame in (curves, horizons, training)]
-    causes = pd.DataFrame(columns=["id", *CAUSES]) if causes is None else causes
+    if causes is None:
+        causes = pd.DataFrame(columns=["id", *CAUSES])
     why = _named(causes.astype({"value": float, "stderr": float}), names)
     return Results(runs, *frames, records=records, damaged=damaged or {}, causes=why)
 

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +14,15 @@ from rnnvg.bptt import Diagonal
 from rnnvg.bptt.invariant import covariance_weighted, input_sensitivity, ranking_flips
 
 
-def relu_network(seed: int = 0) -> nn.RNN:
+def relu_network(seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    module = nn.RNN(2, 6, nonlinearity="relu", dtype=torch.float64)
+    module: Any = nn.RNN(2, 6, nonlinearity="relu", dtype=torch.float64)
     with torch.no_grad():
         module.bias_ih_l0.fill_(0.5)
     return module
 
 
-def rescaled(module: nn.RNN, unit: int, factor: float, grad: torch.Tensor) -> tuple[nn.RNN, torch.Tensor]:
+def rescaled(module: Any, unit: int, factor: float, grad: torch.Tensor) -> tuple[Any, torch.Tensor]:
     """The same function with one hidden unit measured in other units: h' = factor h."""
     other = copy.deepcopy(module)
     with torch.no_grad():

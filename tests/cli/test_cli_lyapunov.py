@@ -1,6 +1,7 @@
 """rnnvg lyapunov: the library's numbers, a table, a certificate, and bad input in one sentence."""
 
 import json
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -58,9 +59,10 @@ def test_a_part_of_the_spectrum_has_no_certificate(rnnvg):
 def test_weights_from_a_file(rnnvg, tmp_path):
     task = tasks.make("adding", length=10)
     model = models.build(task, "rnn-relu", hidden=4)
+    core: Any = model.core
     with torch.no_grad():
-        model.core.weight_hh_l0.copy_(1.25 * torch.eye(4))
-        model.core.bias_ih_l0.fill_(100.0)
+        core.weight_hh_l0.copy_(1.25 * torch.eye(4))
+        core.bias_ih_l0.fill_(100.0)
     models.save(model, tmp_path / "grows.safetensors", task={"name": "adding", "length": 10})
     told = rnnvg("lyapunov", "--weights", "grows.safetensors", "--sequences", 1)
     assert told.stdout.splitlines()[1] == "Weights: grows.safetensors"

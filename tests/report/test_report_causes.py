@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -94,8 +95,9 @@ def test_figures_have_a_panel_a_problem_and_say_their_units(comparison, name):
 def test_areas_reach_the_gain(comparison):
     with style.applied():
         figure = cause_figures.areas(comparison)
-    panel = figure.axes[0]
-    bottom = min(path.vertices[:, 1].min() for each in panel.collections for path in each.get_paths())
+    panel: Any = figure.axes[0]
+    corners: list[Any] = [path.vertices for each in panel.collections for path in each.get_paths()]
+    bottom = min(each[:, 1].min() for each in corners)
     assert bottom == pytest.approx(panel.lines[0].get_ydata()[-1], rel=1e-6)
 
 
