@@ -30,6 +30,7 @@ class Effect:
         horizon: "start" and "end" (of training) -> pooled horizon in steps, as text; "none" where no gradient was finite.
         paired: "start" and "end" -> its horizons against those of the network as it is, paired by seed; None where fewer than
             two pairs are left.
+        silent: "start" and "end" -> seeds in which no gradient at all comes back: their units are dead.
         solved: seeds that solved the task, of `seeds`.
         steps_to_solve: per seed; None where it did not.
         value: median score; None where no seed has a finite one.
@@ -43,6 +44,7 @@ class Effect:
     measured: float | None
     horizon: dict[str, str]
     paired: dict[str, PairedHorizons | None]
+    silent: dict[str, int]
     solved: int
     seeds: int
     steps_to_solve: tuple[int | None, ...]
@@ -118,7 +120,7 @@ class Advice:
         """A row a remedy, those left out with a note and without numbers.
 
         Columns: remedy, change, aims_at_cause, predicted, measured (nats a step at the start), horizon_start, horizon_end
-        (steps, text), log_change_start, _start_low, _start_high (nats), coverage_start, and the same for
+        (steps, text), log_change_start, _start_low, _start_high (nats), silent_start (seeds), coverage_start, and the same for
         end, solved, seeds, median_steps
         (inf where half of the seeds did not solve it), value, diverged, note.
         """
@@ -127,12 +129,15 @@ class Advice:
         rows = []
         for each in self.effects():
             row = {
-                key: value for key, value in asdict(each).items() if key not in ("horizon", "paired", "steps_to_solve")
+                key: value
+                for key, value in asdict(each).items()
+                if key not in ("horizon", "paired", "silent", "steps_to_solve")
             }
             for when in MOMENTS:
                 row[f"horizon_{when}"] = each.horizon[when]
                 change, pairs = each.log_change(when) or (math.nan,) * 3, each.paired[when]
                 row |= dict(zip((f"log_change_{when}{part}" for part in ("", "_low", "_high")), change, strict=True))
+                row[f"silent_{when}"] = each.silent[when]
                 row[f"coverage_{when}"] = math.nan if pairs is None else pairs.coverage
             rows.append({**row, "median_steps": each.median_steps, "note": ""})
         rows += [
@@ -170,6 +175,7 @@ class Advice:
             measured=_mean([(each["start"] or {}).get("rate") for each in trials]),
             horizon={when: _pooled(self.settings, trials, when) for when in MOMENTS},
             paired={when: _pairs(self.settings, trials, base, when) for when in MOMENTS},
+            silent={when: sum(each[when] is None for each in trials) for when in MOMENTS},
             solved=sum(each["solved_at"] is not None for each in trials),
             seeds=self.seeds,
             steps_to_solve=tuple(each["solved_at"] for each in trials),

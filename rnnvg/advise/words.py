@@ -39,8 +39,11 @@ def told(advice: Advice) -> list[str]:
 def _reach(effect: Effect) -> str:
     parts = []
     for when, label in (("start", "at the start"), ("end", "after training")):
-        change = effect.log_change(when)
-        parts.append(f"{'no horizon to compare' if change is None else factor(change)} {label}")
+        change, silent = effect.log_change(when), effect.silent[when]
+        if silent:
+            parts.append(f"no gradient left in {silent} of {effect.seeds} seeds {label}")
+        if change is not None:
+            parts.append(f"{factor(change)} {label}")
     return ", ".join(parts)
 
 

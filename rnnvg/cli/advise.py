@@ -32,7 +32,7 @@ REMEDIES = (
 WRT = ("state", "input")
 QUICK = {"seeds": 3, "steps": 250, "lr": 0.01}
 QUICK_LENGTH = 20  # of adding
-FULL = {"seeds": 5, "steps": 800, "lr": 0.005}
+FULL = {"seeds": 5, "steps": 600, "lr": 0.005}
 
 
 @click.command()
@@ -48,7 +48,7 @@ FULL = {"seeds": 5, "steps": 800, "lr": 0.005}
 @click.option(
     "--seeds", type=options.Whole(2), help="Networks for each remedy, paired by seed.  [default: 5; --quick 3]"
 )
-@click.option("--steps", type=options.Whole(1), help="Training steps at most.  [default: 800; --quick 250]")
+@click.option("--steps", type=options.Whole(1), help="Training steps at most.  [default: 600; --quick 250]")
 @click.option("--batch", type=options.Whole(1), default=50, help="Sequences a step.")
 @click.option(
     "--lr", type=options.Real(0), help="Learning rate, of Adam without clipping.  [default: 0.005; --quick 0.01]"

@@ -132,4 +132,5 @@ def test_the_figure_shows_the_numbers():
     assert sum(marker == ">" for _, marker in drawn) == 2
     solved = [line for line in steps.lines if line.get_marker() == "D"]
     assert sorted(x for line in solved for x in line.get_xdata()) == [50, 100, 150]
+    assert [text.get_text().strip() for text in horizons.texts] == ["no gradient left in 3 of 3"]
     assert all(ax.get_xlabel() for ax in figure.axes)
