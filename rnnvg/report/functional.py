@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from rnnvg.bench.remembered import TASK, answers
 from rnnvg.functional.logistic import RecallHorizon, accuracy_at, pool_recall, recall_horizon
 from rnnvg.functional.quadrants import BOTH, LATCHED, NEITHER, UNUSED, quadrant, rank_correlation
 from rnnvg.report import legend, pooled, style, svg
@@ -35,8 +36,6 @@ _CORNERS = {
 
 def with_memory(page: Page, results: Results, directory: str | Path) -> Page:
     """`page`, with a section on what the networks remember where `rnnvg report --functional` asked them."""
-    from rnnvg.bench.remembered import answers
-
     asked = answers(directory)
     table = None if asked is None else horizons(results, asked)
     if asked is None or table is None or table.empty:
@@ -102,7 +101,7 @@ def section(results: Results, asked: Frame, table: Frame) -> Section:
         "how far the trained network remembers: the delay at which half of what lies above guessing is left. A latch "
         "remembers for ever with a gradient that is gone in two steps.",
         picture,
-        paragraphs(table),
+        [*paragraphs(table), *unasked(results, asked)],
         [Table.of(shown(table), "Both horizons of every network after training, time steps.", folded=len(table) > 12)],
     )
 
@@ -140,6 +139,16 @@ def paragraphs(table: Frame) -> list[str]:
                 f"{POOR:g} off the fit): read the curve, not the number."
             )
     return said
+
+
+def unasked(results: Results, asked: Frame) -> list[str]:
+    """What to do where runs have come since the networks were asked; nothing where there are none."""
+    runs = results.runs
+    new = runs[(runs["task"] == TASK) & (runs["status"] == "ok") & ~runs["id"].isin(asked["id"])]
+    if new.empty:
+        return []
+    which = f"{count(len(new), 'trained network')} of delayed recall"
+    return [f"{which} not yet asked what is remembered: rnnvg report DIR --functional asks."]
 
 
 def shown(table: Frame) -> Frame:

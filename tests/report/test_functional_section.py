@@ -121,6 +121,14 @@ def test_few_networks_have_no_correlation_and_a_misfit_is_told(four):
     )
 
 
+def test_networks_that_came_later_are_told(four):
+    results, answered, _ = four
+    assert functional.unasked(results, answered) == []
+    assert functional.unasked(results, answered[answered["id"] != "run-02"]) == [
+        "1 trained network of delayed recall not yet asked what is remembered: rnnvg report DIR --functional asks."
+    ]
+
+
 def test_without_answers_the_page_stays_as_it_is(four, tmp_path):
     page = Page("title", "lead", [])
     assert functional.with_memory(page, four[0], tmp_path) is page
