@@ -75,10 +75,12 @@ def load_torchtext(text: str, *, vocabulary: Any, minimum_count: int) -> Corpus:
     name, _, root = text.removeprefix(PREFIX).partition("@")
     check_name("text", name, DATASETS)
     files = _find(name, Path(root or ".data"))
-    torchtext = import_torchtext()
-    if hasattr(torchtext.datasets, "LanguageModelingDataset"):
-        field = torchtext.data.Field()
-        read: list[Any] = [getattr(torchtext.datasets, name)(str(file), field) for file in files]
+    import_torchtext()
+    # 0.18.0 has parts that are there only once they are imported.
+    datasets = importlib.import_module("torchtext.datasets")
+    if hasattr(datasets, "LanguageModelingDataset"):
+        field = importlib.import_module("torchtext.data").Field()
+        read: list[Any] = [getattr(datasets, name)(str(file), field) for file in files]
     else:
         cut = importlib.import_module("torchtext.data.utils").get_tokenizer(None)
         read = [_Lines(file, cut) for file in files]

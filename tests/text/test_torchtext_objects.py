@@ -41,7 +41,7 @@ def torchtext():
 
 @pytest.fixture
 def old(torchtext):
-    if not hasattr(torchtext.datasets, "LanguageModelingDataset"):
+    if not hasattr(importlib.import_module("torchtext.datasets"), "LanguageModelingDataset"):
         pytest.skip("Field and BPTTIterator are of torchtext 0.6.0")
     return torchtext
 
