@@ -78,7 +78,7 @@ def _horizons(ax: Axes, effects: Sequence[Effect]) -> None:
             change = each.log_change(when)
             if each.silent[when]:
                 said = f"no gradient left in {each.silent[when]} of {each.seeds}"
-                ax.text(low, row + offset, f" {said}", color=colour, fontsize="small", va="center")
+                ax.text(0, row + offset, f"  {said}", color=colour, fontsize="small", va="center")
             if change is not None:
                 _interval(ax, row + offset, change, (low, high), colour, marker)
     ax.axvline(0, color=style.MUTED, linewidth=0.9)
