@@ -17,8 +17,8 @@ def paragraphs(results: Results) -> list[str]:
         return []
     dtype = " and ".join(sorted({each["dtype"] for each in found}))
     told = (
-        f"Certificate: {compared} norms of the profiles ({dtype}) of {count(len(found), 'run')} were computed again by float64 "
-        f"autograd and differ by at most {_worst(found, 'residual'):.1e} of their size"
+        f"Certificate: {compared} norms of the profiles ({dtype}) of {count(len(found), 'run')} were computed again by "
+        f"float64 autograd and differ by at most {_worst(found, 'residual'):.1e} of their size"
     )
     if any(each["weights"] is not None for each in found):
         told += (
