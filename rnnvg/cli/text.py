@@ -13,14 +13,14 @@ from rnnvg.cli.text_window import TOKENS
 
 @click.group(cls=HelpfulGroup)
 def command() -> None:
-    """Read a corpus, and see what language models make of it.
+    """Read a corpus, or show which earlier words a prediction leans on.
 
     \b
-    rnnvg text corpora data/ptb                      what a text holds, in words
-    rnnvg text statistics data/ptb                   how far its words depend on each other
-    rnnvg text influence --model RUN --text FILE     which earlier words a prediction leans on: a page to point at
-    rnnvg text truncation --model RUN --text FILE    gradient that vanished, and gradient that was cut off
-    rnnvg text planted                               how far back cells remember a planted word
+    rnnvg text corpora data/ptb                    what a text holds, in words
+    rnnvg text statistics data/ptb                 how far its words depend
+    rnnvg text influence --model RUN --text FILE   a page to point at
+    rnnvg text truncation --model RUN --text FILE  vanished, or cut off?
+    rnnvg text planted                             how far back cells remember
     """
 
 

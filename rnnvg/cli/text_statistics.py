@@ -55,7 +55,7 @@ def statistics(
 
     \b
     rnnvg text statistics shakespeare
-    rnnvg text statistics shakespeare --model runs/compare/runs/<id> --model runs/compare/runs/<other id>
+    rnnvg text statistics shakespeare --model runs/compare/runs/<id>
     """
     from rnnvg import text as texts
     from rnnvg.report import style, text_figures
