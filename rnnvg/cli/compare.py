@@ -31,7 +31,7 @@ from rnnvg.cli.report import rendered
 @click.option(
     "--max-steps",
     type=options.Whole(1),
-    help="No run gets more training steps than this.  [default: 2000; next-word 750]",
+    help="No run gets more training steps than this.  [default: 2000; next-word 700]",
 )
 @click.option("--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside.")
 @options.quiet

@@ -57,7 +57,7 @@ def test_the_default_comparison_is_what_the_readme_says():
     assert copy.training.lr == 0.003
     assert (text.task["text"], text.task["vocabulary"], text.task["bptt"]) == ("shakespeare", 3000, 35)
     assert (text.hidden, text.embed, text.tied) == (128, 128, True)
-    assert (text.training.steps, text.training.batch, text.training.lr) == (750, 16, 0.003)
+    assert (text.training.steps, text.training.batch, text.training.lr) == (700, 16, 0.003)
 
 
 def test_select_and_change():
