@@ -16,7 +16,8 @@ CASES = {
     "train --init chronos": "`--init` has no 'chronos'. Did you mean 'chrono'? "
     "Pass one of: default, orthogonal, identity, forget-bias, chrono.",
     "train --optimizer adm": "`--optimizer` has no 'adm'. Did you mean 'adam'? Pass one of: adam, rmsprop, sgd.",
-    "profile --wrt inputs": "`--wrt` has no 'inputs'. Did you mean 'input'? Pass one of: state, hidden, cell, input, covariance.",
+    "profile --wrt inputs": "`--wrt` has no 'inputs'. Did you mean 'input'? "
+    "Pass one of: state, hidden, cell, input, covariance.",
     "tasks show cpoy": f"`task` has no 'cpoy'. Did you mean 'copy'? Pass one of: {TASKS}.",
     "tasks describe sums": f"`task` has no 'sums'. Pass one of: {TASKS}.",
     # settings
