@@ -60,8 +60,9 @@ def plain_docstring(app, what, name, obj, options, lines):
         example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
         if not example:
             indented = line.startswith("    ") and not (number and lines[number - 1].strip())
+            section = ("Args:", "Attributes:", "Raises:", " ")
             before = next((each for each in reversed(lines[:number]) if each.strip()), "")
-            if indented and before and not before.startswith(" ") and not before.endswith(("Args:", "Attributes:", "Raises:")):
+            if indented and before and not before.startswith(section):
                 found += ["::", ""]
             pieces = re.split(r"(`[^`]+`)", line)
             pieces = [f"`{piece}`" if piece.startswith("`") else escaped(piece) for piece in pieces]
