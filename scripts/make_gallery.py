@@ -1,0 +1,178 @@
+"""Makes docs/gallery.md and its figures from real runs: every figure with the commands that draw it.
+
+    python scripts/make_gallery.py [--only NAME] [--keep DIR]
+
+Figures are drawn by the commands as they stand on the page, in one folder, in their order. With `--keep` the folder stays, and
+what is done already is not done again. All of it takes some minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure: its name, a title, what it shows, the commands, the file they leave, and the page that explains it."""
+
+    name: str
+    title: str
+    text: str
+    commands: tuple[str, ...]
+    figure: str
+    page: str
+
+
+ENTRIES = (
+    Entry(
+        "curves",
+        "Gradient against distance, before and after training",
+        "Three networks on one task, three seeds each. Before training all of them vanish; the gated ones open as they learn.",
+        ("rnnvg compare --tasks adding --seeds 3 --out runs/adding",),
+        "runs/adding/figures/curves.png",
+        "functional.md",
+    ),
+    Entry(
+        "opening",
+        "When the horizon opens",
+        "The memory horizon at each checkpoint of training, with the loss over it.",
+        ("rnnvg compare --tasks adding --seeds 3 --out runs/adding",),
+        "runs/adding/figures/opening.png",
+        "functional.md",
+    ),
+    Entry(
+        "profile",
+        "One network as it starts",
+        "An LSTM with chrono initialisation, whose gates start mostly open. The band is the spread over sequences.",
+        ("rnnvg profile --cell lstm --length 100 --init chrono --figure chrono.png",),
+        "chrono.png",
+        "engine.md",
+    ),
+    Entry(
+        "sources",
+        "Every loss on its own",
+        "Source by time: a row is a loss, a column the step that its gradient reaches.",
+        ("rnnvg profile --cell gru --length 40 --sources all --figure sources.png",),
+        "sources.png",
+        "engine.md",
+    ),
+    Entry(
+        "why",
+        "What takes the gradient",
+        "An untrained LSTM: through which path the gradient arrives, and what would bring more.",
+        ("rnnvg profile --cell lstm --length 50 --why --theory --figure why.png",),
+        "why.png",
+        "dynamics.md",
+    ),
+    Entry(
+        "spectrum",
+        "Lyapunov spectrum",
+        "Rates at which perturbations grow or die, nats a step, largest first.",
+        ("rnnvg lyapunov --cell gru --length 50 --hidden 32 --figure spectrum.png",),
+        "spectrum.png",
+        "dynamics.md",
+    ),
+    Entry(
+        "influence",
+        "Which words a prediction leans on",
+        "A language model of a text in which a noun decides a verb four words later.",
+        (
+            "rnnvg train --text agreement --set distance=4 --cell lstm --hidden 64 --steps 600 --out runs/words",
+            "rnnvg text influence --model runs/words --text agreement --words 40 --out runs/influence",
+        ),
+        "runs/influence/influence.png",
+        "text.md",
+    ),
+    Entry(
+        "statistics",
+        "What there is to remember in a text",
+        "Mutual information of two words against the distance between them.",
+        ("rnnvg text statistics agreement --longest 50 --out runs/statistics",),
+        "runs/statistics/*.png",
+        "text.md",
+    ),
+    Entry(
+        "advise",
+        "Remedies, tried and measured again",
+        "How far the horizon moves with each remedy, paired by seed.",
+        ("rnnvg advise --quick --out runs/advise",),
+        "runs/advise/**/figures/advise-remedies.png",
+        "advise.md",
+    ),
+    Entry(
+        "depth",
+        "The same problem through layers",
+        "Ten networks with the same weights' variance and different remedies, gradient by layer.",
+        ("rnnvg depth --report --out runs/depth",),
+        "runs/depth/**/*remedies*.png",
+        "layers.md",
+    ),
+)
+
+
+def run(command: str, folder: Path) -> None:
+    """One command line of the package in `folder`, its messages shown."""
+    program, *words = shlex.split(command)
+    assert program == "rnnvg"
+    print(f"$ {command}", flush=True)
+    subprocess.run([sys.executable, "-m", "rnnvg.cli", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def page(entries: tuple[Entry, ...]) -> str:
+    """The page's text."""
+    parts = [
+        "# Gallery",
+        "",
+        "Every figure here was drawn by the commands below it (`python scripts/make_gallery.py`).",
+        "",
+    ]
+    for entry in entries:
+        parts += [
+            f"## {entry.title}",
+            "",
+            entry.text,
+            "",
+            f"![{entry.title}](gallery/{entry.name}.png)",
+            "",
+            "```shell",
+        ]
+        parts += [*entry.commands, "```", "", f"More: [{entry.page.removesuffix('.md')}]({entry.page})", ""]
+    return "\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="name of one entry")
+    parser.add_argument("--keep", type=Path, help="folder to work in, kept afterwards")
+    given = parser.parse_args()
+    folder = given.keep or Path(tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    (DOCS / "gallery").mkdir(exist_ok=True)
+    done: set[str] = set()
+    for entry in ENTRIES:
+        if given.only not in (None, entry.name):
+            continue
+        for command in entry.commands:
+            if command not in done:
+                run(command, folder)
+                done.add(command)
+        found = sorted(folder.glob(entry.figure))
+        if not found:
+            raise SystemExit(f"{entry.name}: no file {entry.figure} after its commands")
+        shutil.copyfile(found[0], DOCS / "gallery" / f"{entry.name}.png")
+    (DOCS / "gallery.md").write_text(page(ENTRIES), encoding="utf-8")
+    if given.keep is None:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
