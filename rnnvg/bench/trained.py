@@ -1,4 +1,4 @@
-"""A language model as a run left it: the network, its words and the task that it was trained on, each from its own file."""
+"""Networks as runs left them: the weights file of a run, and a language model with its words and its task."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def language_model(path: str | Path) -> LanguageModel:
     from rnnvg import models
     from rnnvg.text.vocabulary import Vocabulary
 
-    weights = _weights(Path(path))
+    weights = weights_file(path, "next-word")
     header = models.read_header(weights)
     if header["spec"]["kind"] != "tokens":
         task = (header.get("task") or {}).get("name", "another task")
@@ -65,18 +65,29 @@ def language_model(path: str | Path) -> LanguageModel:
     return LanguageModel(models.load(weights).eval(), vocabulary, dict(header.get("task") or {}), name)
 
 
-def _weights(path: Path) -> Path:
+def weights_file(path: str | Path, task: str | None = None) -> Path:
+    """The weights file that `path` stands for.
+
+    Args:
+        path: a weights file, the folder of a run, or a directory of results that holds one run with weights.
+        task: of a directory of results, look at the runs of this task alone.
+
+    Raises:
+        InputError: nothing of the kind is there, or several runs are.
+    """
+    path = Path(path)
     if path.is_file():
         return path
     if not path.is_dir():
         raise InputError(f"There is no run {str(path)!r}; pass the folder of a run, or its {WEIGHTS}.")
     if (path / WEIGHTS).is_file():
         return path / WEIGHTS
-    found = sorted(file.parent for file in path.glob(f"runs/*/{WEIGHTS}") if file.parent.name.startswith("next-word"))
+    folders = sorted(file.parent for file in path.glob(f"runs/*/{WEIGHTS}"))
+    found = [folder for folder in folders if folder.name.startswith(task or "")]
+    kind = f"runs of {task}" if task else "runs with weights"
     if len(found) == 1:
         return found[0] / WEIGHTS
     if found:
-        raise InputError(
-            f"{str(path)!r} holds {len(found)} runs of next-word; pass one of them, such as {str(found[0])!r}."
-        )
-    raise InputError(f"{str(path)!r} holds no run of next-word; train one with: rnnvg train --task next-word.")
+        raise InputError(f"{str(path)!r} holds {len(found)} {kind}; pass one of them, such as {str(found[0])!r}.")
+    command = f"rnnvg train --task {task}" if task else "rnnvg train"
+    raise InputError(f"{str(path)!r} holds no {kind.replace('runs', 'run', 1)}; train one with: {command}.")

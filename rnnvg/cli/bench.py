@@ -71,7 +71,7 @@ def list_(as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("spec", metavar="SPEC")
+@click.argument("spec", metavar="SPEC", type=options.BENCHMARK)
 @click.option("--out", metavar="DIR", help="Directory for the results; made where missing.  [default: runs/NAME]")
 @click.option("--seeds", type=options.Whole(1), help="How many networks of each kind.  [default: as in the file]")
 @click.option(

@@ -23,7 +23,7 @@ from rnnvg.cli.report import rendered
     help=f"Which cells: {', '.join(options.CELLS)}.  [default: rnn,lstm,gru]",
 )
 @click.option("--seeds", type=options.Whole(1), help="How many networks of each kind, trained apart.  [default: 3]")
-@options.text
+@options.task_settings
 @options.out("runs/compare")
 @click.option(
     "--jobs", type=options.Whole(1), default=2, help="Worker processes; the results are the same for any number."
@@ -41,6 +41,9 @@ def command(
     cells: tuple[str, ...] | None,
     seeds: int | None,
     text: str | None,
+    length: int | None,
+    delay: int | None,
+    settings: tuple,
     out: str,
     jobs: int,
     max_steps: int | None,
@@ -53,18 +56,22 @@ def command(
     Each network is measured from its initialisation to the end of its training: how much of the gradient is left at
     each distance in time. Memory horizons and scores are printed; DIR/report.html shows all of it.
 
+    A setting goes to every task that has it: --length 100 changes adding and leaves copy as it is.
+
     Interrupted or killed, the same command goes on where it was. More tasks, cells or seeds extend a directory.
 
     \b
     rnnvg compare
     rnnvg compare --tasks adding --cells lstm,gru --seeds 5 --out runs/gated
+    rnnvg compare --tasks adding,copy --length 100 --delay 40 --out runs/longer
     """
     from rnnvg import bench
 
     tell = output.silent if quiet else output.note
-    tell(f"Preparing the runs in {out} ...")
-    grid = asked.comparison(tasks, cells, seeds, text, max_steps, tell)
+    chosen = asked.task_settings(None, length, delay, settings)
+    grid = asked.comparison(tasks, cells, seeds, text, max_steps, tell, chosen)
     specs = grid.runs()
+    tell(f"Preparing {len(specs)} runs in {out} ...")
     names = {spec.id: f"{spec.task['name']} {spec.cell} s{spec.seed}" for spec in specs}
     with bench.ProgressBar(quiet, names=names) as bar:
         try:

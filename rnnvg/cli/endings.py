@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shlex
 import sys
 import warnings
@@ -59,7 +60,7 @@ def told_in_words(command: Sequence[str]) -> Iterator[None]:
             raise
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx else command[0]
-            _end(f"{error.format_message()}\nTry: {path} --help", BAD_INPUT)
+            _end(f"{error.format_message()}{_comma_hint(error, command)}\nTry: {path} --help", BAD_INPUT)
         except KeyboardInterrupt:
             if sys.stderr.isatty():
                 click.echo(err=True)  # after the terminal's ^C
@@ -81,6 +82,21 @@ def told_in_words(command: Sequence[str]) -> Iterator[None]:
 def _end(sentence: str, status: int) -> NoReturn:
     click.echo(click.style("Error: ", fg="red") + sentence, err=True, color=colour())
     raise click.exceptions.Exit(status) from None
+
+
+def _comma_hint(error: click.UsageError, command: Sequence[str]) -> str:
+    """What was probably meant by `--cells lstm gru`, where names go together with commas; "" where it was not that."""
+    found = re.search(r"unexpected extra arguments? \((.*)\)", error.format_message())
+    if found is None or error.ctx is None:
+        return ""
+    words, extra = list(command), found[1].split()
+    several = {flag for each in error.ctx.command.params for flag in each.opts if getattr(each.type, "several", False)}
+    for at, word in enumerate(words[:-1]):
+        rest = words[at + 2 : at + 2 + len(extra)]
+        if word in several and rest and set(rest) <= set(extra):
+            names = ",".join(part.strip(",") for part in words[at + 1 : at + 2] + rest)
+            return f". Names go together with commas: {word} {names}."
+    return ""
 
 
 def _of_disk(error: OSError) -> str:

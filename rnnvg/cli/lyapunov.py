@@ -67,7 +67,7 @@ def command(
     \b
     rnnvg lyapunov --cell gru --length 50
     rnnvg lyapunov --cell rnn --init orthogonal --figure spectrum.png
-    rnnvg lyapunov --weights runs/train/runs/<id>/weights.safetensors
+    rnnvg lyapunov --weights runs/train
     """
     import torch
 

@@ -19,9 +19,10 @@ _NETWORK = ("hidden", "layers", "init", "t_max", "embed", "tied")
 
 weights = click.option(
     "--weights",
-    metavar="FILE",
+    metavar="RUN",
     type=click.Path(path_type=Path),
-    help="Weights that rnnvg wrote; the task is then theirs. Without it the network is as it starts.",
+    help="A trained network: the directory of a run, or its weights file; the task is then its own. Without it the "
+    "network is as it starts.",
 )
 
 
@@ -29,7 +30,7 @@ def asked_for(weights: Path | None, rest: dict[str, Any], seed: int, tell: Any) 
     """The network, its task and the run that it belongs to.
 
     Args:
-        weights: a file that rnnvg wrote, or None for a network as it starts.
+        weights: a run or a weights file that rnnvg wrote, or None for a network as it starts.
         rest: the options `which_task` and `network` by name.
         seed: what weights and sequences are drawn from.
         tell: is handed a line for the user.
@@ -63,11 +64,13 @@ def _fresh(rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, T
 def _trained(weights: Path, rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, Task, RunSpec]:
     """A network from its file, and the task that it was trained on, or another one that it fits."""
     from rnnvg import models
+    from rnnvg.bench.trained import weights_file
 
     for key in ("cell", *_NETWORK):
         if rest[key] is not None:
             flag = f"--{key.replace('_', '-')}"
             raise InputError(f"`{flag}` describes a new network and --weights brings one. Leave out one of the two.")
+    weights = weights_file(weights)
     kept = dict(models.read_header(weights).get("task") or {})
     own = kept.pop("name", asked.DEFAULT_TASK)
     name = asked.task_name(rest["task"], rest["text"], own)

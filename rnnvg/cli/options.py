@@ -82,6 +82,38 @@ class Name(click.ParamType):
         return [CompletionItem(before + comma + name) for name in self.known if name.startswith(last)]
 
 
+class NameOrPath(click.ParamType):
+    """A name that rnnvg knows, or a path; a shell completes both.
+
+    Args:
+        names: gives the known names when a shell asks for them.
+    """
+
+    name = "name or path"
+
+    def __init__(self, names: Callable[[], Sequence[str]]) -> None:
+        self.names = names
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        known = [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
+        return known or [CompletionItem(incomplete, type="file")]
+
+
+def _text_names() -> Sequence[str]:
+    from rnnvg.text import NAMES
+
+    return NAMES
+
+
+def _benchmark_names() -> Sequence[str]:
+    from rnnvg.bench.grid import names
+
+    return names()
+
+
+TEXT, BENCHMARK = NameOrPath(_text_names), NameOrPath(_benchmark_names)
+
+
 class Setting(click.ParamType):
     """One task setting, name=value."""
 
@@ -210,6 +242,7 @@ text = together(
     click.option(
         "--text",
         metavar="NAME|FILE|DIR",
+        type=TEXT,
         callback=with_root,
         help="What next-word reads: agreement (generated), shakespeare, a UTF-8 file, a directory with train, valid and "
         "test files, or torchtext:WikiText2 and the like.  [default: shakespeare where its package is installed, else "

@@ -73,7 +73,7 @@ def command(
     \b
     rnnvg profile --cell rnn --length 100
     rnnvg profile --task copy --cell lstm --init forget-bias --figure curve.png
-    rnnvg profile --weights runs/train/runs/<id>/weights.safetensors
+    rnnvg profile --weights runs/train
     rnnvg profile --cell gru --why --theory --figure why.png
     """
     tell = output.silent if quiet else output.note

@@ -18,12 +18,19 @@ def command(context: click.Context, as_json: bool) -> None:
     """List the tasks, describe one, or print a worked example.
 
     \b
-    rnnvg tasks                       every task and the names of its settings
+    rnnvg tasks list                  every task and the names of its settings
     rnnvg tasks describe adding       where it is from, what its settings mean
     rnnvg tasks show copy --seed 1    one sequence, step by step
     """
     if context.invoked_subcommand is None:
         _list(as_json)
+
+
+@command.command("list")
+@options.as_json
+def list_(as_json: bool) -> None:
+    """List every task with the names of its settings."""
+    _list(as_json)
 
 
 @command.command()

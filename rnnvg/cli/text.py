@@ -16,11 +16,11 @@ def command() -> None:
     """Read a corpus, or show which earlier words a prediction leans on.
 
     \b
-    rnnvg text corpora data/ptb                    what a text holds, in words
-    rnnvg text statistics data/ptb                 how far its words depend
-    rnnvg text influence --model RUN --text FILE   a page to point at
-    rnnvg text truncation --model RUN --text FILE  vanished, or cut off?
-    rnnvg text planted                             how far back cells remember
+    rnnvg text corpora data/ptb                      what a text holds, in words
+    rnnvg text statistics data/ptb                   how far its words depend
+    rnnvg text influence --weights RUN --text FILE   a page to point at
+    rnnvg text truncation --weights RUN --text FILE  vanished, or cut off?
+    rnnvg text planted                               how far back cells remember
     """
 
 
@@ -31,7 +31,7 @@ command.add_command(text_planted.planted)
 
 
 @command.command()
-@click.argument("text", metavar="NAME|FILE|DIR", callback=options.with_root)
+@click.argument("text", metavar="NAME|FILE|DIR", type=options.TEXT, callback=options.with_root)
 @options.root
 @click.option("--vocabulary", type=options.Whole(2), default=3000, help="How many words to keep, the commonest.")
 @click.option(

@@ -35,8 +35,8 @@ def influence(
 
     \b
     rnnvg train --task next-word --cell lstm
-    rnnvg text influence --model runs/train --text essay.txt --start 200
-    rnnvg text influence --model runs/train --text shakespeare
+    rnnvg text influence --weights runs/train --text essay.txt --start 200
+    rnnvg text influence --weights runs/train --text shakespeare
     """
     import torch
 

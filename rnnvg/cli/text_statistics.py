@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("text", metavar="NAME|FILE|DIR", callback=options.with_root)
+@click.argument("text", metavar="NAME|FILE|DIR", type=options.TEXT, callback=options.with_root)
 @options.root
 @click.option("--longest", type=options.Whole(4), default=1000, help="The largest distance, words.")
 @click.option("--words", type=options.Whole(1000), default=2_000_000, help="Words of the training part to read.")
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     "--tokens", type=options.Name(TOKENS), help="How files are cut: words or spaces.  [default: as they come]"
 )
 @click.option(
+    "--weights",
     "--model",
     "models",
     metavar="RUN",
@@ -55,7 +56,7 @@ def statistics(
 
     \b
     rnnvg text statistics shakespeare
-    rnnvg text statistics shakespeare --model runs/compare/runs/<id>
+    rnnvg text statistics shakespeare --weights runs/compare/runs/<id>
     """
     from rnnvg import text as texts
     from rnnvg.report import style, text_figures

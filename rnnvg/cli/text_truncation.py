@@ -39,7 +39,7 @@ def truncation(
 
     \b
     rnnvg train --task next-word --cell lstm
-    rnnvg text truncation --model runs/train --text essay.txt
+    rnnvg text truncation --weights runs/train --text essay.txt
     """
     from rnnvg.functional import truncation as truncation_of
     from rnnvg.report import style, text_figures

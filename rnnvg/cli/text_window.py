@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 TOKENS = ("words", "spaces")
 
 model = click.option(
+    "--weights",
     "--model",
+    "model",
     metavar="RUN",
     type=click.Path(path_type=Path),
     required=True,
-    help="A run of next-word, or its weights file.",
+    help="The directory of a run of next-word, or its weights file; --model is the same.",
 )
 window = options.together(
     model,
     click.option(
         "--text",
         metavar="FILE|NAME",
+        type=options.TEXT,
         required=True,
         callback=options.with_root,
         help="The UTF-8 text to read, or shakespeare, agreement, torchtext:WikiText2: of those the test part.",

@@ -49,6 +49,13 @@ CASES = {
     "train --cell gru --init identity": "`init` 'identity' makes the one recurrent matrix of a network without gates the "
     "identity and does not fit cell 'gru'. It fits: rnn, rnn-relu.",
     "profile --cell gru --wrt cell": "`wrt` is 'cell', but this recurrence has no cell state; pass 'state' or 'hidden'.",
+    "compare --cells lstm gru": "Got unexpected extra argument (gru). Names go together with commas: --cells lstm,gru."
+    "\nTry: rnnvg compare --help",
+    "compare --tasks adding, copy": "Got unexpected extra argument (copy). "
+    "Names go together with commas: --tasks adding,copy.\nTry: rnnvg compare --help",
+    "compare --tasks adding,copy --set lenght=5": "None of the tasks adding, copy has a setting 'lenght'. "
+    "Did you mean 'length'? They have: delay, delimiter, length, marks, n_symbols, recall, scored.",
+    "compare --tasks adding --length 1": "`length` must be a whole number of at least 2; got 1.",
     # texts
     "compare --text nowhere.txt": "`text` has no 'nowhere.txt'. Pass one of agreement, shakespeare, or a file or directory.",
     "train --text shakespear": "`text` has no 'shakespear'. Did you mean 'shakespeare'? "
@@ -61,7 +68,7 @@ CASES = {
     "profile --text folder": "The directory 'folder' has no train file; name it as one of: "
     "ptb.train.txt, wiki.train.tokens, wiki.train.raw, train.txt.",
     # files
-    "profile --weights nowhere": "There is no file nowhere. Pass a .safetensors file that rnnvg wrote.",
+    "profile --weights nowhere": "There is no run 'nowhere'; pass the folder of a run, or its weights.safetensors.",
     "profile --figure missing/curve.png": "`--figure` 'missing/curve.png' is in the folder 'missing', which does not exist. "
     "Make it, or pass another path.",
     "profile --figure curve.bmp": "`--figure` 'curve.bmp' must end in one of .png, .svg, .pdf.",

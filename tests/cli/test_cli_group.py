@@ -119,7 +119,7 @@ def test_without_a_command_the_help_is_shown(rnnvg):
         (["xyzzy"], "rnnvg has no command 'xyzzy'. It has: {all}.", "rnnvg"),
         (
             ["tasks", "shwo"],
-            "rnnvg tasks has no command 'shwo'. Did you mean 'show'? It has: describe, show.",
+            "rnnvg tasks has no command 'shwo'. Did you mean 'show'? It has: describe, list, show.",
             "rnnvg tasks",
         ),
     ],
