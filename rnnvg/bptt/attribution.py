@@ -68,7 +68,7 @@ class DecayAttribution:
         Distance 0 is the reference here (gradient_profile's is 1), so that the parts of all steps add up to it.
         """
         log_norm = self.log_norm if change is None else self.counterfactuals[change]
-        return curves.mean_log_gain(curves.log_gain(log_norm[None], 0))
+        return curves.mean_log_gain(curves.log_gain(log_norm[None], np.arange(len(log_norm)), 0))
 
     def nats(self) -> dict[str, float]:
         """Vanilla RNN: part -> nats it adds over all steps, mean over sequences; they add up to log_gain()[-1]."""

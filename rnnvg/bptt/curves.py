@@ -20,11 +20,15 @@ EFFECTIVE_SAMPLES = 10
 LOW, HIGH = 0.1, 0.9
 
 
-def log_gain(log_norm: np.ndarray, reference: int) -> np.ndarray:
-    """log_norm [S, K, B] relative to distance `reference`; nan before it and where the reference is an exact zero."""
-    base = log_norm[:, reference : reference + 1]
+def log_gain(log_norm: np.ndarray, distance: np.ndarray, reference: int) -> np.ndarray:
+    """log_norm [S, K, B] relative to distance `reference`; nan nearer than it and where the reference is an exact zero.
+
+    Distances [K] ascend by 1; negative ones lie in the future.
+    """
+    at = reference - int(distance[0])
+    base = log_norm[:, at : at + 1]
     gain = log_norm - np.where(np.isinf(base), np.nan, base)
-    gain[:, :reference] = np.nan
+    gain[:, np.abs(distance) < abs(reference)] = np.nan
     return gain
 
 

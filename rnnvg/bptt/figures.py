@@ -35,7 +35,8 @@ def draw_curve(profile: GradientProfile, ax: Axes | None = None) -> Axes:
     ax.axhline(
         -math.log10(math.e), color="0.4", linestyle=":", linewidth=1, label=f"1/e, reached at {profile.horizon()}"
     )
-    ax.set_xlabel("distance back from the loss (time steps)")
+    future = "; negative: the future" if profile.distance[0] < 0 else ""
+    ax.set_xlabel(f"distance back from the loss (time steps{future})")
     ax.set_ylabel(f"log10 gain of the gradient, wrt {profile.wrt}")
     ax.legend(frameon=False)
     return ax
@@ -48,10 +49,12 @@ def draw_map(profile: GradientProfile, ax: Axes | None = None) -> Axes:
     seen = ~np.isnan(gain)
     with np.errstate(invalid="ignore"):
         mean = np.where(seen.any(2), np.where(seen, gain, 0).sum(2) / np.maximum(seen.sum(2), 1), np.nan)
-    by_step = np.full((len(profile.sources), int(profile.sources.max()) + 1), np.nan)
+    last = int(max(profile.sources.max(), (profile.sources - profile.distance[0]).max()))
+    by_step = np.full((len(profile.sources), last + 1), np.nan)
     for row, source in enumerate(profile.sources):
-        steps = np.arange(source + 1)
-        by_step[row, steps] = mean[row, source - steps]
+        steps = source - profile.distance
+        within = (steps >= 0) & (steps <= last)
+        by_step[row, steps[within]] = mean[row, within]
     finite = by_step[np.isfinite(by_step)]
     image = ax.pcolormesh(
         np.arange(by_step.shape[1]),

@@ -50,13 +50,14 @@ class GradientProfile:
 
     Attributes:
         log_norm: [S, K, B] float64, natural log of ||dL_source / d(wrt at distance k)||. -inf is an exact zero; nan lies
-            before the start of the sequence, or behind a state that is not finite. k = 0 is the source's own state,
-            k = source + 1 the initial state (for "input" that one is nan).
+            before the start of the sequence, behind a state that is not finite, or below what the pass can hold (`note`).
+            Distance 0 is the source's own state, source + 1 the initial state (for "input" that one is nan).
         sources: [S] steps at which the loss is applied, for a sequence of full length.
-        distance: [K] steps back, 0..K-1.
+        distance: [K] whole numbers that ascend by 1: steps back from the source, negative where the source sees the future.
         wrt: "state", "hidden", "cell" or "input".
         layer: the layer it was restricted to, or None.
         first_nonfinite: [B] the first step whose state is inf or nan; -1 where there is none.
+        note: what else the reader must know of these numbers, in sentences; empty where there is nothing.
 
     A part of the state or of the input (wrt, layer) that falls below the dtype's range relative to the whole adjoint (1e-45
     in float32, 1e-324 in float64) reads as -inf too: both live in one vector.
@@ -70,16 +71,18 @@ class GradientProfile:
     wrt: str
     layer: int | None = None
     first_nonfinite: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    note: str = ""
     origin: Origin | None = field(default=None, repr=False, compare=False)
 
     def log_gain(self, reference: int = 1) -> np.ndarray:
-        """log_norm relative to distance `reference`, [S, K, B] nats; nan for k < reference or an exactly zero reference.
+        """log_norm relative to distance `reference`, [S, K, B] nats; nan for |k| < |reference| or an exactly zero reference.
 
         One step back by default: at distance 0 the gradient sits on the output alone, which would count an LSTM's
-        hand-over from h to c as decay.
+        hand-over from h to c as decay. A negative reference lies in the future.
         """
-        reference = check_int("reference", reference, least=0, most=len(self.distance) - 1)
-        return curves.log_gain(self.log_norm, reference)
+        first, last = int(self.distance[0]), int(self.distance[-1])
+        reference = check_int("reference", reference, least=min(first, 0), most=last)
+        return curves.log_gain(self.log_norm, self.distance, reference)
 
     def curve(self, reference: int = 1) -> pd.DataFrame:
         """The gain over sources and sequences, a row per distance.
@@ -94,10 +97,14 @@ class GradientProfile:
     def horizon(self, threshold: float = math.exp(-1), reference: int = 1) -> MemoryHorizon:
         """The memory horizon of the mean log gain: the last distance at which `threshold` of the gradient is left.
 
+        It looks into the past; with a negative `reference` into the future, its distances as positive numbers.
+
         Raises:
             InputError: `threshold` outside (0, 1), or no gain was observed at all.
         """
-        return memory_horizon(curves.mean_log_gain(self.log_gain(reference)), threshold)
+        gain = curves.mean_log_gain(self.log_gain(reference))
+        past = gain[self.distance >= 0] if reference >= 0 else gain[self.distance <= 0][::-1]
+        return memory_horizon(past, threshold)
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy: a row per source, distance and sequence that was observed; columns source, distance, sequence, log_norm."""
@@ -128,6 +135,8 @@ class GradientProfile:
                 file,
                 log_norm=self.log_norm,
                 sources=self.sources,
+                distance=self.distance,
+                note=np.array(self.note),
                 wrt=np.array(self.wrt),
                 layer=np.array(layer),
                 first_nonfinite=self.first_nonfinite,
@@ -148,10 +157,11 @@ class GradientProfile:
                 return GradientProfile(
                     log_norm=log_norm,
                     sources=stored["sources"],
-                    distance=np.arange(log_norm.shape[1]),
+                    distance=stored["distance"] if "distance" in stored else np.arange(log_norm.shape[1]),
                     wrt=str(stored["wrt"]),
                     layer=None if layer < 0 else layer,
                     first_nonfinite=stored["first_nonfinite"],
+                    note=str(stored["note"]) if "note" in stored else "",
                 )
         except (KeyError, ValueError, OSError, EOFError, AttributeError) as error:
             raise InputError(

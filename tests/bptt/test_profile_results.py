@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rnnvg import GradientProfile, InputError, gradient_profile
-from rnnvg.bptt import Diagonal
+from rnnvg.bptt import Diagonal, figures
 
 
 def lstm_profile(**asked) -> GradientProfile:
@@ -150,3 +150,58 @@ def test_verify_leaves_out_what_autograd_cannot_represent():
     certificate = profile.verify(12)
     assert certificate.skipped > 0
     assert certificate.residual < 1e-9
+
+
+# signed distance --------------------------------------------------------------------------------------------------------
+
+
+def signed_profile() -> GradientProfile:
+    """Two sources, two sequences, distances -2 to 3; a gain of 1/2 a step into the past and 1/10 into the future."""
+    distance = np.arange(-2, 4)
+    one = np.where(distance >= 0, distance * math.log(0.5), -distance * math.log(0.1))
+    log_norm = np.broadcast_to(one[None, :, None] + np.array([0.0, 3.0])[None, None, :], (2, 6, 2)).copy()
+    log_norm[0, -1], log_norm[1, 0] = np.nan, np.nan
+    return GradientProfile(log_norm, np.array([1, 2]), distance, "input", note="Sees the future.")
+
+
+def test_signed_distances_have_a_reference_on_either_side():
+    profile = signed_profile()
+    curve = profile.curve().set_index("distance")
+    np.testing.assert_allclose(curve.loc[[1, 2, 3], "log10_gain"] * math.log(10), np.log([1, 0.5, 0.25]), atol=1e-12)
+    np.testing.assert_allclose(curve.loc[[-1, -2], "log10_gain"] * math.log(10), np.log([0.2, 0.02]), atol=1e-12)
+    assert math.isnan(curve.loc[0, "log10_gain"])
+    assert list(curve["n"]) == [2, 4, 0, 4, 4, 2]
+    backwards = profile.log_gain(reference=-1)
+    np.testing.assert_allclose(backwards[0, :2, 0], [math.log(0.1), 0], atol=1e-12)
+    assert np.isnan(backwards[:, 2]).all()
+    assert (str(profile.horizon()), str(profile.horizon(0.3))) == ("2", "2")
+    assert str(profile.horizon(0.2)) == "> 3"
+    assert str(profile.horizon(0.2, reference=-1)) == "1"
+    with pytest.raises(InputError, match=r"^`reference` must be a whole number from -2 to 3; got -3\.$"):
+        profile.log_gain(-3)
+
+
+def test_signed_distances_in_frames_files_and_figures(tmp_path):
+    profile = signed_profile()
+    assert sorted(profile.to_frame()["distance"].unique()) == [-2, -1, 0, 1, 2, 3]
+    profile.save(tmp_path / "signed.npz")
+    loaded = GradientProfile.load(tmp_path / "signed.npz")
+    np.testing.assert_array_equal(loaded.distance, profile.distance)
+    assert loaded.note == "Sees the future."
+    pd.testing.assert_frame_equal(loaded.curve(), profile.curve())
+    ax = profile.plot()
+    assert ax.get_xlabel() == "distance back from the loss (time steps; negative: the future)"
+    assert ax.lines[0].get_xdata().min() == -2
+    np.savez(
+        tmp_path / "old.npz", log_norm=np.zeros((1, 3, 1)), sources=[1], wrt="state", layer=-1, first_nonfinite=[-1]
+    )
+    old = GradientProfile.load(tmp_path / "old.npz")
+    assert (list(old.distance), old.note) == ([0, 1, 2], "")
+
+
+def test_the_map_places_what_lies_in_the_future():
+    drawn = figures.draw_map(signed_profile()).collections[0].get_array()
+    drawn = np.ma.filled(np.ma.masked_invalid(drawn), np.nan).reshape(2, 5)
+    with np.errstate(invalid="ignore"):
+        expected = np.log10([[0.5 / 0.5, np.nan, 0.2, 0.02, np.nan], [0.5, 1, np.nan, 0.2, np.nan]])
+    np.testing.assert_allclose(drawn, expected, atol=1e-12)
