@@ -8,9 +8,32 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Bounds(BaseModel):
+    """A range of values; an end that is left out is open."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    least: float | None = None
+    most: float | None = None
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Self:
+        if self.least is None and self.most is None:
+            raise ValueError("needs `least`, `most` or both")
+        return self
+
+    def hold(self, value: float) -> bool:
+        """Whether `value` lies inside, ends included."""
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        if self.least is None:
+            return f"at most {self.most:g}"
+        return f"at least {self.least:g}" if self.most is None else f"{self.least:g} to {self.most:g}"
 
 
 class Published(BaseModel):
@@ -24,6 +47,9 @@ class Published(BaseModel):
         where: settings that the runs to compare must have.
         settings: the paper's own settings; those that a run does not have are named beside the figure.
         note: what the paper did otherwise, where no setting says it.
+        reproduced, partly: in which range the median of our runs counts as the paper's figure, and as part of it. Written
+            before the runs; without `reproduced` there is no verdict.
+        analysis: where the verdict is "not": what this package's own measurements say of the cause.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +62,9 @@ class Published(BaseModel):
     where: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     note: str = ""
+    reproduced: Bounds | None = None
+    partly: Bounds | None = None
+    analysis: str = ""
 
 
 class Ladder(BaseModel):

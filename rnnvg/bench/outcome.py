@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rnnvg.bench.ladder import climbed_frame, rungs_frame
 from rnnvg.bench.plan import Plan, kept
 from rnnvg.bench.published import beside_published
 from rnnvg.bench.store import Store
+from rnnvg.errors import InputError
 
 
 def outcome(directory: str | Path, plan: Plan | None = None) -> dict[str, pd.DataFrame]:
@@ -34,6 +35,22 @@ def outcome(directory: str | Path, plan: Plan | None = None) -> dict[str, pd.Dat
         "rungs": rungs_frame(climbs, results),
     }
     return {name: frame for name, frame in frames.items() if len(frame)}
+
+
+def verdicts(directories: Iterable[str | Path]) -> pd.DataFrame:
+    """A row for each published figure of the benchmarks in several directories, with its verdict.
+
+    Columns as in `beside_published`; the figures of one directory stand together, in the order of its files.
+
+    Raises:
+        InputError: as `outcome`, or no figure was published for any of the benchmarks.
+    """
+    folders = [Path(each) for each in directories]
+    frames = [frame for folder in folders if (frame := outcome(folder).get("published")) is not None]
+    if not frames:
+        listed = ", ".join(map(repr, map(str, folders)))
+        raise InputError(f"No benchmark in {listed} names a published figure. Pass directories of benchmarks that do.")
+    return pd.concat(frames, ignore_index=True)
 
 
 def write_outcome(directory: str | Path, plan: Plan | None = None) -> dict[str, pd.DataFrame]:

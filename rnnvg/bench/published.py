@@ -13,8 +13,9 @@ from rnnvg.bench.grid import Grid
 
 COLUMNS = (
     "benchmark", "task", "cell", "where", "metric", "published", "claim", "ours", "least", "most", "baseline", "runs",
-    "solved", "status", "difference", "source",
+    "solved", "status", "difference", "source", "tolerance", "verdict", "because", "hours",
 )  # fmt: skip
+VERDICTS = ("reproduced", "partly", "not", "not comparable", "not run")
 _NETWORK = ("init", "hidden", "layers", "embed", "tied", "dropout", "t_max")
 
 
@@ -23,7 +24,9 @@ def beside_published(grids: Iterable[Grid], results: Iterable[Mapping[str, Any]]
 
     `ours` is the median over the runs that were meant to be compared and came to their end, `least` and `most` their
     range, all in units of `metric`; `status` is "run", or "not run" with the reason or the way to get what is missing;
-    `difference` names the settings in which the runs and the paper differ.
+    `difference` names the settings in which the runs and the paper differ. `verdict` is one of VERDICTS, by the ranges that
+    the benchmark's file names (`tolerance`); `because` says what is missing, what differs, or what the analysis of a "not"
+    is. `hours` is the time that the runs took, one thread each.
     """
     every = list(results)
     rows = [_row(grid, figure, every) for grid in grids for figure in grid.published]
@@ -54,6 +57,7 @@ def _row(grid: Grid, figure: Published, results: list[Mapping[str, Any]]) -> tup
         status = f"not run: every run ended as {ours[0]['status']}. {ours[0]['reason']}"
     else:
         status = "run"
+    verdict, because = _verdict(figure, median(values) if values else None, status, _other_settings(figure, ours))
     return (
         grid.name,
         task,
@@ -71,7 +75,26 @@ def _row(grid: Grid, figure: Published, results: list[Mapping[str, Any]]) -> tup
         status,
         _difference(figure, ours),
         figure.source,
+        "" if figure.reproduced is None else str(figure.reproduced),
+        verdict,
+        because,
+        sum(float(result.get("seconds") or 0) for result in ours) / 3600,
     )
+
+
+def _verdict(figure: Published, ours: float | None, status: str, otherwise: list[str]) -> tuple[str, str]:
+    """One of VERDICTS, and its reason."""
+    if ours is None:
+        return "not run", status.removeprefix("not run: ")
+    if otherwise:
+        return "not comparable", "; ".join(otherwise)
+    if figure.reproduced is None:
+        return "not comparable", "no tolerance was written down before the runs"
+    if figure.reproduced.hold(ours):
+        return "reproduced", ""
+    if figure.partly is not None and figure.partly.hold(ours):
+        return "partly", f"inside {figure.partly}, not {figure.reproduced}"
+    return "not", figure.analysis
 
 
 def _baseline(baseline: Mapping[str, Any], metric: str) -> float | None:
@@ -80,19 +103,25 @@ def _baseline(baseline: Mapping[str, Any], metric: str) -> float | None:
     return baseline.get("loss") if metric == "loss" else None
 
 
-def _difference(figure: Published, ours: list[Mapping[str, Any]]) -> str:
-    """What is otherwise here: "length 50 (paper: 600); ...", the budget, and what the note says."""
-    told = []
+def _other_settings(figure: Published, ours: list[Mapping[str, Any]]) -> list[str]:
+    """The paper's settings that the runs do not have: "length 50 (paper: 600)"."""
+    found = []
     for key, wanted in figure.settings.items():
         values = list(dict.fromkeys(str(_setting(result["spec"], key)) for result in ours))
         here = [_setting(result["spec"], key) for result in ours]
         if ours and not all(_same(value, wanted) for value in here):
-            told.append(f"{key} {_plain(' or '.join(values))} (paper: {_plain(wanted)})")
+            found.append(f"{key} {_plain(' or '.join(values))} (paper: {_plain(wanted)})")
+    return found
+
+
+def _difference(figure: Published, ours: list[Mapping[str, Any]]) -> str:
+    """What is otherwise here: settings, the budget, and what the note says."""
+    found = _other_settings(figure, ours)
     steps = sorted({result["spec"]["training"]["steps"] for result in ours})
-    told += [f"trained for {' or '.join(f'{each:,}' for each in steps)} steps at most"] if steps else []
+    found += [f"trained for {' or '.join(f'{each:,}' for each in steps)} steps at most"] if steps else []
     if any(result["solved"] and result["spec"]["training"]["stop_when_solved"] for result in ours):
-        told.append("training ends when the task counts as solved")
-    return "; ".join([*told, *([figure.note] if figure.note else [])])
+        found.append("training ends when the task counts as solved")
+    return "; ".join([*found, *([figure.note] if figure.note else [])])
 
 
 def _plain(value: Any) -> str:

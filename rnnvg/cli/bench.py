@@ -52,6 +52,7 @@ def command() -> None:
     rnnvg bench run my.toml --out runs/my       run it; again: go on where it was
     rnnvg bench status runs/my                  how far it is
     rnnvg bench compare runs/my runs/other      what differs beyond noise
+    rnnvg bench verdicts runs/my                which published figures it reproduces
     """
 
 
@@ -153,6 +154,24 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
         output.result({**facts, "rows": output.rows(found.rows)})
     else:
         output.result(differences_in_words(found, output.width()))
+
+
+@command.command()
+@click.argument("directories", metavar="DIR...", type=_folder, nargs=-1, required=True)
+@options.as_json
+def verdicts(directories: tuple[Path, ...], as_json: bool) -> None:
+    """Say which published figures the runs in DIR... reproduce, by tolerances written down before they were run.
+
+    The verdict is reproduced, partly, not, not comparable (with what differs) or not run (with what is missing).
+
+    \b
+    rnnvg bench verdicts runs/published/*
+    """
+    from rnnvg.bench.outcome import verdicts as verdicts_of
+    from rnnvg.cli.bench_words import verdicts_in_words
+
+    found = verdicts_of(directories)
+    output.result(output.rows(found) if as_json else verdicts_in_words(found, output.width()))
 
 
 @command.command()

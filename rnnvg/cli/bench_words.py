@@ -104,6 +104,25 @@ def outcome_in_words(frames: Mapping[str, pd.DataFrame], width: int) -> str:
     return "\n\n".join(parts)
 
 
+def verdicts_in_words(found: pd.DataFrame, width: int) -> str:
+    """How many figures are reproduced, and the table of all."""
+    from rnnvg.bench.published import VERDICTS
+    from rnnvg.report.terminal import as_text
+
+    counts = found["verdict"].value_counts()
+    counted = [f"{counts[each]} {each}" for each in VERDICTS if each in counts]
+    shown = found.assign(
+        published=[
+            f"{value:g}" if value == value else claim
+            for value, claim in zip(found["published"], found["claim"], strict=True)
+        ],
+        ours=[f"{value:.4g}" if value == value else "" for value in found["ours"]],
+        hours=[f"{value:.2f}" for value in found["hours"]],
+    ).rename(columns={"ours": "here", "because": "why"})
+    columns = ["benchmark", "cell", "metric", "published", "tolerance", "here", "verdict", "hours", "why"]
+    return f"{len(found)} published figures: {', '.join(counted)}.\n\n{as_text(shown[columns], width)}"
+
+
 def differences_in_words(found: Differences, width: int) -> str:
     """What differs between two directories."""
     from rnnvg.report.terminal import as_text

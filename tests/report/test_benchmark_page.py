@@ -76,6 +76,7 @@ def test_length_solved_against_gradient_horizon(monkeypatch):
 def test_published_figures_for_readers(status, here):
     numbers = (0.164, "", 0.25, 0.2, 0.3, 1 / 6, 2, 1)
     row = ("b", "adding", "lstm", "length 600", "mse", *numbers, status, "hidden 8 (paper: 130)", "a paper")
+    row += ("", "not comparable", "hidden 8 (paper: 130)", 0.1)
     (shown,) = benchmark.published_shown(pd.DataFrame([row], columns=list(COLUMNS))).to_dict("records")
     assert shown == {
         "task": "Adding problem, mse",

@@ -1,0 +1,79 @@
+"""Verdicts on published figures: by the ranges in the benchmark's file, never by what was measured."""
+
+import json
+
+import pytest
+from fake_runs import outcome_of
+
+from rnnvg import InputError
+from rnnvg.bench import Plan, Store, grid
+from rnnvg.bench.outcome import verdicts
+from rnnvg.bench.record import record
+
+FIGURE = {"cell": "gru", "metric": "mse", "value": 0.01, "source": "a paper", "settings": {"length": 10}}
+BOUNDS = {"reproduced": {"most": 0.02}, "partly": {"most": 0.1}}
+
+
+def benchmark(tmp_path, errors=(), name="one", **figure):
+    """A directory with a run of each error."""
+    data = {
+        "title": name,
+        "cells": ["gru"],
+        "seeds": max(len(errors), 1),
+        "task": {"name": "adding", "length": 10},
+        "model": {"hidden": 8},
+        "published": [FIGURE | figure],
+    }
+    made = grid.from_dict(data, name)
+    directory = tmp_path / name
+    Plan.of(made).keep(directory)
+    for spec, error in zip(made.runs(), errors, strict=False):
+        outcome, files = outcome_of(spec)
+        outcome |= {"score": {"mse": error, "loss": error}, "seconds": 1800.0}
+        Store(directory).publish(record(spec, outcome), files)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("errors", "figure", "verdict", "because"),
+    [
+        ([0.019, 0.001, 0.9], BOUNDS, "reproduced", ""),
+        ([0.05, 0.06, 0.001], BOUNDS, "partly", "inside at most 0.1, not at most 0.02"),
+        ([0.2, 0.3, 0.001], BOUNDS | {"analysis": "The gradient is gone."}, "not", "The gradient is gone."),
+        ([0.019], BOUNDS | {"settings": {"hidden": 130}}, "not comparable", "hidden 8 (paper: 130)"),
+        ([0.019], {}, "not comparable", "no tolerance was written down before the runs"),
+        ([], BOUNDS, "not run", "rnnvg bench run one --only gru"),
+        ([0.01, 0.02], {"reproduced": {"least": 0.005, "most": 0.02}}, "reproduced", ""),
+        ([0.001], {"reproduced": {"least": 0.005, "most": 0.02}}, "not", ""),
+    ],
+)
+def test_the_median_decides(tmp_path, errors, figure, verdict, because):
+    (row,) = verdicts([benchmark(tmp_path, errors, **figure)]).itertuples()
+    assert (row.verdict, row.because) == (verdict, because)
+    assert row.hours == 0.5 * len(errors)
+
+
+def test_several_directories_and_the_command(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from rnnvg.cli import main
+
+    places = [benchmark(tmp_path, [0.01], "one", **BOUNDS), benchmark(tmp_path, [0.5], "two", **BOUNDS)]
+    shown = CliRunner().invoke(main, ["bench", "verdicts", *map(str, places)])
+    assert shown.exit_code == 0
+    assert shown.stdout.startswith("2 published figures: 1 reproduced, 1 not.\n")
+    as_json = CliRunner().invoke(main, ["bench", "verdicts", *map(str, places), "--json"])
+    assert [row["verdict"] for row in json.loads(as_json.stdout)] == ["reproduced", "not"]
+
+
+def test_no_published_figure_is_said(tmp_path):
+    made = grid.from_dict({"cells": ["gru"], "task": {"name": "adding"}, "model": {"hidden": 8}}, "none")
+    Plan.of(made).keep(tmp_path)
+    with pytest.raises(InputError, match="names a published figure"):
+        verdicts([tmp_path])
+
+
+def test_a_range_needs_an_end():
+    data = {"cells": ["gru"], "task": {"name": "adding"}, "model": {"hidden": 8}}
+    with pytest.raises(InputError, match="needs `least`, `most` or both"):
+        grid.from_dict(data | {"published": [FIGURE | {"reproduced": {}}]}, "none")
