@@ -1,10 +1,13 @@
 """Horizons as statistics: whether an exponential fits, survival with censoring, networks paired by seed, and coverage."""
 
+import itertools
 import math
 import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from rnnvg import (
@@ -16,6 +19,7 @@ from rnnvg import (
     memory_horizon,
     pool_horizons,
 )
+from rnnvg.horizon import sign_flip, spread
 
 
 def models(lasts, censored=None, threshold=0.1) -> list[MemoryHorizon]:
@@ -136,50 +140,132 @@ def test_the_survival_interval_covers_95_percent():
 # Pairs ------------------------------------------------------------------------------------------------------------------
 
 
-def test_ratio_over_pairs_is_a_t_interval_on_logs():
+def test_the_ratio_is_the_median_over_pairs_with_its_range():
     first, second = np.array([50, 40, 70, 30]), np.array([5, 6, 4, 7])
     found = compare_horizons(models(first), models(second))
-    logs = np.log((first + 1) / (second + 1))
-    test = stats.ttest_1samp(logs, 0).confidence_interval()
-    assert found.ratio == pytest.approx(math.exp(logs.mean()))
-    assert (found.low, found.high) == (pytest.approx(math.exp(test.low)), pytest.approx(math.exp(test.high)))
+    ratios = np.sort(first / second)
+    assert found.ratio == pytest.approx(math.sqrt(ratios[1] * ratios[2]))
+    assert (found.low, found.high) == (pytest.approx(ratios[0]), pytest.approx(ratios[-1]))
+    assert math.isnan(found.coverage)  # a range claims none
     assert (found.longer, found.shorter, found.equal, found.unknown) == (4, 0, 0, 0)
-    assert found.sign_test == pytest.approx(2 / 16)
+    assert found.sign_test == found.sign_flip == found.least_p == pytest.approx(2 / 16)
     assert found.ratio is not None
     swapped = compare_horizons(models(second), models(first))
     assert swapped.ratio == pytest.approx(1 / found.ratio)
     assert (swapped.low, swapped.high) == (pytest.approx(1 / found.high), pytest.approx(1 / found.low))
 
 
+def test_from_six_pairs_on_it_is_an_interval():
+    ratios = np.array([2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])
+    found = compare_horizons(models(10 * ratios), models([10] * 12))
+    assert (found.low, found.high) == (pytest.approx(4), pytest.approx(11))  # ranks 3 and 10 of 12: 96.1 %
+    assert found.coverage == pytest.approx(1 - 2 * stats.binom.cdf(2, 12, 0.5))
+
+
 def test_what_a_seed_has_in_common_drops_out():
     seeds = np.array([1, 10, 100, 1000])
-    paired = compare_horizons(models(4 * seeds - 1), models(2 * seeds - 1))
+    paired = compare_horizons(models(4 * seeds), models(2 * seeds))
     assert [paired.ratio, paired.low, paired.high] == pytest.approx([2, 2, 2])
-    assert (pool_horizons(models(4 * seeds - 1)).low, pool_horizons(models(2 * seeds - 1)).high) < (100, 100_000)
+    assert (pool_horizons(models(4 * seeds)).low, pool_horizons(models(2 * seeds)).high) < (100, 100_000)
 
 
 def test_censored_pairs():
-    first, second = models([99, 99, 99], [1, 1, 1]), models([9, 4, 19])
+    first, second = models([100, 100, 100], [1, 1, 1]), models([10, 5, 20])
     found = compare_horizons(first, second)
     assert (found.ratio, found.low, found.high) == (math.inf, pytest.approx(5), math.inf)
-    assert (found.longer, found.n_censored) == (3, 3)
+    assert (found.longer, found.n_censored, found.sign_flip) == (3, 3, 0.25)
+    assert found.spread is not None
+    assert str(found.spread) == "median > 10, range > 5 to > 20"
     assert compare_horizons(second, first).ratio == 0
     both = compare_horizons(models([99, 99], [1, 1]), models([50, 99], [1, 1]))
     assert (both.ratio, both.low, both.high, both.unknown, both.sign_test) == (None, 0, math.inf, 2, 1)
-    one = compare_horizons(models([9, 99, 19], [0, 1, 0]), models([4, 9, 9]))  # 2, more than 10, 2
+    one = compare_horizons(models([8, 99, 20], [0, 1, 0]), models([4, 9, 10]))  # 2, more than 11, 2
     assert (one.ratio, one.low, one.high) == (pytest.approx(2), pytest.approx(2), math.inf)
 
 
-@pytest.mark.parametrize("n", [2, 5])
+def test_horizons_of_zero_have_a_ratio_where_one_exists():
+    found = compare_horizons(models([0, 4, 0]), models([0, 0, 5]))  # equal, longer, shorter
+    assert (found.longer, found.shorter, found.equal) == (1, 1, 1)
+    assert (found.ratio, found.low, found.high) == (1, 0, math.inf)
+
+
+@pytest.mark.parametrize("n", [6, 9, 15])
 def test_the_paired_interval_covers_95_percent(n):
     """2000 experiments; what the seeds have in common is larger than what sets two models of one seed apart."""
     random, covered = np.random.default_rng(n), 0
     for _ in range(2000):
         seed = random.normal(0, 0.5, n)
         first, second = (np.exp(math.log(each) + seed + random.normal(0, 0.3, n)) for each in (400, 100))
-        found = compare_horizons(models(np.rint(first - 1)), models(np.rint(second - 1)))
+        found = compare_horizons(models(np.rint(first)), models(np.rint(second)))
         covered += found.low <= 4 <= found.high
-    assert 0.93 <= covered / 2000 <= 0.97
+    assert covered / 2000 >= 0.94
+    assert covered / 2000 <= found.coverage + 0.02
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3], [1, -2, 3.5, 0.1], [5, 5, -5, 5, 0, 5], [0.1, 0.2, -0.3], [2.5] * 9])
+def test_the_sign_flip_test_against_every_choice_of_signs(values):
+    known = np.array([each for each in values if each])
+    sums = [abs(np.dot(known, signs)) for signs in itertools.product([1, -1], repeat=len(known))]
+    expected = np.mean([each >= abs(known.sum()) - 1e-12 for each in sums])
+    assert sign_flip(values) == pytest.approx(expected)
+    assert sign_flip([-each for each in values]) == pytest.approx(expected)
+
+
+def test_the_sign_flip_test_against_scipy_and_under_the_null():
+    random = np.random.default_rng(0)
+    values = random.normal(0.5, 1, 12)
+    result = stats.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=np.inf, vectorized=False)
+    assert sign_flip(values) == pytest.approx(result.pvalue)
+    p = np.array([sign_flip(random.normal(0, 1, 10)) for _ in range(2000)])
+    assert abs((p <= 0.05).mean() - 0.05) < 3 * math.sqrt(0.05 * 0.95 / 2000)
+
+
+def test_the_sign_flip_test_of_many_pairs_is_close_to_the_exact_one():
+    values = np.random.default_rng(3).normal(0.25, 1, 41)
+    normal = 2 * stats.norm.sf(abs(values.sum()) / math.sqrt((values**2).sum()))
+    assert sign_flip(values) == pytest.approx(normal, rel=0.1)
+    assert sign_flip(values[:40]) == pytest.approx(
+        2 * stats.norm.sf(abs(values[:40].sum()) / math.sqrt((values[:40] ** 2).sum())), rel=0.1
+    )
+
+
+def test_identical_horizons_and_few_pairs_are_named():
+    assert str(compare_horizons(models([87, 87]), models([87, 87]))) == "identical horizons in all 2 pairs"
+    few = compare_horizons(models([87, 87, 87]), models([3, 3, 87]))
+    assert str(few) == (
+        "ratio median 29, range 1 to 29; longer in 2 of 3 pairs, 1 tied; sign-flip p = 0.5; so few pairs cannot settle it "
+        "(least p 0.5)"
+    )
+
+
+# What readers see ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_spread_is_a_range_below_six_models_and_an_interval_from_six_on():
+    few = spread([48, 54, 51, 50, 49])
+    assert (few.median.seen, few.low.seen, few.high.seen, few.coverage) == (50, 48, 54, None)
+    many = spread(range(1, 21))
+    assert (many.median.seen, many.low.seen, many.high.seen) == (10.5, 6, 15)
+    assert many.coverage == pytest.approx(0.9586, abs=1e-4)
+    assert spread(range(6)).coverage == pytest.approx(1 - 2 / 64)
+    assert str(spread([7])) == "7"
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 99), st.booleans()), min_size=1, max_size=24))
+def test_a_spread_claims_nothing_beyond_what_was_observed(models):
+    least = [last for last, _ in models]
+    found = spread(least, [math.inf if censored else last for last, censored in models])
+    for each in (found.median, found.low, found.high):
+        assert min(least) <= each.seen <= max(least)
+    assert found.low.seen <= found.median.seen <= found.high.seen
+    assert found.high.above or not any(censored and last == found.high.seen == max(least) for last, censored in models)
+
+
+def test_pooled_horizons_read_as_their_spread():
+    assert str(pool_horizons(models([48, 51, 54]))) == "median 51, range 48 to 54 steps (3 models)"
+    assert str(pool_horizons(models([88, 40, 88], [1, 0, 1]))) == "median > 88, range 40 to > 88 steps (3 models)"
+    assert str(pool_horizons(models([12]))) == "12 steps (1 model)"
 
 
 BAD = [

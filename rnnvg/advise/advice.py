@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rnnvg.advise.remedies import NAMES, NONE, REMEDIES
 from rnnvg.advise.settings import Settings
 from rnnvg.advise.trial import EXPLODING
-from rnnvg.horizon import MemoryHorizon, PairedHorizons, compare_horizons, pool_horizons
+from rnnvg.horizon import MemoryHorizon, PairedHorizons, compare_horizons, mark, pool_horizons
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,10 +52,10 @@ class Effect:
     diverged: int
 
     def log_change(self, when: str) -> tuple[float, float, float] | None:
-        """Change of the log horizon at the "start" or "end" of training, and its interval: (nats, low, high).
+        """Change of the log horizon at the "start" or "end" of training: (nats, low, high), the median over seeds.
 
-        The t-interval where nothing is censored, else order statistics with the coverage that so many seeds give
-        (`paired[when].coverage`); nan where censoring leaves the change open.
+        low and high are the range over fewer than six seeds and order statistics from six on, with the coverage
+        `paired[when].coverage`; nan where censoring leaves the change open.
         """
         found = self.paired[when]
         if found is None:
@@ -199,10 +199,8 @@ def _pooled(settings: Settings, trials: list[dict[str, Any]], when: str) -> str:
     found = [each for trial in trials if (each := _horizon(settings, trial[when])) is not None]
     if not found:
         return "none"
-    pooled = pool_horizons(found)
-    if pooled.center is not None:
-        return f"{pooled.center:.3g}"
-    return f"> {max(each.last for each in found)}" if math.isinf(pooled.median) else f"{pooled.median:.3g}"
+    over = pool_horizons(found).spread
+    return mark(over.median) if over is not None else "none"
 
 
 def _pairs(

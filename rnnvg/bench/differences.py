@@ -2,10 +2,11 @@
 
 A pair is two runs that share task, cell, seed and every setting but those in which the directories differ as a whole
 (all of A has lr 0.005, all of B 0.003: that is the question, and not what keeps runs apart). The unit of replication is
-a seed. Scores and horizons are compared by a paired t-interval, horizons and scores above 0 as logs, so that a
-difference is a ratio; horizons of which some are censored by an exact sign test over the pairs whose order is known;
-solved fractions by the exact test of McNemar (1947) over the pairs that disagree. p-values are corrected by Holm (1979)
-for how many are looked at.
+a seed. Scores and horizons are compared by the exact sign-flip test, horizons and scores above 0 as logs, so that a
+difference is a ratio; the change is the median over pairs, with the range of the pairs below six of them and order
+statistics from six on. Horizons of which some are censored are compared by an exact sign test over the pairs whose order
+is known, solved fractions by the exact test of McNemar (1947) over the pairs that disagree. p-values are corrected by
+Holm (1979) for how many are looked at.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pandas as pd
 
 from rnnvg.bench.store import Store, load_results
 from rnnvg.errors import InputError
+from rnnvg.horizon import least_p, sign_flip, spread
 
 # A pandas.DataFrame; pandas' own annotations read frame[mask] as anything that it could be.
 Frame: TypeAlias = Any
@@ -36,8 +38,9 @@ class Differences:
 
     Attributes:
         rows: task, network, what (a metric, a horizon or "solved"), pairs, a and b (median, or count for "solved"), change
-            (b relative to a: a ratio or a difference, as `kind` says) with its 95 % interval, p, p_holm, verdict
-            ("identical" digit for digit, "differs", "within noise", "one pair").
+            (b relative to a, median over pairs: a ratio or a difference, as `kind` says), low and high (range over fewer
+            than six pairs, else order statistics), p, p_holm, verdict ("identical" digit for digit, "differs", "within
+            noise", "too few pairs" for any difference to show, "one pair").
         settings, versions: name -> (value in A, value in B), where all of A differs from all of B.
         unpaired: "A" and "B" -> how many runs have no partner.
     """
@@ -67,6 +70,8 @@ class Differences:
         told = f"{len(self.rows)} figures of {self.rows['pairs'].max()} pairs of networks at most: "
         told += f"{counts.get('differs', 0)} differ beyond noise, {counts.get('within noise', 0)} do not, "
         told += f"{counts.get('identical', 0)} are the same in every digit"
+        if counts.get("too few pairs", 0):
+            told += f", {counts['too few pairs']} have too few pairs to settle anything"
         if counts.get("one pair", 0):
             told += f", {counts['one pair']} have one pair alone, which says nothing about noise"
         if any(self.unpaired.values()):
@@ -120,7 +125,7 @@ def _compared(pairs: Frame) -> Iterator[tuple[Any, ...]]:
     if ended.empty:
         return
     values = [ended[f"value_{side}"].to_numpy(float) for side in "ab"]
-    yield (ended["metric_a"].iloc[0], *_by_t(*values, logs=bool((np.stack(values) > 0).all())))
+    yield (ended["metric_a"].iloc[0], *_by_flips(*values, logs=bool((np.stack(values) > 0).all())))
     for name in [
         column.removesuffix("_a") for column in ended if column.startswith("horizon_") and column.endswith("_a")
     ]:
@@ -129,30 +134,25 @@ def _compared(pairs: Frame) -> Iterator[tuple[Any, ...]]:
         if len(seen):
             steps = [seen[f"{name}_{side}"].to_numpy(float) for side in "ab"]
             beyond = [seen[f"{censored}_{side}"].fillna(False).astype(bool).to_numpy() for side in "ab"]
-            told = _by_sign(*steps, *beyond) if np.any(beyond) else _by_t(*(each + 1 for each in steps), logs=True)
-            # Shown in steps; compared as steps + 1, for a horizon may be 0.
-            yield (name.replace("_", " "), told[0], *(float(np.median(each)) for each in steps), *told[3:])
+            compared = (
+                _by_sign(*steps, *beyond)
+                if np.any(beyond)
+                else _by_flips(*steps, logs=bool((np.stack(steps) > 0).all()))
+            )
+            yield (name.replace("_", " "), *compared)
 
 
-def _by_t(a: np.ndarray, b: np.ndarray, logs: bool) -> tuple[Any, ...]:
-    """pairs, a, b, change, low, high, kind, p of a paired t-test."""
-    from scipy import stats
-
+def _by_flips(a: np.ndarray, b: np.ndarray, logs: bool) -> tuple[Any, ...]:
+    """pairs, a, b, change, low, high, kind, p of an exact sign-flip test."""
     n, medians = len(a), (float(np.median(a)), float(np.median(b)))
-    kind = "ratio" if logs else "difference"
+    kind, back = ("ratio", math.exp) if logs else ("difference", float)
     steps = np.log(b) - np.log(a) if logs else b - a
-    center = float(steps.mean())
-    back = math.exp if logs else float
     if (a == b).all():
         return n, *medians, back(0.0), back(0.0), back(0.0), kind, math.nan
+    over = spread(steps)
     if n < 2:
-        return n, *medians, back(center), math.nan, math.nan, kind, math.nan
-    error = float(steps.std(ddof=1)) / math.sqrt(n)
-    if error == 0:
-        return n, *medians, back(center), back(center), back(center), kind, 0.0
-    reach = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * error
-    p = float(2 * stats.t.sf(abs(center / error), n - 1))
-    return n, *medians, back(center), back(center - reach), back(center + reach), kind, p
+        return n, *medians, back(over.median.seen), math.nan, math.nan, kind, math.nan
+    return n, *medians, *(back(each.seen) for each in (over.median, over.low, over.high)), kind, sign_flip(steps)
 
 
 def _by_sign(a: np.ndarray, b: np.ndarray, a_beyond: np.ndarray, b_beyond: np.ndarray) -> tuple[Any, ...]:
@@ -187,7 +187,9 @@ def _verdict(row: Any) -> str:
         same = row.change in ((0.0, 1.0) if row.kind == "ratio" else (0.0,))
         alike = (row.kind == "ratio" and row.change == 1.0) or (row.kind != "ratio" and same)
         return "identical" if alike else "one pair"
-    return "differs" if row.p_holm < LEVEL else "within noise"
+    if row.p_holm < LEVEL:
+        return "differs"
+    return "too few pairs" if row.kind != "runs" and least_p(row.pairs) > LEVEL else "within noise"
 
 
 def _kinds(frame: Frame) -> set[tuple[str, str]]:

@@ -4,27 +4,34 @@ Log gains in, small frozen results out. No networks, tasks or files here.
 
     memory.py    one curve's horizon          decay.py      whether an exponential fits it
     pooling.py   models together              survival.py   the same where many horizons are censored
-    paired.py    two networks, seed by seed
+    paired.py    two networks, seed by seed    spread.py   one number of several models, as readers see it
 """
 
 from rnnvg.horizon.decay import DecayFit, decay_fit, slope
 from rnnvg.horizon.memory import THRESHOLDS, MemoryHorizon, memory_horizon
-from rnnvg.horizon.paired import PairedHorizons, compare_horizons
+from rnnvg.horizon.paired import PairedHorizons, compare_horizons, least_p, sign_flip
 from rnnvg.horizon.pooling import CONFIDENCE, HorizonEstimate, pool_horizons
+from rnnvg.horizon.spread import Bounded, Spread, mark, spread
 from rnnvg.horizon.survival import HorizonSurvival, horizon_survival
 
 __all__ = [
     "CONFIDENCE",
     "THRESHOLDS",
+    "Bounded",
     "DecayFit",
     "HorizonEstimate",
     "HorizonSurvival",
     "MemoryHorizon",
     "PairedHorizons",
+    "Spread",
     "compare_horizons",
     "decay_fit",
     "horizon_survival",
+    "least_p",
+    "mark",
     "memory_horizon",
     "pool_horizons",
+    "sign_flip",
     "slope",
+    "spread",
 ]

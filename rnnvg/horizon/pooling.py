@@ -11,6 +11,7 @@ import numpy as np
 from rnnvg.errors import InputError
 from rnnvg.horizon.intervals import CONFIDENCE, median, median_interval, t_interval
 from rnnvg.horizon.memory import MemoryHorizon
+from rnnvg.horizon.spread import Spread, spread
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class HorizonEstimate:
         n, n_censored: number of models, and of those censored.
         coverage: nominal coverage of (low, high): 0.95, or what the extreme order statistics of so few models can give;
             None where there is no interval.
+        spread: the same models for readers: each horizon, their median, and a range or an order-statistic interval, none of
+            it beyond what was observed; str() is made of it.
     """
 
     median: float
@@ -34,6 +37,13 @@ class HorizonEstimate:
     n: int
     n_censored: int
     coverage: float | None = None
+    spread: Spread | None = None
+
+    def __str__(self) -> str:
+        models = f"{self.n} model" if self.n == 1 else f"{self.n} models"
+        if self.spread is None:
+            return f"median {self.median:.4g} steps ({models})"
+        return f"{self.spread} steps ({models})"
 
 
 def pool_horizons(horizons: Sequence[MemoryHorizon]) -> HorizonEstimate:
@@ -69,6 +79,7 @@ def pool_horizons(horizons: Sequence[MemoryHorizon]) -> HorizonEstimate:
         n=len(horizons),
         n_censored=int(censored.sum()),
         coverage=coverage,
+        spread=spread(last, upper),
     )
 
 

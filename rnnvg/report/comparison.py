@@ -146,8 +146,8 @@ def paired_tables(results: Results) -> list[Table]:
     if frame.empty:
         return []
     caption = (
-        "Paired by seed, after training at 1/e: (horizon + 1) of the first network over that of the second, geometric mean "
-        "with its t-interval, or median with order statistics where a seed is censored."
+        "Paired by seed, after training at 1/e: horizon of the first network over that of the second, median (each seed), "
+        "or [interval] from six seeds on; exact sign-flip test."
     )
     return [Table.of(frame, caption, folded=True)]
 

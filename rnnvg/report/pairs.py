@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rnnvg.horizon import MemoryHorizon, compare_horizons, pool_horizons
+from rnnvg.horizon import MemoryHorizon, compare_horizons, least_p, pool_horizons
 from rnnvg.report import causes, pooled, wording
 from rnnvg.report.results import Frame, Results, moments
 from rnnvg.report.style import AFTER
 
+LEVEL = 0.05
+_NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
 MOST_PAIRS = 15  # of one problem; beyond it every network is compared with the first alone
 COLUMNS = ["problem", "first", "second", "n", "n_censored", "ratio", "low", "high", "coverage"]
-COLUMNS += ["longer", "shorter", "equal", "unknown", "sign_test"]
+COLUMNS += ["longer", "shorter", "equal", "unknown", "sign_test", "sign_flip", "least_p"]
 
 
 def table(results: Results, wrt: str = "state", threshold: float = pooled.THRESHOLD) -> Frame:
@@ -34,10 +37,10 @@ def table(results: Results, wrt: str = "state", threshold: float = pooled.THRESH
             if len(seeds) < 2:
                 continue
             found = compare_horizons(*([models[network][seed] for seed in seeds] for network in (first, second)))
-            row = {"problem": problem, "first": first, "second": second, **vars(found)}
+            row = {"problem": problem, "first": first, "second": second, **vars(found), "spread": found.spread}
             row["ratio"] = math.nan if found.ratio is None else found.ratio
             rows.append(row)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=[*COLUMNS, "spread"])
 
 
 def shown(results: Results) -> Frame:
@@ -45,51 +48,36 @@ def shown(results: Results) -> Frame:
     rows = [
         {
             "task": row.problem,
-            "networks": f"{row.first} / {row.second}",
-            "times as far": times(row),
-            "interval": f"{_interval(row)} ({100 * row.coverage:.0f} %)",
-            "seeds longer": f"{row.longer} of {row.n}",
-            "sign test": f"{row.sign_test:.2g}",
+            "networks": f"{row.first} against {row.second}",
+            "times as far": wording.spread(row.spread, wording.factor),
+            "longer in": f"{row.longer} of {row.n}" + (f", {row.equal} tied" if row.equal else ""),
+            "sign-flip test": _test(row),
         }
         for row in table(results).itertuples()
     ]
     return pd.DataFrame(rows)
 
 
+def _test(row: Any) -> str:
+    if row.equal == row.n:
+        return "identical"
+    settled = "" if row.least_p <= LEVEL else f" (no less possible with {row.n - row.equal})"
+    return f"p = {row.sign_flip:.2g}{settled}"
+
+
 def sentences(results: Results) -> list[str]:
-    """Each problem's ratios, paired by seed, where censoring does not leave them open."""
-    said = []
-    for problem, rows in table(results).groupby("problem", sort=False):
-        known = [row for row in rows.itertuples() if times(row) != "unknown"]
-        if not known:
-            continue
-        told = [f"{row.first} {times(row)} times ({_interval(row)}) as far as {row.second}" for row in known]
-        n = int(rows["n"].max())
-        said.append(f"{problem}, paired by seed ({n} seeds), {wording.listed(told)}.")
-    return said
-
-
-def times(row: object) -> str:
-    """A ratio as a reader holds it; what is only known to be larger or smaller is marked so."""
-    ratio, low, high = (float(getattr(row, name)) for name in ("ratio", "low", "high"))
-    if math.isnan(ratio):
-        return "unknown"
-    if math.isinf(ratio):
-        return f"> {_number(low)}" if low > 0 else "unknown"
-    return f"< {_number(high)}" if ratio == 0 and math.isfinite(high) else _number(ratio)
-
-
-def _interval(row: object) -> str:
-    low, high = (float(getattr(row, name)) for name in ("low", "high"))
-    return f"{_number(low)} to {'∞' if math.isinf(high) else _number(high)}"
-
-
-def _number(value: float) -> str:
-    if value >= wording.MOST_STEPS:
-        return "more than 1e6"
-    if value < 1 / wording.MOST_STEPS:
-        return "0" if value == 0 else "less than 1e-6"
-    return wording.number(float(f"{value:.2g}"))
+    """Whether so many seeds can settle an order of networks at all."""
+    frame = table(results)
+    if frame.empty:
+        return []
+    n = int(frame["n"].max())
+    if least_p(n) > LEVEL:
+        return [
+            f"{_NUMBERS.get(n, n)} seeds cannot settle which of two networks reaches farther: all of them the same way has "
+            f"a probability of {least_p(n):.2g} by chance. Six are the fewest that can."
+        ]
+    surely = frame[frame["sign_flip"] <= LEVEL]
+    return [f"{len(surely)} of {len(frame)} pairs of networks differ by the exact sign-flip test at 5 %."]
 
 
 def _by_seed(results: Results, problem: str, wrt: str, threshold: float) -> dict[str, dict[int, MemoryHorizon]]:

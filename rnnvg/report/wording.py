@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
+
+from rnnvg.horizon import Bounded, Spread, mark
 
 MOST_STEPS = 1e6  # beyond it an interval over a few seeds says only that it is wide
 
 
 def steps(value: float) -> str:
-    """A horizon in steps: whole from 10 on, one decimal below where it has one, two digits from 10,000 on.
+    """A horizon in steps: whole from 10 on, one decimal below where it has one, two digits from 10,000 on; halves are kept.
 
-    >>> steps(4.03), steps(4.26), steps(51.2), steps(123456), steps(1.7e9), steps(math.inf)
-    ('4', '4.3', '51', '120,000', '> 1e6', '∞')
+    >>> steps(4.03), steps(4.26), steps(51.2), steps(10.5), steps(123456), steps(1.7e9), steps(math.inf)
+    ('4', '4.3', '51', '10.5', '120,000', '> 1e6', '∞')
     """
     if math.isinf(value):
         return "∞"
@@ -23,6 +25,8 @@ def steps(value: float) -> str:
         return "> 1e6"
     if value >= 10_000:
         return f"{float(f'{value:.2g}'):,.0f}"
+    if value % 1 == 0.5:  # the median of an even number of models
+        return f"{value:g}"
     return f"{round(value):d}" if value >= 9.95 else f"{value:.1f}".removesuffix(".0")
 
 
@@ -103,6 +107,24 @@ def count(number_of: int, one: str, several: str | None = None) -> str:
     ('1 seed', '3 seeds')
     """
     return f"{number_of} {one if number_of == 1 else several or one + 's'}"
+
+
+def spread(found: Spread, write: Callable[[float], str] = steps, most: int = 5) -> str:
+    """Median over models, and each model's value in brackets; with more than `most` models the interval.
+
+    >>> from rnnvg.horizon import spread as over
+    >>> spread(over([48, 54, 51])), spread(over([3, 5, 8, 13, 21, 34])), spread(over([7]))
+    ('51 (48, 54, 51)', '10.5 [3, 34]', '7')
+    """
+
+    def text(value: Bounded) -> str:
+        return mark(value, "" if math.isnan(value.seen) else write(value.seen))
+
+    if found.n == 1:
+        return text(found.median)
+    if found.n <= most:
+        return f"{text(found.median)} ({', '.join(map(text, found.values))})"
+    return f"{text(found.median)} [{text(found.low)}, {text(found.high)}]"
 
 
 def horizon(row: Any) -> str:

@@ -35,7 +35,7 @@ def write(directory: str | Path, quiet: bool = True) -> Path:
         "horizons": tables.horizon_table(results),
         "scores": tables.score_table(results),
         "settings": tables.settings_table(results),
-        "paired": pairs.table(results),
+        "paired": pairs.table(results).drop(columns="spread"),
     }
     folder = Path(directory)
     with disk_faults_named(folder):

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import t as student
 
 from rnnvg.advise.advice import Advice
 from rnnvg.advise.settings import settings
@@ -60,17 +59,14 @@ def made(**changed):
 
 def test_changes_are_paired_by_seed():
     effects = {each.remedy: each for each in made().effects()}
-    logs = np.log([4 / 2, 8 / 4, 32 / 8])
-    half = student.ppf(0.975, 2) * logs.std(ddof=1) / math.sqrt(3)
-    np.testing.assert_allclose(
-        effects["orthogonal"].log_change("start"), [logs.mean(), logs.mean() - half, logs.mean() + half]
-    )
+    low, middle, high = np.log(np.sort([3 / 1, 7 / 3, 31 / 7]))
+    np.testing.assert_allclose(effects["orthogonal"].log_change("start"), [middle, low, high])
     assert effects["orthogonal"].log_change("end") is None
     assert effects["orthogonal"].horizon["end"] == "none"
     assert effects["clipping"].log_change("start") == (0, 0, 0)
     middle, low, high = effects["identity-relu"].log_change("start")
     assert (middle, high) == (math.inf, math.inf)
-    assert low == pytest.approx(math.log(41 / 8))
+    assert low == pytest.approx(math.log(40 / 7))
     assert effects["identity-relu"].horizon["start"] == "> 40"
     assert effects["orthogonal"].aims_at_cause
     assert not effects["clipping"].aims_at_cause
@@ -95,7 +91,7 @@ def test_words_are_of_the_numbers():
         "As it is: a horizon of 3 (steps) at the start and 3 after training; solved in 0 of 3 seeds, median score 0.16."
     )
     assert (
-        "Identity matrix and ReLU: more than 5.1 times as far at the start, more than 5.1 times as far after"
+        "Identity matrix and ReLU: more than 5.7 times as far at the start, more than 5.7 times as far after"
         in lines[3]
     )
     assert "as far as before at the start, as far as before after training" in lines[4]
@@ -112,7 +108,7 @@ def test_frames_have_a_row_for_everything():
     assert frame.loc["chrono", "note"] == "left out: needs gates: take an LSTM or a GRU first"
     assert frame.loc["gated-cell", "median_steps"] == 100
     assert math.isinf(frame.loc["none", "median_steps"])
-    assert frame.loc["orthogonal", "coverage_start"] == pytest.approx(0.95)
+    assert math.isnan(frame.loc["orthogonal", "coverage_start"])  # three seeds: a range
     trials = made().trial_frame()
     assert len(trials) == 21
     assert trials[trials["remedy"] == "exploding"]["status"].tolist() == ["diverged"] * 3
