@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -61,6 +62,16 @@ def gate_statistics(linear: ModuleLinearization) -> tuple[GateStatistics, ...]:
             middle, longest = (constants.median().item(), constants.max().item()) if carries else (None, None)
             found.append(GateStatistics(index, name, mean, closed, opened, middle, longest))
     return tuple(found)
+
+
+def gate_values(linear: ModuleLinearization) -> Iterator[tuple[int, int, dict[str, Tensor]]]:
+    """Every gate's values along the trajectory, segment by segment: layer, first step, gate -> values [c, B, H].
+
+    Of a candidate or a vanilla unit the absolute value.
+    """
+    for segment in linear.segments(reuse=True):
+        for index, (layer, path) in enumerate(zip(linear.layers, segment.paths, strict=True)):  # pyright: ignore
+            yield index, segment.start, _gates(layer, path)[0]
 
 
 def _gates(layer: Layer, path: Trajectory) -> tuple[dict[str, Tensor], Tensor | None]:

@@ -6,7 +6,6 @@ hooks are as they were, bit for bit.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -14,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
 
-from rnnvg.depth import symptoms
-from rnnvg.depth.gradients import NATS_PER_DECADE
+from rnnvg.depth import symptoms, symptoms_in_time
+from rnnvg.depth.isolated import copied, isolated, scripted_part
+from rnnvg.depth.not_finite import places_in_batch, places_in_weights
 from rnnvg.depth.probe import LayerView, Observation, observe
-from rnnvg.depth.symptoms import Case, Finding, LayerHealth
+from rnnvg.depth.recurrent import NATS_PER_DECADE, Course, courses, shortened
+from rnnvg.depth.trial import Move, trial
+from rnnvg.depth.verdict import FEWEST_ITEMS, Case, Finding, LayerHealth
 from rnnvg.errors import InputError, check_float, check_int
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LR, UPDATES = 0.01, 5
+NOT_JUDGED = "not-judged"
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,10 @@ class Diagnosis:
     """What `diagnose` found; as str() one sentence.
 
     Attributes:
-        verdict: "healthy", or the name of the first finding: "exploding-gradients", "frozen-layer", "tiny-initialisation",
-            "dead-relus", "saturated-units", "collapsed-weights", "vanishing-through-time" or "vanishing-gradients".
+        verdict: "healthy", "not-judged" (a note says why), or the name of the first finding: "non-finite-weights",
+            "non-finite-batch", "exploding-through-time", "non-finite-loss", "exploding-gradients", "frozen-layer",
+            "tiny-initialisation", "dead-relus", "saturated-gates", "saturated-units", "collapsed-weights",
+            "vanishing-through-time" or "vanishing-gradients".
         findings: all that is wrong, causes before effects.
         layers: every layer with a weight matrix, in the order in which they gave their first output.
         ratio: gradient at the first layer's output over that at the last one's, log10.
@@ -55,13 +59,15 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
+        """Whether the model could be judged and nothing was found."""
+        return self.verdict == "healthy"
 
     def __str__(self) -> str:
         if self.findings:
             first = self.findings[0]
             return f"{self.verdict}: {first.evidence} {first.remedy}"
+        if self.verdict == NOT_JUDGED:
+            return f"{NOT_JUDGED}: {self.notes[0]}"
         ratio = "" if math.isnan(self.ratio) else f", the first gets {10**self.ratio:.2g} times the last one's gradient"
         return f"healthy: {len(self.layers)} layers{ratio}; none is frozen, dead or saturated."
 
@@ -103,11 +109,12 @@ def diagnose(
         updates: number of trial updates, at least 1.
 
     Returns:
-        A Diagnosis. Thresholds are in rnnvg.depth.symptoms.THRESHOLDS.
+        A Diagnosis. Thresholds are in rnnvg.depth.symptoms.THRESHOLDS. A scripted model is not judged: its inside cannot be
+        watched.
 
     Raises:
-        InputError: a model without parameters or with a weight that is not finite, an empty batch, a loss that is not a
-            scalar or does not depend on the model, a model that cannot be copied.
+        InputError: a model without parameters, an empty batch, a loss that is not a scalar or does not depend on the model, a
+            model that cannot be copied.
 
     >>> model = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 1))
     >>> _ = nn.init.constant_(model[0].bias, -100)
@@ -116,10 +123,16 @@ def diagnose(
     """
     lr, updates = check_float("lr", lr, above=0), check_int("updates", updates, least=1)
     _check(model, batch, loss)
-    devices = sorted({each.device.index or 0 for each in model.parameters() if each.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(0)  # dropout: the same diagnosis every time
-        model, given, batch = _copied(model, optimizer, batch)
+    part = scripted_part(model)
+    if part is not None:
+        return _not_judged(
+            f"{part} is scripted by torch.jit, so no layer, gate or step inside can be watched; pass the nn.Module that it "
+            "was made from.",
+            updates,
+        )
+    weights, bad_batch = places_in_weights(model), places_in_batch(batch)
+    with isolated(model):
+        model, given, batch = copied(model, optimizer, batch)
         optimise = given or torch.optim.SGD(model.parameters(), lr=lr)
 
         def compute() -> Tensor:
@@ -127,18 +140,26 @@ def diagnose(
 
         _check_depends(model, compute)
         before = observe(model, compute)
+        through_time, notes = _through_time(before)
         gains = {layer.name: symptoms.weight_gain(layer) for layer in before.layers}
-        moves = _trial(before.layers, optimise, compute, updates)
+        moves = trial(before.layers, optimise, compute, updates)
         after = observe(model, compute)
     zero = [name for name, gain in gains.items() if gain == 0]
-    layers = tuple(_health(layer, gains[layer.name], moves[layer.name]) for layer in before.layers)
+    layers = tuple(
+        _health(layer, through_time.get(layer.name, []), gains[layer.name], moves[layer.name])
+        for layer in before.layers
+    )
     case = Case(
         before=before,
         layers=layers,
+        courses=through_time,
+        weights=weights,
+        batch=bad_batch,
         ratio=_lasting(symptoms.log10_ratio(before, zero), symptoms.log10_ratio(after, zero)),
         loss=(before.loss, after.loss),
         frozen=_frozen(before.layers, given),
         updates=updates,
+        optimiser=given is not None,
     )
     found = symptoms.findings(case)
     return Diagnosis(
@@ -149,8 +170,26 @@ def diagnose(
         loss=case.loss,
         updates=updates,
         lr=lr if given is None else math.nan,
-        notes=tuple(_notes(before)),
+        notes=tuple(dict.fromkeys([*_notes(case), *notes])),
     )
+
+
+def _not_judged(note: str, updates: int) -> Diagnosis:
+    nothing = (math.nan, math.nan)
+    return Diagnosis(NOT_JUDGED, (), (), math.nan, nothing, updates, math.nan, (note,))
+
+
+def _through_time(seen: Observation) -> tuple[dict[str, list[Course]], list[str]]:
+    """The course of every recurrent layer that was called, and why one could not be followed."""
+    found, notes = {}, []
+    for layer in seen.layers:
+        if not layer.handed:
+            continue
+        try:
+            found[layer.name] = courses(layer.module, layer.handed)
+        except Exception as error:  # a user's module may hand over what no closed form is for: said, never raised
+            notes.append(f"{layer.name} was not followed through time: {shortened(error)}")
+    return found, notes
 
 
 def _check(model: Any, batch: Any, loss: Any) -> None:
@@ -158,9 +197,6 @@ def _check(model: Any, batch: Any, loss: Any) -> None:
         raise InputError(f"`model` is a {type(model).__name__}; pass an nn.Module.")
     if not any(True for _ in model.parameters()):
         raise InputError(f"`model` is a {type(model).__name__} without parameters; pass one that can learn.")
-    for name, each in model.named_parameters():
-        if not isinstance(each, UninitializedParameter) and not bool(torch.isfinite(each).all()):
-            raise InputError(f"`model` has a value that is not finite in {name}; pass it as it was before it diverged.")
     if not callable(loss):
         raise InputError(f"`loss` is a {type(loss).__name__}; pass a function loss(model, batch) -> scalar tensor.")
     if _is_empty(batch):
@@ -176,16 +212,6 @@ def _is_empty(batch: Any) -> bool:
     if isinstance(batch, (tuple, list)):
         return not batch or any(_is_empty(each) for each in batch)
     return getattr(batch, "size", None) == 0  # a NumPy array
-
-
-def _copied(model: nn.Module, optimizer: Any, batch: Any) -> tuple[nn.Module, Any, Any]:
-    try:
-        return copy.deepcopy((model, optimizer, batch))  # together: the optimiser's copy holds the copied weights
-    except Exception as error:  # whatever a user's own classes raise: there is nothing to diagnose without a copy
-        raise InputError(
-            f"The model, its optimiser or the batch cannot be copied ({type(error).__name__}: {error}); pass ones that "
-            "copy.deepcopy takes."
-        ) from None
 
 
 def _scalar(found: Any) -> Tensor:
@@ -205,41 +231,6 @@ def _check_depends(model: nn.Module, compute: Callable[[], Tensor]) -> None:
             "`loss` does not depend on the model's parameters; compute it from the model that it is handed (a copy), "
             "outside no_grad, with at least one parameter that requires a gradient."
         )
-
-
-@dataclass
-class _Move:
-    """How a layer's weights moved over the trial: mean length of an update over theirs, and their gain at the end."""
-
-    ratio: float = 0.0
-    gain: float = math.nan
-
-
-def _trial(
-    layers: list[LayerView], optimise: torch.optim.Optimizer, compute: Callable[[], Tensor], updates: int
-) -> dict[str, _Move]:
-    def closure() -> Tensor:
-        optimise.zero_grad()
-        with torch.enable_grad():
-            loss = compute()
-            loss.backward()
-        return loss
-
-    moves = {layer.name: _Move() for layer in layers}
-    for _ in range(updates):
-        was = {layer.name: [each.detach().clone() for each in layer.weights] for layer in layers}
-        optimise.step(closure)  # type: ignore[arg-type]
-        for layer in layers:
-            steps = [now.detach() - then for now, then in zip(layer.weights, was[layer.name], strict=True)]
-            length = _norm(was[layer.name])
-            moves[layer.name].ratio += _norm(steps) / length / updates if length else 0.0
-    for layer in layers:
-        moves[layer.name].gain = symptoms.weight_gain(layer)
-    return moves
-
-
-def _norm(tensors: list[Any]) -> float:
-    return math.sqrt(sum(float(each.detach().double().pow(2).sum()) for each in tensors))
 
 
 def _lasting(before: float, after: float) -> float:
@@ -271,10 +262,15 @@ def _frozen(layers: list[LayerView], optimizer: torch.optim.Optimizer | None) ->
     return found
 
 
-def _health(layer: LayerView, gain: float, move: _Move) -> LayerHealth:
-    judged = [each for each in layer.units if each.items >= symptoms.FEWEST_ITEMS]
-    saturated = [each.saturated for each in judged if each.hidden and not math.isnan(each.saturated)]
-    dead = [each.dead for each in judged if not math.isnan(each.dead)]
+def _health(layer: LayerView, through_time: list[Course], gain: float, move: Move) -> LayerHealth:
+    judged = [each for each in layer.units if each.items >= FEWEST_ITEMS]
+    saturated = [each.saturated for each in judged if each.hidden] + [each.saturated for each in through_time]
+    dead = [each.dead for each in (*judged, *through_time)]
+    first = [each.first_step for each in through_time]
+    growth = [each.growth for each in through_time]
+    if layer.log_by_call:
+        first.append(symptoms_in_time.first_call(layer))
+        growth.append(symptoms_in_time.growth_by_call(layer))
     return LayerHealth(
         name=layer.name,
         kind=type(layer.module).__name__,
@@ -284,29 +280,36 @@ def _health(layer: LayerView, gain: float, move: _Move) -> LayerHealth:
         log10_adjoint=layer.log_adjoint / NATS_PER_DECADE,
         update_ratio=move.ratio,
         gain_after=move.gain,
-        dead=max(dead, default=math.nan),
-        saturated=max(saturated, default=math.nan),
+        dead=_largest(dead),
+        saturated=_largest(saturated),
+        stuck_gates=_largest([each.all_stuck for each in through_time]),
+        log10_first_step=-_largest([-each for each in first]),
+        log10_growth=_largest(growth),
         called=layer.called,
         connected=layer.connected,
     )
 
 
-def _notes(seen: Observation) -> Iterator[str]:
+def _largest(values: list[float]) -> float:
+    return max((each for each in values if not math.isnan(each)), default=math.nan)
+
+
+def _notes(case: Case) -> Iterator[str]:
+    seen = case.before
     if not seen.layers:
         yield "No module owns a weight matrix, so no layer could be judged."
-    few = [each.items for layer in seen.layers for each in layer.units if each.items < symptoms.FEWEST_ITEMS]
+    few = [each.items for layer in seen.layers for each in layer.units if each.items < FEWEST_ITEMS]
     if few:
-        yield f"Dead and saturated units need at least {symptoms.FEWEST_ITEMS} items; the batch has {max(few)}."
+        yield f"Dead and saturated units need at least {FEWEST_ITEMS} items; the batch has {max(few)}."
     idle = [layer.name for layer in seen.layers if not layer.called and not layer.connected]
     if idle:
         yield f"Never called: {', '.join(idle)}."
-    for layer in seen.layers:
-        decades = layer.log_through_time / NATS_PER_DECADE
-        if (
-            isinstance(layer.module, (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell))
-            and decades < symptoms.THRESHOLDS["vanishes"]
-        ):
-            yield (
-                f"The first of {layer.steps} steps of {layer.name} get 10^{decades:.0f} of the gradient that the last get; "
-                "gates open as they learn, so look again later (rnnvg.watch)."
-            )
+    for _, where, steps, decades in symptoms_in_time.vanished(case, gated=True):
+        yield (
+            f"The first of {steps} steps of {where} get 10^{decades:.0f} of the gradient that the last get; "
+            "gates open as they learn, so look again later (rnnvg.watch)."
+        )
+    if case.batch and math.isfinite(case.loss[0]):
+        yield f"{case.batch[0]}; the loss does not see it."
+    if not case.optimiser and math.isfinite(case.loss[0]) and not math.isfinite(case.loss[1]):
+        yield f"The loss is {case.loss[1]:g} after {case.updates} updates by gradient descent with the assumed learning rate."

@@ -16,11 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
-from rnnvg.depth.blocks import log_norm
+from rnnvg.depth.adjoints import Grad, by_norm, gradients, log_root_sum
+from rnnvg.depth.not_finite import Place, place
+from rnnvg.depth.recurrent import EARLY, FLAT, Call, can_follow
 
-RESCALE = 2.0**100  # a second look at gradients that read 0: float32 ends at 1e-38 (1e-45 with denormals)
+CHAIN = 8  # a layer called so often, each call upon the one before, is a recurrence written by hand
 _RELU, _SIGMOID, _TANH, _HARD = "relu", "sigmoid", "tanh", "hardtanh"
 _KINDS: dict[Any, str] = {
     **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), _RELU),
@@ -28,8 +32,6 @@ _KINDS: dict[Any, str] = {
     **dict.fromkeys((F.tanh, torch.tanh, torch.tanh_, Tensor.tanh, Tensor.tanh_), _TANH),
     **dict.fromkeys((F.hardtanh, F.hardtanh_), _HARD),
 }
-# A slope below a twentieth of the largest: sigmoid' = s (1 - s) <= 1/4, tanh' = 1 - h^2 <= 1, hardtanh's is 0 at the stops.
-_FLAT = 0.05
 
 
 @dataclass
@@ -64,18 +66,26 @@ class LayerView:
     name: str
     module: nn.Module
     weights: list[nn.Parameter]
-    outputs: list[Tensor] = field(default_factory=list)
-    inputs: list[Tensor] = field(default_factory=list)  # of a recurrent layer
+    calls: list[list[Tensor]] = field(default_factory=list)  # the outputs of each
+    handed: list[Call] = field(default_factory=list)  # of a fused recurrent module or cell
     units: list[Units] = field(default_factory=list)
+    not_finite: Place | None = None  # in its first output that is not finite
+    clean_inputs: bool = True  # what it was handed before that was finite
     log_adjoint: float = math.nan
     log_gradient: float = math.nan
     connected: bool = False  # some weight has a gradient, be it 0
-    log_through_time: float = math.nan  # first steps' gradient over the largest step's, of a recurrent layer
-    steps: int = 0
+    log_by_call: list[float] = field(
+        default_factory=list
+    )  # gradient at each call's output, where calls follow on each other
+    lost_early: bool = True  # the loss itself does not look at the first steps' outputs
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        return [each for call in self.calls for each in call]
 
     @property
     def called(self) -> bool:
-        return bool(self.outputs)
+        return bool(self.calls)
 
 
 @dataclass(frozen=True)
@@ -90,10 +100,18 @@ def weight_layers(model: nn.Module) -> list[LayerView]:
     """The modules that own a weight matrix, in order of registration."""
     found = []
     for name, module in model.named_modules():
-        weights = [each for each in module.parameters(recurse=False) if each.ndim >= 2]
-        if weights:
+        weights = _matrices(module)
+        if weights and not isinstance(module, ParametrizationList):
             found.append(LayerView(name or type(module).__name__, module, weights))
     return found
+
+
+def _matrices(module: nn.Module) -> list[nn.Parameter]:
+    """Its own weight matrices, and those that a parametrization makes them of."""
+    own = list(module.parameters(recurse=False))
+    if hasattr(module, "parametrizations"):
+        own += list(module.parametrizations.parameters())  # type: ignore[union-attr]
+    return [each for each in own if each.ndim >= 2]
 
 
 def observe(model: nn.Module, compute: Callable[[], Tensor]) -> Observation:
@@ -125,40 +143,33 @@ class _Watch(TorchFunctionMode):
 
     def attach(self) -> None:
         for index, layer in enumerate(self.layers):
-            if isinstance(layer.module, nn.RNNBase):
-                self.hooks.append(layer.module.register_forward_pre_hook(self._before(layer)))
+            if isinstance(layer.module, (nn.RNNBase, nn.RNNCellBase)) and can_follow(layer.module):
+                self.hooks.append(layer.module.register_forward_pre_hook(_handed_to(layer), with_kwargs=True))
             self.hooks.append(layer.module.register_forward_hook(self._after(index)))
 
     def detach(self) -> None:
         for hook in self.hooks:
             hook.remove()
 
-    def _before(self, layer: LayerView) -> Callable[..., Any]:
-        def hook(_: nn.Module, arguments: tuple) -> tuple | None:
-            if not arguments or not isinstance(arguments[0], Tensor):
-                return None  # a packed sequence has no axis of time to look along
-            tracked = _tracked(arguments[0])
-            layer.inputs.append(tracked)
-            with torch.enable_grad():
-                return (tracked.clone(), *arguments[1:])
-
-        return hook
-
     def _after(self, index: int) -> Callable[..., Any]:
         layer = self.layers[index]
 
-        def hook(module: nn.Module, _: tuple, output: Any) -> Any:
+        def hook(module: nn.Module, given: tuple, output: Any) -> Any:
             for earlier in self.layers:
                 for units in earlier.units:
                     units.hidden = True
             if not layer.called:
                 self.order.append(index)
             self.current, self.since = layer, 0
-            kind = _recurrent_activation(module)
-            if kind and isinstance(output, (tuple, Tensor)):
-                self.record(kind, output if isinstance(output, Tensor) else output[0])
+            if isinstance(module, nn.RNNCell) and isinstance(output, Tensor):
+                self.record(_RELU if module.nonlinearity == "relu" else _TANH, output)
             with torch.enable_grad():
-                return _track_all(output, layer.outputs)
+                found: list[Tensor] = []
+                tracked = _track_all(output, found)
+            layer.calls.append(found)
+            if layer.not_finite is None:
+                _note_not_finite(layer, given, found)
+            return tracked
 
         return hook
 
@@ -183,14 +194,26 @@ class _Watch(TorchFunctionMode):
         if units.kind != kind or len(units.fired) != rows.shape[1]:
             return  # the same layer served somewhere else
         units.fired |= (rows != 0).any(0)
-        units.flat += int((_slope_share(kind, rows) < _FLAT).sum())
+        units.flat += int((_slope_share(kind, rows) < FLAT).sum())
         units.values += rows.numel()
 
 
-def _recurrent_activation(module: nn.Module) -> str | None:
-    if isinstance(module, (nn.RNN, nn.RNNCell)):
-        return _RELU if module.nonlinearity == "relu" else _TANH
-    return None
+def _handed_to(layer: LayerView) -> Callable[..., None]:
+    def hook(_: nn.Module, arguments: tuple, named: dict[str, Any]) -> None:
+        inputs = arguments[0] if arguments else named.get("input")
+        state = arguments[1] if len(arguments) > 1 else named.get("hx")
+        layer.handed.append(Call(_copied(inputs), _copied(state)))
+
+    return hook
+
+
+def _copied(value: Any) -> Any:
+    """Detached copies: what is worked on in place afterwards does not change what was handed over."""
+    if isinstance(value, PackedSequence):
+        return value._replace(data=value.data.detach().clone())
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return tuple(_copied(each) for each in value) if isinstance(value, (tuple, list)) else value
 
 
 def _slope_share(kind: str, values: Tensor) -> Tensor:
@@ -203,6 +226,15 @@ def _slope_share(kind: str, values: Tensor) -> Tensor:
         stops = (values == values.max()) | (values == values.min())
         return (~stops).to(values.dtype)
     return torch.ones_like(values)
+
+
+def _note_not_finite(layer: LayerView, given: tuple, outputs: list[Tensor]) -> None:
+    layer.not_finite = next(filter(None, (place(f"the output of {layer.name}", each) for each in outputs)), None)
+    if layer.not_finite is not None:
+        inputs: list[Tensor] = []
+        with torch.no_grad():
+            _track_all(given, inputs)
+        layer.clean_inputs = all(place("", each) is None for each in inputs)
 
 
 def _tracked(tensor: Tensor) -> Tensor:
@@ -218,6 +250,10 @@ def _track_all(output: Any, found: list[Tensor]) -> Any:
         tracked = _tracked(output)
         found.append(tracked)
         return tracked.clone()
+    if isinstance(output, PackedSequence):
+        return output._replace(data=_track_all(output.data, found))
+    if isinstance(output, tuple) and hasattr(output, "_fields"):
+        return type(output)(*(_track_all(each, found) for each in output))
     if type(output) in (tuple, list):
         return type(output)(_track_all(each, found) for each in output)
     return output
@@ -225,69 +261,38 @@ def _track_all(output: Any, found: list[Tensor]) -> Any:
 
 def _gradients(loss: Tensor, layers: list[LayerView]) -> None:
     """Fill in what the backward pass says."""
-    wanted: list[Tensor] = []
-    for layer in layers:
-        wanted += [each for each in (*layer.weights, *layer.outputs, *layer.inputs) if each.requires_grad]
-    found = dict(zip(map(id, wanted), _grad(loss, wanted), strict=True))
+    wanted = [each for layer in layers for each in (*layer.weights, *layer.outputs) if each.requires_grad]
+    found = dict(zip(map(id, wanted), gradients(loss, wanted), strict=True))
     for layer in layers:
         grads = [found[id(each)] for each in layer.weights if found.get(id(each)) is not None]
         layer.connected = bool(grads)
-        layer.log_gradient = _log_norm(grads)
-        layer.log_adjoint = _log_norm([found.get(id(each)) for each in layer.outputs])
-        _through_time(layer, found)
+        layer.log_gradient = by_norm(grads)
+        layer.log_adjoint = by_norm([found.get(id(each)) for each in layer.outputs])
+        if _is_chain(layer):
+            logs = [by_norm([found.get(id(each)) for each in call]) for call in layer.calls]
+            layer.log_by_call = [-math.inf if math.isnan(each) else each for each in logs]
+        elif layer.handed and layer.outputs:
+            layer.lost_early = _lost_early(layer.module, found.get(id(layer.outputs[0])))
 
 
-def _grad(loss: Tensor, wanted: list[Tensor]) -> list[tuple[Tensor, float] | None]:
-    """(gradient, the log of what it was multiplied by) for each tensor; None where the loss does not depend on it."""
-    if not wanted:
-        return []
-    grads = torch.autograd.grad(loss, wanted, allow_unused=True, retain_graph=True)
-    found = [None if each is None else (_dense(each), 0.0) for each in grads]
-    gone = [index for index, each in enumerate(found) if each is not None and not bool(each[0].any())]
-    if gone and loss.dtype in (torch.float32, torch.float64):
-        again = torch.autograd.grad(
-            loss * RESCALE, [wanted[index] for index in gone], allow_unused=True, retain_graph=True
-        )
-        for index, grad in zip(gone, again, strict=True):
-            if grad is not None and bool(torch.isfinite(_dense(grad)).all()):
-                found[index] = (_dense(grad), math.log(RESCALE))
-    return found
+def _is_chain(layer: LayerView) -> bool:
+    """Whether the layer was called upon its own output again and again: the last call's output depends on the first's."""
+    if len(layer.calls) < CHAIN or not layer.calls[0] or not layer.calls[-1]:
+        return False
+    first, last = layer.calls[0][0], layer.calls[-1][-1]
+    if not first.requires_grad or not last.requires_grad:
+        return False
+    return torch.autograd.grad(last.sum(), first, retain_graph=True, allow_unused=True)[0] is not None
 
 
-def _dense(grad: Tensor) -> Tensor:
-    return grad.coalesce().values() if grad.is_sparse else grad
+def _lost_early(module: nn.Module, grad: Grad | None) -> bool:
+    """Whether the first steps' own outputs get next to nothing of the loss: what reaches them has to come through time."""
+    if grad is None or grad[0].ndim != 3:
+        return True
+    by_step = grad[0].movedim(1 if getattr(module, "batch_first", False) else 0, 0).flatten(1)
+    logs = [by_norm([(each, grad[1])]) for each in by_step]
+    early = log_root_sum(logs[: max(1, int(EARLY * len(logs)))])
+    return early < max(logs) - _DIRECT
 
 
-def _log_norm(grads: list[tuple[Tensor, float] | None]) -> float:
-    """ln of the norm of all together; nan where there is none."""
-    logs = [log_norm([grad]) - scale for grad, scale in filter(None, grads) if grad.numel()]
-    return _log_root_sum(logs) if logs else math.nan
-
-
-def _log_root_sum(logs: list[float]) -> float:
-    largest = max(logs)
-    if not math.isfinite(largest) or any(math.isnan(each) for each in logs):
-        return math.nan if any(math.isnan(each) for each in logs) else largest
-    return largest + 0.5 * math.log(sum(math.exp(2 * (each - largest)) for each in logs))
-
-
-def _through_time(layer: LayerView, found: dict[int, tuple[Tensor, float] | None]) -> None:
-    """The first tenth of the steps against the step with the most gradient, by input (fused) or by call (a cell)."""
-    if isinstance(layer.module, nn.RNNBase) and len(layer.inputs) == 1:
-        whole = found.get(id(layer.inputs[0]))
-        if whole is None or whole[0].ndim != 3:
-            return
-        by_step = whole[0].movedim(1 if layer.module.batch_first else 0, 0).flatten(1)
-        logs = [_log_norm([(each, whole[1])]) for each in by_step]
-    elif isinstance(layer.module, nn.RNNCellBase):
-        parts = 2 if isinstance(layer.module, nn.LSTMCell) else 1
-        calls = [layer.outputs[at : at + parts] for at in range(0, len(layer.outputs), parts)]
-        logs = [_log_norm([found.get(id(each)) for each in call]) for call in calls]
-        logs = [-math.inf if math.isnan(each) else each for each in logs]
-    else:
-        return
-    layer.steps = len(logs)
-    early = logs[: max(1, len(logs) // 10)]
-    top = max(logs)
-    if math.isfinite(top):
-        layer.log_through_time = _log_root_sum(early) - 0.5 * math.log(len(early)) - top
+_DIRECT = math.log(1000)

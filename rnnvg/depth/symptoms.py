@@ -1,4 +1,4 @@
-"""From what was seen in a few passes to a verdict: which symptom counts from which threshold on, and what to try first.
+"""Symptoms across layers, and the order of all symptoms: which counts from which threshold on, and what to try first.
 
 Causes come before effects: saturated units make gradients vanish, so where both are found the units are named first.
 """
@@ -8,93 +8,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from torch import nn
 
-from rnnvg.depth.gradients import NATS_PER_DECADE
+from rnnvg.depth import symptoms_in_time, symptoms_not_finite
 from rnnvg.depth.probe import LayerView, Observation
+from rnnvg.depth.recurrent import NATS_PER_DECADE
+from rnnvg.depth.verdict import FEWEST_ITEMS, THRESHOLDS, Case, Finding, LayerHealth, listed
 
-# Each is far from what a network at work shows: a residual network of 20 blocks with batch norm has no dead unit on 64 images,
-# first-to-last ratios of 10 to 20 and weight gains of 0.6 to 1.4.
-THRESHOLDS = {
-    # Share of a layer's ReLUs that are 0 for every item. PyTorch's default lets the signal shrink until biases decide, layer
-    # after layer: half of the units are then silent, by chance up to two thirds, in networks that still learn.
-    "dead": 0.75,
-    "saturated": 0.5,  # share of a layer's values where the slope is below a twentieth of its largest
-    "gain": 0.4,  # root mean square weight x sqrt(fan-in); PyTorch's default is 0.58, Xavier's 1, He's 1.4
-    "shrinks": -2.0,  # decades from last to first layer at which small weights are to blame
-    "vanishes": -3.0,  # decades from last to first layer, or from the last step to the first
-    "explodes": 4.0,  # decades
-    "collapsed": 1e-3,  # a layer's weight gain relative to the median of the others
-    "shrinking": 0.5,  # of a layer's weight norm, over the trial updates
-    "plateau": 1e-3,  # relative fall of the loss over the trial updates
-}
-FEWEST_ITEMS = 8  # a ReLU is silent on one item half of the time
-_FEWEST_STEPS = 8  # shorter sequences have no early steps to speak of
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        name: of the cause.
-        layers: where.
-        value, threshold: the number that decided, and the one it was held against.
-        evidence: one sentence with the numbers.
-        remedy: what to try first.
-    """
-
-    name: str
-    layers: tuple[str, ...]
-    value: float
-    threshold: float
-    evidence: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class LayerHealth:
-    """One layer's numbers. nan where there is none to have.
-
-    Attributes:
-        name, kind: of the module.
-        trainable: whether any of its weight matrices is asked for a gradient.
-        gain: root mean square weight times the square root of the fan-in, 1 for Xavier; nan for an embedding.
-        log10_gradient: of the loss by its weight matrices.
-        log10_adjoint: of the loss by its output, all items and calls together.
-        update_ratio: length of a trial update over that of the weights, mean over the updates.
-        gain_after: `gain` after the trial updates.
-        dead: largest share of dead ReLUs among the activations that follow it.
-        saturated: largest share of saturated values among the activations that follow it.
-        called, connected: whether it ran, and whether the loss depends on its weights.
-    """
-
-    name: str
-    kind: str
-    trainable: bool
-    gain: float
-    log10_gradient: float
-    log10_adjoint: float
-    update_ratio: float
-    gain_after: float
-    dead: float
-    saturated: float
-    called: bool
-    connected: bool
-
-
-@dataclass(frozen=True)
-class Case:
-    """All that the rules look at."""
-
-    before: Observation
-    layers: tuple[LayerHealth, ...]
-    ratio: float  # log10, first layer's adjoint over the last one's; the larger of before and after the trial
-    loss: tuple[float, float]
-    frozen: dict[str, str]  # layer -> why its weights cannot move
-    updates: int
+__all__ = ["FEWEST_ITEMS", "THRESHOLDS", "Case", "Finding", "LayerHealth", "findings", "log10_ratio", "weight_gain"]
 
 
 def weight_gain(layer: LayerView) -> float:
@@ -123,23 +45,6 @@ def findings(case: Case) -> tuple[Finding, ...]:
     return tuple(each for each in found if each is not None)
 
 
-def _not_finite(case: Case) -> Finding | None:
-    at = [each.name for each in case.layers if math.isinf(each.log10_gradient) and each.log10_gradient > 0]
-    if math.isfinite(case.loss[0]) and not at:
-        return None
-    what = (
-        f"The loss is {case.loss[0]:g}" if not math.isfinite(case.loss[0]) else f"The gradient of {at[0]} is not finite"
-    )
-    return Finding(
-        "exploding-gradients",
-        tuple(at),
-        math.inf,
-        THRESHOLDS["explodes"],
-        f"{what} on this batch, with weights that are finite.",
-        "Initialise with He or Xavier weights, standardise the inputs, lower the learning rate; look for log(0) in the loss.",
-    )
-
-
 def _frozen(case: Case) -> Finding | None:
     if not case.frozen:
         return None
@@ -149,7 +54,7 @@ def _frozen(case: Case) -> Finding | None:
         names,
         0.0,
         0.0,
-        f"The weights of {_listed(names)} cannot move: {case.frozen[names[0]]}.",
+        f"The weights of {listed(names)} cannot move: {case.frozen[names[0]]}.",
         "If that is not meant: set requires_grad, hand all parameters to the optimiser, and look for detach() or no_grad().",
     )
 
@@ -174,11 +79,14 @@ def _tiny(case: Case) -> Finding | None:
 
 def _collapsed(case: Case) -> Finding | None:
     judged = [each for each in case.layers if not math.isnan(each.gain)]
+    own = {each.name for each in case.before.layers if not type(each.module).__module__.startswith("torch.nn.")}
     shares = {}
     for each in judged:
         others = sorted(other.gain_after for other in judged if other is not each)
         beside = others[len(others) // 2] if others else 0.0
         kept = each.gain_after / each.gain if each.gain else 1.0
+        if each.gain == 0 and each.name in own:
+            continue  # a learned first state or position starts at 0 on purpose
         if each.gain_after < THRESHOLDS["collapsed"] * beside:
             shares[each.name] = each.gain_after / beside
         elif kept < THRESHOLDS["shrinking"]:
@@ -227,23 +135,6 @@ def _saturated(case: Case) -> Finding | None:
     )
 
 
-def _through_time(case: Case) -> Finding | None:
-    for layer in case.before.layers:
-        # Gates open as they learn: how an LSTM starts says little about how it ends, so only plain cells are judged.
-        plain = isinstance(layer.module, (nn.RNN, nn.RNNCell))
-        decades = layer.log_through_time / NATS_PER_DECADE
-        if plain and layer.steps >= _FEWEST_STEPS and decades < THRESHOLDS["vanishes"]:
-            return Finding(
-                "vanishing-through-time",
-                (layer.name,),
-                decades,
-                THRESHOLDS["vanishes"],
-                f"The first of {layer.steps} steps of {layer.name} get 10^{decades:.0f} of the gradient that the last get.",
-                "Use a gated cell (GRU, or LSTM with a forget bias of 1), or orthogonal recurrent weights.",
-            )
-    return None
-
-
 def _vanishing(case: Case) -> Finding | None:
     if not case.ratio < THRESHOLDS["vanishes"]:
         return None
@@ -275,18 +166,24 @@ def _exploding(case: Case) -> Finding | None:
     )
 
 
-# Causes first. A layer that is frozen is frozen whatever else is wrong; tiny weights leave ReLUs to their biases, so half of
-# them die of it; dead and saturated units make gradients vanish.
+# Causes first. What is not finite makes all else meaningless. A layer that is frozen is frozen whatever else is wrong; tiny
+# weights leave ReLUs to their biases, so half of them die of it; dead, stuck and saturated units make gradients vanish.
 RULES: tuple[Callable[[Case], Finding | None], ...] = (
-    _not_finite,
+    symptoms_not_finite.weights,
+    symptoms_not_finite.batch,
+    symptoms_in_time.exploding,
+    symptoms_not_finite.loss,
+    symptoms_not_finite.gradients,
     _frozen,
     _tiny,
     _dead,
+    symptoms_in_time.stuck_gates,
     _saturated,
     _collapsed,
-    _through_time,
+    symptoms_in_time.vanishing,
     _vanishing,
     _exploding,
+    symptoms_not_finite.trial,
 )
 
 
@@ -294,8 +191,3 @@ def _ratio(case: Case) -> str:
     if math.isinf(case.ratio):
         return "nothing" if case.ratio < 0 else "infinitely much"
     return f"{10**case.ratio:.2g}" if abs(case.ratio) < 3 else f"10^{case.ratio:.0f}"
-
-
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

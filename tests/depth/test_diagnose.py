@@ -198,8 +198,11 @@ def test_what_the_optimiser_leaves_out_is_frozen(batch):
 
 def test_a_loss_that_is_not_finite_is_a_verdict(batch):
     found = rnnvg.diagnose(perceptron(nn.ReLU, 2), batch, lambda m, b: loss(m, b) / 0)
-    assert found.verdict == "exploding-gradients"
-    assert found.findings[0].evidence == "The loss is inf on this batch, with weights that are finite."
+    assert found.verdict == "non-finite-loss"
+    assert found.findings[0].evidence == (
+        "The loss is inf on this batch, with weights that are finite. Every layer gives out finite numbers, so it is the "
+        "loss itself that does not."
+    )
 
 
 def test_update_ratios_are_those_of_gradient_descent(batch):
@@ -403,11 +406,9 @@ def test_weights_that_are_not_finite_and_models_that_cannot_be_copied(batch):
     model = perceptron(nn.ReLU, 1)
     with torch.no_grad():
         model[2].weight[0, 0] = math.nan
-    with pytest.raises(InputError) as caught:
-        rnnvg.diagnose(model, batch, loss)
-    assert str(caught.value) == (
-        "`model` has a value that is not finite in 2.weight; pass it as it was before it diverged."
-    )
+    found = rnnvg.diagnose(model, batch, loss)
+    assert found.verdict == "non-finite-weights"
+    assert found.findings[0].evidence == "1 of 640 values of 2.weight are not finite, the first is nan at [0, 0]."
     model = perceptron(nn.ReLU, 1)
     model.cache = model[0](batch[0])
     with pytest.raises(InputError, match="cannot be copied"):

@@ -1,0 +1,50 @@
+"""Gradients of one loss by many tensors, beyond float32's range, and the logs of their norms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rnnvg.depth.blocks import log_norm
+
+RESCALE = 2.0**100  # a second look at gradients that read 0: float32 ends at 1e-38 (1e-45 with denormals)
+Grad = tuple[Tensor, float]  # a gradient, and the log of what it was multiplied by
+
+
+def gradients(loss: Tensor, wanted: Sequence[Tensor]) -> list[Grad | None]:
+    """The gradient by each tensor; None where the loss does not depend on it. The graph is kept."""
+    if not wanted:
+        return []
+    grads = torch.autograd.grad(loss, list(wanted), allow_unused=True, retain_graph=True)
+    found = [None if each is None else (_dense(each), 0.0) for each in grads]
+    gone = [index for index, each in enumerate(found) if each is not None and not bool(each[0].any())]
+    if gone and loss.dtype in (torch.float32, torch.float64):
+        again = torch.autograd.grad(
+            loss * RESCALE, [wanted[index] for index in gone], allow_unused=True, retain_graph=True
+        )
+        for index, grad in zip(gone, again, strict=True):
+            if grad is not None and bool(torch.isfinite(_dense(grad)).all()):
+                found[index] = (_dense(grad), math.log(RESCALE))
+    return found
+
+
+def _dense(grad: Tensor) -> Tensor:
+    return grad.coalesce().values() if grad.is_sparse else grad
+
+
+def by_norm(grads: Sequence[Grad | None]) -> float:
+    """ln of the norm of all together, inf where one is not finite; nan where there is none."""
+    logs = [log_norm([grad]) - scale for grad, scale in filter(None, grads) if grad.numel()]
+    logs = [math.inf if math.isnan(each) else each for each in logs]
+    return log_root_sum(logs) if logs else math.nan
+
+
+def log_root_sum(logs: Sequence[float]) -> float:
+    """ln of the root of the sum of squares of exp(logs)."""
+    largest = max(logs)
+    if not math.isfinite(largest) or any(math.isnan(each) for each in logs):
+        return math.nan if any(math.isnan(each) for each in logs) else largest
+    return largest + 0.5 * math.log(sum(math.exp(2 * (each - largest)) for each in logs))
