@@ -31,7 +31,7 @@ import torch
 from scipy import stats
 
 from rnnvg import models, training
-from rnnvg.tasks import windows
+from rnnvg.tasks import next_word, windows
 from rnnvg.tasks.next_word import NextWord
 
 TRAIN_SHARE = 0.95
@@ -118,7 +118,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         text = split_folder(options.corpus, Path(folder))
-        task = NextWord(text=text, vocabulary=options.vocabulary, bptt=35)
+        task = next_word.make(text=text, vocabulary=options.vocabulary, bptt=35)
     runs = [measure(options, task, cell, seed) for seed in range(options.seeds) for cell in options.cells.split(",")]
     found = {
         **{name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},

@@ -98,7 +98,7 @@ def settings(
 
     given = {"name": task} if isinstance(task, str) else dict(task)
     made = tasks.make(check_name("task", given.pop("name", None), tasks.NAMES), **given)
-    if hasattr(made, "stream"):
+    if made.vocabulary is not None:
         raise InputError(
             f"`task` {made.name!r} is a text without a known distance; pass adding, copy or another task of one."
         )

@@ -96,7 +96,7 @@ def _check_runnable(spec: RunSpec, task: Task) -> None:
     training = spec.training
     if spec.init == "chrono" and spec.t_max is None and task.distances is None:
         raise InputError("`init` 'chrono' needs the longest dependency, which this task does not know. Pass `t_max`.")
-    if training.bptt is not None and not hasattr(task, "stream"):
+    if training.bptt is not None and not task.streamed:
         raise InputError(f"`training.bptt` cuts a text into windows; task {task.name!r} is not a text. Leave it out.")
     late = [step for step in training.checkpoints or () if step > training.steps]
     if late:

@@ -29,7 +29,6 @@ from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import CAUSES, RESULT, VOCABULARY, WEIGHTS, Store
 from rnnvg.errors import InputError
 from rnnvg.models.tensorfile import read_tensors
-from rnnvg.tasks.next_word import NextWord
 
 OnProgress = Callable[[int, int, float], object]
 RESUME = "resume.safetensors"
@@ -113,7 +112,7 @@ class _Run:
                 for path in sorted(self.folder.glob("cause-*.csv"))
             ),
         }
-        if isinstance(task, NextWord):
+        if task.vocabulary is not None:
             # Without its words a language model's ids say nothing.
             files[VOCABULARY] = task.vocabulary.to_json()
         return {

@@ -16,7 +16,7 @@ from torch import nn
 
 from rnnvg.errors import InputError, check_int
 from rnnvg.functional.logistic import RecallHorizon, accuracy_at, recall_horizon
-from rnnvg.tasks.delayed_recall import DelayedRecall
+from rnnvg.tasks import Task, delayed_recall
 from rnnvg.tasks.scoring import check_generator, seeded
 
 if TYPE_CHECKING:
@@ -100,16 +100,20 @@ def recall_curve(
     Raises:
         InputError: another task, fewer than two delays, one below 1, `n` below 1.
     """
-    if not isinstance(task, DelayedRecall):
+    if not isinstance(task, Task) or task.about is not delayed_recall.ABOUT:
         found = getattr(task, "name", type(task).__name__)
         raise InputError(f"`task` must be delayed-recall, whose delays can be chosen one by one; got {found!r}.")
     n = check_int("n", n, least=1)
     generator = seeded(0) if generator is None else check_generator(generator)
-    asked = spread(task.delay) if delays is None else sorted({check_int("delays", each, least=1) for each in delays})
-    if len(asked) < 2:
+    tried = (
+        spread(task.settings["delay"])
+        if delays is None
+        else sorted({check_int("delays", each, least=1) for each in delays})
+    )
+    if len(tried) < 2:
         raise InputError(f"`delays` must hold at least two different numbers of steps; got {delays!r}.")
-    right = [round(task.at(delay).score(model, generator, n)[task.metric] * n) for delay in asked]
-    return RecallCurve(np.array(asked), np.array(right), n, task.baseline)
+    right = [round(delayed_recall.at_delay(task, delay).score(model, generator, n)[task.metric] * n) for delay in tried]
+    return RecallCurve(np.array(tried), np.array(right), n, task.baseline)
 
 
 def spread(longest: int) -> list[int]:

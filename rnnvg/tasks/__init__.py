@@ -1,6 +1,7 @@
 """What must be remembered: tasks with known dependency distances and a known price of remembering nothing.
 
-`make` builds a task by name; torch is imported only then, so that the names can be listed at once.
+A task is a file with a description `ABOUT`, a function `make` from its settings to a Task, and a line in the list below.
+`make` here builds one by name; torch is imported only then, so that the names can be listed at once.
 """
 
 from __future__ import annotations
@@ -10,28 +11,29 @@ import inspect
 from typing import Any
 
 from rnnvg.errors import InputError, check_name, nearest
-from rnnvg.tasks.task import Batch, Task
+from rnnvg.tasks.metrics import METRICS, Metric
+from rnnvg.tasks.task import Batch, Description, Task
 
-# Name -> module and class. The copy task's module is not called `copy`, which would shadow the standard library's.
-_HOME = {
-    "copy": ("rnnvg.tasks.copy_memory", "CopyMemory"),
-    "adding": ("rnnvg.tasks.adding", "Adding"),
-    "next-word": ("rnnvg.tasks.next_word", "NextWord"),
-    "variable-copy": ("rnnvg.tasks.variable_copy", "VariableCopy"),
-    "selective-copy": ("rnnvg.tasks.selective_copy", "SelectiveCopy"),
-    "temporal-order": ("rnnvg.tasks.temporal_order", "TemporalOrder"),
-    "delayed-recall": ("rnnvg.tasks.delayed_recall", "DelayedRecall"),
-    "noisy-recall": ("rnnvg.tasks.noisy_recall", "NoisyRecall"),
-    "multiplication": ("rnnvg.tasks.multiplication", "Multiplication"),
-    "associative-recall": ("rnnvg.tasks.associative_recall", "AssociativeRecall"),
-    "parity": ("rnnvg.tasks.parity", "Parity"),
-    "dyck": ("rnnvg.tasks.dyck", "Dyck"),
-    "sequential-digits": ("rnnvg.tasks.digits", "SequentialDigits"),
-    "permuted-digits": ("rnnvg.tasks.permuted_digits", "PermutedDigits"),
+# Name -> module. The copy task's module is not called `copy`, which would shadow the standard library's.
+_MODULES = {
+    "copy": "copy_memory",
+    "adding": "adding",
+    "next-word": "next_word",
+    "variable-copy": "variable_copy",
+    "selective-copy": "selective_copy",
+    "temporal-order": "temporal_order",
+    "delayed-recall": "delayed_recall",
+    "noisy-recall": "noisy_recall",
+    "multiplication": "multiplication",
+    "associative-recall": "associative_recall",
+    "parity": "parity",
+    "dyck": "dyck",
+    "sequential-digits": "digits",
+    "permuted-digits": "permuted_digits",
 }
-NAMES = tuple(_HOME)
+NAMES = tuple(_MODULES)
 
-__all__ = ["NAMES", "Batch", "Task", "describe", "make", "settings"]
+__all__ = ["METRICS", "NAMES", "Batch", "Description", "Metric", "Task", "about", "describe", "make", "settings"]
 
 
 def make(name: str, **settings: Any) -> Task:
@@ -47,14 +49,23 @@ def make(name: str, **settings: Any) -> Task:
     >>> make("adding", length=20).baseline
     0.16666666666666666
     """
-    kind = _class(name)
-    known = _settings(kind)
+    function = _module(name).make
+    known = inspect.signature(function).parameters
     for given in settings:
         if given not in known:
             guess = nearest(given, known)
             hint = f"Did you mean {guess!r}? " if guess else ""
             raise InputError(f"Task {name!r} has no setting {given!r}. {hint}Its settings are: {', '.join(known)}.")
-    return kind(**settings)
+    return function(**settings)
+
+
+def about(name: str) -> Description:
+    """What all tasks of that name have in common: label, kind, metric, unit of the loss, what counts as solved.
+
+    >>> about("copy").unit
+    'nats per step'
+    """
+    return _module(name).ABOUT
 
 
 def settings(name: str) -> dict[str, tuple[Any, str]]:
@@ -63,22 +74,15 @@ def settings(name: str) -> dict[str, tuple[Any, str]]:
     >>> settings("adding")["length"]
     (50, 'steps of a sequence; the sum is due at the last one')
     """
-    return _settings(_class(name))
+    parameters = inspect.signature(_module(name).make).parameters
+    return {each: (parameters[each].default, what) for each, what in about(name).settings.items()}
 
 
 def describe(name: str) -> str:
     """What a task is, where it comes from and what its settings mean, in plain text."""
-    kind = _class(name)
-    module = inspect.getdoc(inspect.getmodule(kind)) or ""
-    lines = [f"  {each:<14} {about} (default: {default})" for each, (default, about) in _settings(kind).items()]
-    return f"{name}\n\n{module}\n\nSettings:\n" + "\n".join(lines)
+    lines = [f"  {each:<14} {what} (default: {default})" for each, (default, what) in settings(name).items()]
+    return f"{name}\n\n{inspect.getdoc(_module(name)) or ''}\n\nSettings:\n" + "\n".join(lines)
 
 
-def _class(name: str) -> Any:
-    module, kind = _HOME[check_name("task", name, NAMES)]
-    return getattr(importlib.import_module(module), kind)
-
-
-def _settings(kind: Any) -> dict[str, tuple[Any, str]]:
-    parameters = inspect.signature(kind).parameters
-    return {each: (parameters[each].default, about) for each, about in kind.ABOUT.items()}
+def _module(name: str) -> Any:
+    return importlib.import_module(f"rnnvg.tasks.{_MODULES[check_name('task', name, NAMES)]}")

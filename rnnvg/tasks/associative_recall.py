@@ -8,108 +8,102 @@ value is due at once. Blanks fill the other steps. (The original puts most queri
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
 
 from rnnvg.errors import check_int
-from rnnvg.tasks import scoring
-from rnnvg.tasks.answers import Answers
-from rnnvg.tasks.task import Batch
+from rnnvg.tasks.task import Batch, Description, Task
 from rnnvg.tasks.worked import shown_steps, table
 
-
-class AssociativeRecall(Answers):
-    """Inputs [T, B] tokens: 0 is blank, 1 to n_keys the keys, then the values; scored where a key is asked for.
-
-    `targets` [T, B] holds the value's class, 0 to n_values - 1, where it is scored, and 0 elsewhere.
-
-    Raises:
-        InputError: a count below its least value, more pairs than keys, or a length too short to ask for all of them.
-    """
-
-    ABOUT: Mapping[str, str] = {
+ABOUT = Description(
+    name="associative-recall",
+    label="Associative recall",
+    kind="tokens",
+    metric="recall_accuracy",
+    unit="nats per scored step",
+    solved=0.99,
+    settings={
         "pairs": "pairs of a key and a value to remember",
         "n_keys": "how many different keys there are; those of a sequence are distinct",
         "n_values": "how many different values there are; several keys may have the same",
         "length": "steps of a sequence, at least 3 times `pairs`: the pairs, and then the queries among blanks",
+    },
+)
+
+
+def make(*, pairs: int = 4, n_keys: int = 8, n_values: int = 8, length: int = 32) -> Task:
+    """Inputs [T, B] tokens: 0 is blank, 1 to n_keys the keys, then the values; scored where a key comes again.
+
+    `targets` [T, B] holds the value's class, 0 to n_values - 1, where it is scored, and 0 elsewhere. Distances are from a
+    value to the step where it is due; its key is one step further off.
+
+    Raises:
+        InputError: a count below its least value, more pairs than keys, or a length too short to ask for all of them.
+    """
+    n_keys = check_int("n_keys", n_keys, least=1)
+    n_values = check_int("n_values", n_values, least=2)
+    pairs = check_int("pairs", pairs, least=1, most=n_keys)
+    length = check_int("length", length, least=3 * pairs)
+    price = math.log(n_values)
+    return Task(
+        about=ABOUT,
+        settings={"pairs": pairs, "n_keys": n_keys, "n_values": n_values, "length": length},
+        n_inputs=1 + n_keys + n_values,
+        n_outputs=n_values,
+        steps=length,
+        distances=np.arange(1, length - 1),
+        baseline=1 / n_values,
+        baseline_loss=price,
+        baseline_text=(
+            f"A guess among {n_values} values is right in 1 of {n_values} at ln {n_values} = {price:.4g} nats a query."
+        ),
+        draw=partial(_draw, pairs, n_keys, n_values, length),
+        draw_longer=partial(_draw, pairs, n_keys, n_values, 4 * length),
+        show=partial(_show, pairs, n_keys, n_values),
+    )
+
+
+def _draw(pairs: int, n_keys: int, n_values: int, length: int, size: int, generator: torch.Generator) -> Batch:
+    keys = _shuffled(n_keys, size, generator)[:pairs] + 1
+    classes = torch.randint(n_values, (pairs, size), generator=generator)
+    # Places come in random order, so that the queries do too.
+    start = 2 * pairs
+    places = _shuffled(length - start, size, generator)[:pairs] + start
+    sequences = torch.arange(size)
+    inputs = torch.zeros(length, size, dtype=torch.int64)
+    inputs[0:start:2] = keys
+    inputs[1:start:2] = classes + n_keys + 1
+    inputs[places, sequences] = keys
+    targets = torch.zeros(length, size, dtype=torch.int64)
+    targets[places, sequences] = classes
+    weight = torch.zeros(length, size)
+    weight[places, sequences] = 1
+    return Batch(inputs, targets, weight)
+
+
+def _show(pairs: int, n_keys: int, n_values: int, batch: Batch) -> str:
+    length = len(batch.inputs)
+    # Keys are letters, values numbers.
+    signs = [".", *map(_letters, range(n_keys)), *map(str, range(n_values))]
+    assert batch.weight is not None
+    queries = batch.weight[:, 0].nonzero()[:, 0].tolist()
+    due = batch.targets[:, 0].tolist()
+    tokens = batch.inputs[:, 0].tolist()
+    rows = {
+        "step": [str(step) for step in range(length)],
+        "input": [signs[token] for token in tokens],
+        "target": [signs[1 + n_keys + due[step]] if step in queries else "" for step in range(length)],
     }
-    name = "associative-recall"
-    kind = "tokens"
-
-    def __init__(self, *, pairs: int = 4, n_keys: int = 8, n_values: int = 8, length: int = 32) -> None:
-        self.n_keys = check_int("n_keys", n_keys, least=1)
-        self.n_values = check_int("n_values", n_values, least=2)
-        self.pairs = check_int("pairs", pairs, least=1, most=self.n_keys)
-        self.length = self.steps = check_int("length", length, least=3 * self.pairs)
-        self.n_inputs = 1 + self.n_keys + self.n_values
-        self.n_outputs = self.n_values
-
-    @property
-    def distances(self) -> np.ndarray:
-        """Every possible distance from a value to the step where it is due, [T - 2]; its key is one step further off."""
-        return np.arange(1, self.length - 1)
-
-    @property
-    def baseline(self) -> float:
-        return 1 / self.n_values
-
-    @property
-    def baseline_loss(self) -> float:
-        return math.log(self.n_values)
-
-    @property
-    def baseline_text(self) -> str:
-        k = self.n_values
-        return f"A guess among {k} values is right in 1 of {k} at ln {k} = {self.baseline_loss:.4g} nats a query."
-
-    def batch(self, size: int, generator: torch.Generator) -> Batch:
-        """`size` fresh sequences."""
-        size = check_int("size", size, least=1)
-        scoring.check_generator(generator)
-        keys = _shuffled(self.n_keys, size, generator)[: self.pairs] + 1
-        classes = torch.randint(self.n_values, (self.pairs, size), generator=generator)
-        # Places come in random order, so that keys are asked for in one.
-        start = 2 * self.pairs
-        places = _shuffled(self.length - start, size, generator)[: self.pairs] + start
-        sequences = torch.arange(size)
-        inputs = torch.zeros(self.length, size, dtype=torch.int64)
-        inputs[0:start:2] = keys
-        inputs[1:start:2] = classes + self.n_keys + 1
-        inputs[places, sequences] = keys
-        targets = torch.zeros(self.length, size, dtype=torch.int64)
-        targets[places, sequences] = classes
-        weight = torch.zeros(self.length, size)
-        weight[places, sequences] = 1
-        return Batch(inputs, targets, weight)
-
-    def probe(self, n: int, generator: torch.Generator) -> Batch:
-        """`n` sequences of four times the training length, with the same number of pairs."""
-        return AssociativeRecall(**{**self.settings, "length": 4 * self.length}).batch(n, generator)
-
-    def example(self, generator: torch.Generator | None = None) -> str:
-        """One sequence as a table: pairs, queries and the values that are due; keys are letters, values numbers."""
-        batch = self.batch(1, generator or scoring.seeded(0))
-        keys = [_letters(key) for key in range(self.n_keys)]
-        signs = [".", *keys, *(str(value) for value in range(self.n_values))]
-        assert batch.weight is not None
-        asked = batch.weight[:, 0].nonzero()[:, 0].tolist()
-        due = batch.targets[:, 0].tolist()
-        tokens = batch.inputs[:, 0].tolist()
-        rows = {
-            "step": [str(step) for step in range(self.length)],
-            "input": [signs[token] for token in tokens],
-            "target": [signs[1 + self.n_keys + due[step]] if step in asked else "" for step in range(self.length)],
-        }
-        first = asked[0]
-        seen = tokens.index(tokens[first]) + 1
-        return (
-            f"{table(rows, shown_steps(self.length, [*range(2 * self.pairs), *asked]))}\n\n"
-            f"Each key (a letter) is followed by its value (a number), which is due when the key comes again: "
-            f"{signs[tokens[first]]} at step {first} asks for {signs[tokens[seen]]}, seen {first - seen} steps before "
-            f"('.' is a blank)."
-        )
+    first = queries[0]
+    seen = tokens.index(tokens[first]) + 1
+    return (
+        f"{table(rows, shown_steps(length, [*range(2 * pairs), *queries]))}\n\n"
+        f"Each key (a letter) is followed by its value (a number), which is due when the key comes again: "
+        f"{signs[tokens[first]]} at step {first} asks for {signs[tokens[seen]]}, seen {first - seen} steps before "
+        f"('.' is a blank)."
+    )
 
 
 def _shuffled(n: int, size: int, generator: torch.Generator) -> torch.Tensor:

@@ -7,125 +7,133 @@ profiles are taken on those, so that a training that stops when it is solved has
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rnnvg.errors import InputError, check_int
+from rnnvg.errors import InputError
 from rnnvg.tasks import images, scoring
-from rnnvg.tasks.answers import Answers, last_step
-from rnnvg.tasks.task import Batch
+from rnnvg.tasks.task import Batch, Description, Task
 
 SKLEARN = "digits"
-# Share of held-out images that counts as solved.
-SOLVED = 0.9
 SHADES = " .:*#"
 
+ABOUT = Description(
+    name="sequential-digits",
+    label="Sequential digits",
+    kind="numbers",
+    metric="accuracy",
+    unit="nats per scored step",
+    solved=0.9,
+    settings={"data": "'digits' (scikit-learn's), or a folder with MNIST's four IDX files, gzipped or not"},
+)
 
-class SequentialDigits(Answers):
+
+def make(*, data: str = SKLEARN) -> Task:
     """Inputs [T, B, 1], one pixel a step, centred and scaled by the training images; scored at the last step.
 
     `targets` [T, B] repeats the class at every step, `weight` picks the last.
 
-    Attributes:
-        images: the data.
-        order: [T] which pixel is read at each step.
-
     Raises:
         InputError: scikit-learn is not installed, or the folder does not hold IDX files.
     """
+    found = load(data)
+    order = torch.arange(found.train_x.shape[1])
+    return of_images(ABOUT, {"data": data}, found, order, "row by row")
 
-    ABOUT: Mapping[str, str] = {
-        "data": "'digits' (scikit-learn's), or a folder with MNIST's four IDX files, gzipped or not",
-    }
-    name = "sequential-digits"
-    kind = "numbers"
-    metric = "accuracy"
-    n_inputs = 1
-    best_loss = None
-    solved_from = SOLVED
 
-    def __init__(self, *, data: str = SKLEARN) -> None:
-        if not isinstance(data, str) or not data.strip():
-            raise InputError(f"`data` must be 'digits' or the path of a folder with MNIST's IDX files; got {data!r}.")
-        self.data = data
-        self.images = _load(data)
-        self.steps = self.images.train_x.shape[1]
-        self.n_outputs = self.images.classes
-        self.order = torch.arange(self.steps)
-        counts = torch.bincount(self.images.train_y, minlength=self.n_outputs).double()
-        self.commonest = int(counts.argmax())
-        self.baseline = float((self.images.test_y == self.commonest).double().mean())
-        # One added to every count: a class that is only held out still has a finite price.
-        shares = (counts + 1) / (counts + 1).sum()
-        self.baseline_loss = float(-shares[self.images.test_y].log().mean())
+@lru_cache(maxsize=2)
+def _load(data: str) -> images.Images:
+    # A worker makes the same task for many runs.
+    return images.digits() if data == SKLEARN else images.from_idx(data)
 
-    @property
-    def distances(self) -> np.ndarray:
-        """From every pixel that differs between training images to the last step."""
-        varies = (self.images.train_x != self.images.train_x[0]).any(0)[self.order]
-        return np.unique(self.steps - 1 - varies.nonzero()[:, 0].numpy())
 
-    @property
-    def baseline_text(self) -> str:
-        return (
-            f"Always saying {self.commonest}, the commonest digit of the training images, is right for "
-            f"{100 * self.baseline:.4g} % of the held-out ones; class frequencies alone cost {self.baseline_loss:.4g} nats."
-        )
+def load(data: str) -> images.Images:
+    """The images that the setting `data` names.
 
-    def batch(self, size: int, generator: torch.Generator) -> Batch:
-        """`size` training images, drawn with replacement."""
-        generator = scoring.check_generator(generator)
-        chosen = torch.randint(len(self.images.train_y), (check_int("size", size, least=1),), generator=generator)
-        return self._read(self.images.train_x[chosen], self.images.train_y[chosen])
+    Raises:
+        InputError: as `make`.
+    """
+    if not isinstance(data, str) or not data.strip():
+        raise InputError(f"`data` must be 'digits' or the path of a folder with MNIST's IDX files; got {data!r}.")
+    return _load(data)
 
-    def probe(self, n: int, generator: torch.Generator) -> Batch:
-        """`n` sequences of four held-out images, one after the other; the class of the last is due."""
-        generator = scoring.check_generator(generator)
-        chosen = torch.randint(len(self.images.test_y), (4, check_int("n", n, least=1)), generator=generator)
-        parts = [self._read(self.images.test_x[row], self.images.test_y[row]) for row in chosen]
-        inputs = torch.cat([part.inputs for part in parts])
-        return Batch(inputs, parts[-1].targets.repeat(4, 1), last_step(4 * self.steps, n))
 
-    def score(self, model: nn.Module, generator: torch.Generator, n: int = 1000) -> dict[str, float]:
-        """ "loss" in nats and "accuracy" on held-out images: all of them, or `n` drawn from them where there are more."""
-        scoring.check_generator(generator)
-        held_out = len(self.images.test_y)
-        chosen = torch.randperm(held_out, generator=generator)[:n] if n < held_out else torch.arange(held_out)
-        nats, right, start = 0.0, 0, 0
-        with scoring.evaluating(model) as device:
-            for size in scoring.sizes(len(chosen), self.steps):
-                part = chosen[start : start + size]
-                start += size
-                batch = self._read(self.images.test_x[part], self.images.test_y[part]).to(device)
-                outputs = model(batch.inputs)[0]
-                nats += float(self.loss(outputs, batch)) * size
-                right += int((outputs[-1].argmax(-1) == batch.targets[-1]).sum())
-        return {"loss": nats / len(chosen), "accuracy": right / len(chosen)}
+def of_images(about: Description, settings: dict, data: images.Images, order: Tensor, how: str) -> Task:
+    """The task of reading `data` in `order` [T], the pixel of each step; `how` that is, in words."""
+    steps, classes = len(order), data.classes
+    counts = torch.bincount(data.train_y, minlength=classes).double()
+    commonest = int(counts.argmax())
+    share = float((data.test_y == commonest).double().mean())
+    # One added to every count: a class that is only held out still has a finite price.
+    shares = (counts + 1) / (counts + 1).sum()
+    price = float(-shares[data.test_y].log().mean())
+    # Pixels that do not differ between training images say nothing.
+    varies = (data.train_x != data.train_x[0]).any(0)[order]
+    return Task(
+        about=about,
+        settings=settings,
+        n_inputs=1,
+        n_outputs=classes,
+        steps=steps,
+        distances=(steps - 1 - varies.nonzero()[:, 0]).unique().numpy(),
+        baseline=share,
+        baseline_loss=price,
+        baseline_text=(
+            f"Always saying {commonest}, the commonest digit of the training images, is right for "
+            f"{100 * share:.4g} % of the held-out ones; class frequencies alone cost {price:.4g} nats."
+        ),
+        best_loss=None,
+        draw=partial(_draw, data, order),
+        draw_longer=partial(_draw_longer, data, order),
+        held_out=partial(_held_out, data, order),
+        show=partial(_show, order, how),
+    )
 
-    def example(self, generator: torch.Generator | None = None) -> str:
-        """One image as it stands, and how it is read."""
-        batch = self.batch(1, generator or scoring.seeded(0))
-        pixels = torch.empty(self.steps)
-        pixels[self.order] = batch.inputs[:, 0, 0]
-        side = round(self.steps**0.5)
-        side = side if side * side == self.steps else self.steps
-        return (
-            f"{_drawn(pixels, side)}\n\n"
-            f"The image is read pixel by pixel, {self._how()}, {self.steps} steps in all; its digit, "
-            f"{int(batch.targets[-1, 0])}, is due at the last one."
-        )
 
-    def _how(self) -> str:
-        return "row by row"
+def _draw(data: images.Images, order: Tensor, size: int, generator: torch.Generator) -> Batch:
+    """Training images, with replacement."""
+    chosen = torch.randint(len(data.train_y), (size,), generator=generator)
+    return _read(data.train_x[chosen], data.train_y[chosen], order)
 
-    def _read(self, pixels: Tensor, classes: Tensor) -> Batch:
-        """The sequences of some images [n, T] with their classes [n]."""
-        inputs = pixels[:, self.order].T.contiguous()[..., None]
-        return Batch(inputs, classes.repeat(self.steps, 1), last_step(self.steps, len(classes)))
+
+def _draw_longer(data: images.Images, order: Tensor, n: int, generator: torch.Generator) -> Batch:
+    """Four held-out images, one after the other; the class of the last is due."""
+    chosen = torch.randint(len(data.test_y), (4, n), generator=generator)
+    parts = [_read(data.test_x[row], data.test_y[row], order) for row in chosen]
+    inputs = torch.cat([part.inputs for part in parts])
+    return Batch(inputs, parts[-1].targets.repeat(4, 1), scoring.last_step(len(inputs), n))
+
+
+def _held_out(data: images.Images, order: Tensor, n: int, generator: torch.Generator) -> Iterator[Batch]:
+    """All held-out images, or `n` drawn from them where there are more."""
+    held_out, start = len(data.test_y), 0
+    chosen = torch.randperm(held_out, generator=generator)[:n] if n < held_out else torch.arange(held_out)
+    for size in scoring.sizes(len(chosen), len(order)):
+        part = chosen[start : start + size]
+        start += size
+        yield _read(data.test_x[part], data.test_y[part], order)
+
+
+def _read(pixels: Tensor, classes: Tensor, order: Tensor) -> Batch:
+    """The sequences of some images [n, T] with their classes [n]."""
+    inputs = pixels[:, order].T.contiguous()[..., None]
+    return Batch(inputs, classes.repeat(len(order), 1), scoring.last_step(len(order), len(classes)))
+
+
+def _show(order: Tensor, how: str, batch: Batch) -> str:
+    """One image as it stands, and how it is read."""
+    steps = len(order)
+    pixels = torch.empty(steps)
+    pixels[order] = batch.inputs[:, 0, 0]
+    side = round(steps**0.5)
+    side = side if side * side == steps else steps
+    return (
+        f"{_drawn(pixels, side)}\n\nThe image is read pixel by pixel, {how}, {steps} steps in all; its digit, "
+        f"{int(batch.targets[-1, 0])}, is due at the last one."
+    )
 
 
 def _drawn(pixels: Tensor, side: int) -> str:
@@ -133,9 +141,3 @@ def _drawn(pixels: Tensor, side: int) -> str:
     levels = (share * (len(SHADES) - 1)).round().int().tolist()
     rows = [levels[start : start + side] for start in range(0, len(levels), side)]
     return "\n".join("".join(2 * SHADES[level] for level in row).rstrip() or "." for row in rows)
-
-
-@lru_cache(maxsize=2)
-def _load(data: str) -> images.Images:
-    # A worker makes the same task for many runs.
-    return images.digits() if data == SKLEARN else images.from_idx(data)

@@ -9,111 +9,103 @@ step: the opening bracket has to be remembered over everything that stands betwe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
 
 from rnnvg.errors import InputError, check_int
-from rnnvg.tasks import scoring
-from rnnvg.tasks.answers import Answers
-from rnnvg.tasks.task import Batch
+from rnnvg.tasks.task import Batch, Description, Task
 from rnnvg.tasks.worked import shown_steps, table
 
 OPENING, CLOSING = ("(", "[", "{", "<"), (")", "]", "}", ">")
 
+ABOUT = Description(
+    name="dyck",
+    label="Dyck language",
+    kind="tokens",
+    metric="accuracy",
+    unit="nats per scored step",
+    solved=0.99,
+    settings={
+        "length": "brackets of a sequence, an even number",
+        "kinds": "k, how many kinds of brackets there are",
+        "depth": "how many brackets may be open at once",
+    },
+)
 
-class Dyck(Answers):
+
+def make(*, length: int = 40, kinds: int = 2, depth: int = 4) -> Task:
     """Inputs [T, B] tokens: 0 to k - 1 an opening bracket of that kind, k a closing one; scored at closing brackets.
 
-    `targets` [T, B] holds the kind, 0 to k - 1, where it is scored, and 0 elsewhere.
+    `targets` [T, B] holds the kind, 0 to k - 1, where it is scored, and 0 elsewhere. The brackets of a pair are an odd
+    number of steps apart; 1 alone at depth 1.
 
     Raises:
         InputError: an odd length, or one below 2; fewer than two kinds; a depth below 1.
     """
+    length = check_int("length", length, least=2)
+    if length % 2:
+        raise InputError(f"`length` must be even, every bracket has its partner; got {length}.")
+    kinds = check_int("kinds", kinds, least=2)
+    depth = check_int("depth", depth, least=1)
+    price = math.log(kinds)
+    return Task(
+        about=ABOUT,
+        settings={"length": length, "kinds": kinds, "depth": depth},
+        n_inputs=kinds + 1,
+        n_outputs=kinds,
+        steps=length,
+        distances=np.array([1]) if depth == 1 else np.arange(1, length, 2),
+        baseline=1 / kinds,
+        baseline_loss=price,
+        baseline_text=(
+            f"A guess among {kinds} kinds is right at 1 closing bracket in {kinds}, at ln {kinds} = {price:.4g} nats."
+        ),
+        draw=partial(_draw, length, kinds, depth),
+        # As deep as the training sequences.
+        draw_longer=partial(_draw, 4 * length, kinds, depth),
+        show=partial(_show, kinds),
+    )
 
-    ABOUT: Mapping[str, str] = {
-        "length": "brackets of a sequence, an even number",
-        "kinds": "k, how many kinds of brackets there are",
-        "depth": "how many brackets may be open at once",
+
+def _draw(length: int, kinds: int, depth: int, size: int, generator: torch.Generator) -> Batch:
+    draws = torch.rand(length, size, generator=generator, dtype=torch.float64)
+    drawn = torch.randint(kinds, (length, size), generator=generator)
+    chances = torch.from_numpy(chance_of_opening(length, depth))
+    sequences = torch.arange(size)
+    height = torch.zeros(size, dtype=torch.int64)
+    stack = torch.zeros(depth + 1, size, dtype=torch.int64)
+    inputs = torch.empty(length, size, dtype=torch.int64)
+    targets = torch.zeros(length, size, dtype=torch.int64)
+    for step in range(length):
+        opens = draws[step] < chances[step, height]
+        top = stack[height, sequences]
+        inputs[step] = torch.where(opens, drawn[step], kinds)
+        targets[step] = torch.where(opens, 0, top)
+        height = height + torch.where(opens, 1, -1)
+        # Closing leaves the stack below as it is.
+        stack[height, sequences] = torch.where(opens, drawn[step], stack[height, sequences])
+    return Batch(inputs, targets, (inputs == kinds).float())
+
+
+def _show(kinds: int, batch: Batch) -> str:
+    length = len(batch.inputs)
+    named = kinds <= len(OPENING)
+    opening = OPENING if named else tuple(f"({kind}" for kind in range(kinds))
+    closing = CLOSING if named else tuple(f"{kind})" for kind in range(kinds))
+    tokens, due = batch.inputs[:, 0].tolist(), batch.targets[:, 0].tolist()
+    rows = {
+        "step": [str(step) for step in range(length)],
+        "input": [opening[token] if token < kinds else "|" for token in tokens],
+        "target": [closing[kind] if token == kinds else "" for token, kind in zip(tokens, due, strict=True)],
     }
-    name = "dyck"
-    kind = "tokens"
-    metric = "accuracy"
-
-    def __init__(self, *, length: int = 40, kinds: int = 2, depth: int = 4) -> None:
-        self.length = self.steps = check_int("length", length, least=2)
-        if self.length % 2:
-            raise InputError(f"`length` must be even, every bracket has its partner; got {self.length}.")
-        self.kinds = check_int("kinds", kinds, least=2)
-        self.depth = check_int("depth", depth, least=1)
-        self.n_inputs = self.kinds + 1
-        self.n_outputs = self.kinds
-
-    @property
-    def distances(self) -> np.ndarray:
-        """Every possible distance between the brackets of a pair: the odd numbers below T; 1 alone at depth 1."""
-        return np.array([1]) if self.depth == 1 else np.arange(1, self.length, 2)
-
-    @property
-    def baseline(self) -> float:
-        return 1 / self.kinds
-
-    @property
-    def baseline_loss(self) -> float:
-        return math.log(self.kinds)
-
-    @property
-    def baseline_text(self) -> str:
-        k = self.kinds
-        return (
-            f"A guess among {k} kinds is right at 1 closing bracket in {k}, at ln {k} = {self.baseline_loss:.4g} nats."
-        )
-
-    def batch(self, size: int, generator: torch.Generator) -> Batch:
-        """`size` fresh sequences."""
-        size = check_int("size", size, least=1)
-        scoring.check_generator(generator)
-        draws = torch.rand(self.length, size, generator=generator, dtype=torch.float64)
-        kinds = torch.randint(self.kinds, (self.length, size), generator=generator)
-        chances = torch.from_numpy(chance_of_opening(self.length, self.depth))
-        sequences = torch.arange(size)
-        height = torch.zeros(size, dtype=torch.int64)
-        stack = torch.zeros(self.depth + 1, size, dtype=torch.int64)
-        inputs = torch.empty(self.length, size, dtype=torch.int64)
-        targets = torch.zeros(self.length, size, dtype=torch.int64)
-        for step in range(self.length):
-            opens = draws[step] < chances[step, height]
-            top = stack[height, sequences]
-            inputs[step] = torch.where(opens, kinds[step], self.kinds)
-            targets[step] = torch.where(opens, 0, top)
-            height = height + torch.where(opens, 1, -1)
-            # Closing leaves the stack below as it is.
-            stack[height, sequences] = torch.where(opens, kinds[step], stack[height, sequences])
-        return Batch(inputs, targets, (inputs == self.kinds).float())
-
-    def probe(self, n: int, generator: torch.Generator) -> Batch:
-        """`n` sequences of four times the training length, as deep as the training ones."""
-        return Dyck(**{**self.settings, "length": 4 * self.length}).batch(n, generator)
-
-    def example(self, generator: torch.Generator | None = None) -> str:
-        """One sequence as a table: brackets, and the kinds that are due."""
-        batch = self.batch(1, generator or scoring.seeded(0))
-        named = self.kinds <= len(OPENING)
-        opening = OPENING if named else tuple(f"({kind}" for kind in range(self.kinds))
-        closing = CLOSING if named else tuple(f"{kind})" for kind in range(self.kinds))
-        tokens, due = batch.inputs[:, 0].tolist(), batch.targets[:, 0].tolist()
-        rows = {
-            "step": [str(step) for step in range(self.length)],
-            "input": [opening[token] if token < self.kinds else "|" for token in tokens],
-            "target": [closing[kind] if token == self.kinds else "" for token, kind in zip(tokens, due, strict=True)],
-        }
-        start, end = _widest(tokens, self.kinds)
-        return (
-            f"{table(rows, shown_steps(self.length, [start, end], around=5))}\n\n"
-            f"At every closing bracket '|' its kind is due: step {end} closes the {opening[tokens[start]]} of step {start}, "
-            f"{end - start} {'step' if end - start == 1 else 'steps'} before."
-        )
+    start, end = _widest(tokens, kinds)
+    return (
+        f"{table(rows, shown_steps(length, [start, end], around=5))}\n\n"
+        f"At every closing bracket '|' its kind is due: step {end} closes the {opening[tokens[start]]} of step {start}, "
+        f"{end - start} {'step' if end - start == 1 else 'steps'} before."
+    )
 
 
 def chance_of_opening(length: int, depth: int) -> np.ndarray:
@@ -135,11 +127,11 @@ def chance_of_opening(length: int, depth: int) -> np.ndarray:
 
 def _widest(tokens: list[int], closing: int) -> tuple[int, int]:
     """The pair of brackets that is furthest apart."""
-    held: list[int] = []
+    opened: list[int] = []
     pairs = []
     for step, token in enumerate(tokens):
         if token != closing:
-            held.append(step)
+            opened.append(step)
         else:
-            pairs.append((held.pop(), step))
+            pairs.append((opened.pop(), step))
     return max(pairs, key=lambda pair: pair[1] - pair[0])

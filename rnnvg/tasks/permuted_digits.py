@@ -6,33 +6,36 @@ every dependency is as long as any other. The order is the same for all images a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from rnnvg.errors import check_int
-from rnnvg.tasks import scoring
-from rnnvg.tasks.digits import SKLEARN, SequentialDigits
+from rnnvg.tasks import digits, scoring
+from rnnvg.tasks.task import Task
+
+ABOUT = replace(
+    digits.ABOUT,
+    name="permuted-digits",
+    label="Permuted digits",
+    settings={**digits.ABOUT.settings, "order_seed": "what the order of the pixels is drawn from"},
+)
 
 
-class PermutedDigits(SequentialDigits):
-    """Inputs [T, B, 1], one pixel a step in the drawn order; everything else is as in `SequentialDigits`.
+def make(*, data: str = digits.SKLEARN, order_seed: int = 0) -> Task:
+    """Inputs [T, B, 1], one pixel a step in the drawn order; everything else is as in sequential digits.
 
     Raises:
-        InputError: as `SequentialDigits`, or an `order_seed` below 0.
+        InputError: as sequential digits, or an `order_seed` below 0.
     """
+    found = digits.load(data)
+    order = pixel_order(found.train_x.shape[1], check_int("order_seed", order_seed, least=0))
+    first = ", ".join(str(int(pixel)) for pixel in order[:4])
+    how = f"in one order for all images (pixels {first} and so on, counted along the rows)"
+    return digits.of_images(ABOUT, {"data": data, "order_seed": order_seed}, found, order, how)
 
-    ABOUT: Mapping[str, str] = {
-        **SequentialDigits.ABOUT,
-        "order_seed": "what the order of the pixels is drawn from",
-    }
-    name = "permuted-digits"
 
-    def __init__(self, *, data: str = SKLEARN, order_seed: int = 0) -> None:
-        super().__init__(data=data)
-        self.order_seed = check_int("order_seed", order_seed, least=0)
-        self.order = torch.randperm(self.steps, generator=scoring.seeded(self.order_seed))
-
-    def _how(self) -> str:
-        first = ", ".join(str(int(pixel)) for pixel in self.order[:4])
-        return f"in one order for all images (pixels {first} and so on, counted along the rows)"
+def pixel_order(n: int, seed: int) -> Tensor:
+    """The pixel that is read at each step, [n]."""
+    return torch.randperm(n, generator=scoring.seeded(seed))

@@ -1,4 +1,4 @@
-"""Losses averaged over scored steps, and the care that evaluating someone's model needs."""
+"""Losses averaged over scored steps, held-out scores, and the care that evaluating someone's model needs."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def last_step(steps: int, size: int) -> Tensor:
+    """A weight [T, B] that scores the last step alone."""
+    weight = torch.zeros(steps, size)
+    weight[-1] = 1
+    return weight
+
+
 def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
     """Mean of `values` [T, B] over the steps that `weight` [T, B] marks; over all of them where it is None."""
     return values.mean() if weight is None else (values * weight).sum() / weight.sum()
@@ -42,6 +49,11 @@ def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
 def n_scored(batch: Batch) -> float:
     """How many steps of a batch are scored, over all its sequences."""
     return float(batch.targets.numel()) if batch.weight is None else float(batch.weight.sum())
+
+
+def squared_error(outputs: Tensor, batch: Batch) -> Tensor:
+    """Mean squared error of numbers [T, B, 1] over the scored steps."""
+    return weighted_mean((outputs.squeeze(-1) - batch.targets).square(), batch.weight)
 
 
 def cross_entropy(outputs: Tensor, batch: Batch) -> Tensor:
@@ -79,11 +91,30 @@ def sizes(n: int, steps: int) -> Iterator[int]:
         left -= size
 
 
-def squared_error(task: Task, model: nn.Module, generator: torch.Generator, n: int) -> dict[str, float]:
-    """The task's loss, a mean squared error, on `n` fresh sequences, as "mse" and as "loss"."""
-    total = 0.0
+def due(task: Task, batch: Batch) -> Tensor:
+    """The steps whose answers count for an accuracy, bool [T, B]."""
+    if task.due is not None:
+        return task.due(batch)
+    return torch.ones_like(batch.targets).bool() if batch.weight is None else batch.weight > 0
+
+
+def score(task: Task, model: nn.Module, generator: torch.Generator, n: int) -> dict[str, float]:
+    """On `n` held-out sequences: "loss", and the metric: the loss itself, or the share of answers that are right."""
+    loss = scored = right = answers = 0.0
+    check_generator(generator)
+    if task.held_out is None:
+        batches = (task.batch(size, generator) for size in sizes(n, task.steps))
+    else:
+        batches = task.held_out(check_int("n", n, least=1), generator)
     with evaluating(model) as device:
-        for size in sizes(n, task.steps):
-            batch = task.batch(size, generator).to(device)
-            total += float(task.loss(model(batch.inputs)[0], batch)) * size
-    return {"loss": total / n, "mse": total / n}
+        for drawn in batches:
+            batch = drawn.to(device)
+            outputs = model(batch.inputs)[0]
+            loss += float(task.loss(outputs, batch)) * n_scored(batch)
+            scored += n_scored(batch)
+            if task.metric != "mse":
+                chosen = due(task, batch)
+                right += int((outputs.argmax(-1) == batch.targets)[chosen].sum())
+                answers += int(chosen.sum())
+    mean = loss / scored
+    return {"loss": mean, task.metric: mean if task.metric == "mse" else right / answers}

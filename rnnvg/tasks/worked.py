@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rnnvg.tasks.task import Batch
 
 GAP = "…"
 
@@ -43,3 +47,16 @@ def table(rows: Mapping[str, Sequence[str]], steps: Sequence[int | None]) -> str
         cells = (column[row].rjust(width) for column, width in zip(columns, widths, strict=True))
         lines.append(f"{name:<{label}} {' '.join(cells)}")
     return "\n".join(lines)
+
+
+def plain(batch: Batch) -> str:
+    """The first sequence of a batch as a table of inputs and targets, numbers to two digits."""
+    steps, inputs = len(batch.inputs), batch.inputs[:, 0]
+    columns = {"input": inputs} if inputs.dim() == 1 else {f"input {i + 1}": each for i, each in enumerate(inputs.T)}
+    rows = {"step": [str(step) for step in range(steps)]}
+    rows |= {name: [f"{value:.4g}" for value in values.tolist()] for name, values in columns.items()}
+    scored = [True] * steps if batch.weight is None else (batch.weight[:, 0] > 0).tolist()
+    targets = batch.targets[:, 0].tolist()
+    rows["target"] = [f"{target:.4g}" if due else "" for target, due in zip(targets, scored, strict=True)]
+    wanted = [step for step, due in enumerate(scored) if due]
+    return table(rows, shown_steps(steps, wanted if len(wanted) < steps else [], around=3))

@@ -47,7 +47,7 @@ class StreamedFeed:
     The state is carried from window to window without its graph, and starts from zeros with every pass over the text.
     """
 
-    def __init__(self, task: Any, batch: int, bptt: int) -> None:
+    def __init__(self, task: Task, batch: int, bptt: int) -> None:
         self.task, self.batch, self.bptt = task, batch, bptt
         self.passes = self.index = 0
         self.state: State = None

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 import torch
@@ -77,8 +77,7 @@ def fit(
 
     Args:
         model: from rnnvg.models.build or load.
-        task: sequences are drawn by task.batch; a task with a `stream` is read on and on, its state carried over, unless
-            its batching is "sentences".
+        task: sequences are drawn by task.batch; one that is `streamed` is read on and on, its state carried over.
         steps: budget in optimiser steps; 0 scores and measures the model as it is.
         batch: sequences a step.
         lr: learning rate.
@@ -160,16 +159,14 @@ def fit(
     return _result(parts.progress, score)
 
 
-def _window(task: Any, bptt: int | None) -> int | None:
-    if getattr(task, "batching", None) == "sentences":
-        if bptt is not None:
+def _window(task: Task, bptt: int | None) -> int | None:
+    if task.streamed:
+        return check_int("bptt", task.steps if bptt is None else bptt, least=1)
+    if bptt is not None:
+        if task.vocabulary is not None:
             raise InputError(
                 "`bptt` cuts a text that is read on and on; got it with batching 'sentences'. Pass bptt=None."
             )
-        return None
-    if hasattr(task, "stream"):
-        return check_int("bptt", task.steps if bptt is None else bptt, least=1)
-    if bptt is not None:
         raise InputError(f"`bptt` cuts a text into windows; task {task.name!r} is not a text. Pass bptt=None.")
     return None
 

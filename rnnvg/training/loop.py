@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -22,6 +22,9 @@ from torch import nn
 from rnnvg.models import SequenceModel
 from rnnvg.training import resume
 from rnnvg.training.resume import Generators, Parts
+
+if TYPE_CHECKING:
+    from rnnvg.tasks import Task
 
 # Training losses are averaged over this many steps for the history; progress is told as often, or each 0.2 s.
 TRAIN_ROW_EVERY = 20
@@ -52,7 +55,7 @@ class Loop:
         settings: what the numbers depend on, to be kept in the resume file.
     """
 
-    def __init__(self, task: Any, plan: Plan, parts: Parts, settings: dict[str, Any]) -> None:
+    def __init__(self, task: Task, plan: Plan, parts: Parts, settings: dict[str, Any]) -> None:
         self.task, self.plan, self.parts, self.settings = task, plan, parts, settings
         self.model, self.progress = parts.model, parts.progress
         self.parameters = list(parts.model.parameters())
@@ -117,7 +120,7 @@ class Loop:
         if not self._finite_weights():
             progress.reason = f"A weight was not finite after step {progress.step}."
             return
-        score = self._score("valid")
+        score = self._score("valid", self.task.score)
         with self._changing():
             self._rows("valid", score)
             if self.plan.decay is not None and not score["loss"] < progress.best:
@@ -138,8 +141,7 @@ class Loop:
         self.progress.measured = self.progress.step
 
     def _finish(self) -> dict[str, float]:
-        whole_split = {"split": "test", "max_words": None} if hasattr(self.task, "stream") else {}
-        score = self._score("test", **whole_split)
+        score = self._score("test", self.task.final_score)
         with self._changing():
             if self.progress.pending:
                 self._train_row(self.progress.step)
@@ -147,10 +149,10 @@ class Loop:
         self._stop_clock()
         return score
 
-    def _score(self, name: str, **options: Any) -> dict[str, float]:
+    def _score(self, name: str, score: Callable[..., dict[str, float]]) -> dict[str, float]:
         generator = derived_generator(name, self.seed)
         with torch.random.fork_rng(devices=[]):
-            return self.task.score(self.model, generator, self.plan.eval_size, **options)
+            return score(self.model, generator, self.plan.eval_size)
 
     def _train_row(self, step: int) -> None:
         pending = self.progress.pending

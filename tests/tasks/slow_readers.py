@@ -6,7 +6,7 @@ Each gives {step: (answer as the task's class, steps since it was seen)} for one
 
 def copied(tokens, task):
     """Variable and selective copy: symbols queue up, and each sign, or the steps after a single one, asks for the next."""
-    sign = task.n_symbols + 1
+    sign = task.settings["n_symbols"] + 1
     queue, due, told = [], {}, False
     for step, token in enumerate(tokens):
         if 1 <= token < sign:
@@ -22,8 +22,8 @@ def copied(tokens, task):
 
 def recalled(tokens, task):
     place = next(step for step, token in enumerate(tokens) if token)
-    assert [token for token in tokens if token] == [tokens[place], task.n_symbols + 1]
-    assert tokens[-1] == task.n_symbols + 1
+    assert [token for token in tokens if token] == [tokens[place], task.settings["n_symbols"] + 1]
+    assert tokens[-1] == task.settings["n_symbols"] + 1
     return {len(tokens) - 1: (tokens[place] - 1, len(tokens) - 1 - place)}
 
 
@@ -35,12 +35,12 @@ def latched(numbers, task):
 
 
 def looked_up(tokens, task):
-    first_value = task.n_keys + 1
+    first_value = task.settings["n_keys"] + 1
     held, due = {}, {}
     for step, token in enumerate(tokens):
         if token == 0:
             continue
-        if step < 2 * task.pairs:
+        if step < 2 * task.settings["pairs"]:
             if step % 2 == 0:
                 assert 1 <= token < first_value
                 assert token not in held
@@ -61,22 +61,22 @@ def ordered(tokens, task):
     assert 6 not in tokens[1:]
     assert 7 not in tokens[:-1]
     rare = [(step, token - 4) for step, token in enumerate(tokens) if token in (4, 5)]
-    assert len(rare) == {"2-symbol": 2, "3-bit": 3}[task.variant]
+    assert len(rare) == {"2-symbol": 2, "3-bit": 3}[task.settings["variant"]]
     answer = int("".join(str(bit) for _, bit in rare), 2)
     return {len(tokens) - 1: (answer, {len(tokens) - 1 - step for step, _ in rare})}
 
 
 def counted(tokens, task):
     due = {step: (sum(tokens[: step + 1]) % 2, set(range(step + 1))) for step in range(len(tokens))}
-    return due if task.scored == "all" else {len(tokens) - 1: due[len(tokens) - 1]}
+    return due if task.settings["scored"] == "all" else {len(tokens) - 1: due[len(tokens) - 1]}
 
 
 def nested(tokens, task):
     stack, due = [], {}
     for step, token in enumerate(tokens):
-        if token < task.kinds:
+        if token < task.settings["kinds"]:
             stack.append((step, token))
-            assert len(stack) <= task.depth
+            assert len(stack) <= task.settings["depth"]
         else:
             seen, kind = stack.pop()
             due[step] = (kind, step - seen)

@@ -12,6 +12,7 @@ from torch import nn
 
 from rnnvg import tasks
 from rnnvg.errors import InputError
+from rnnvg.tasks import delayed_recall, scoring, temporal_order
 
 
 def seeded(seed=0):
@@ -190,7 +191,7 @@ def test_baselines_by_hand():
 def test_all_answers_are_equally_frequent(name):
     task = tasks.make(name, **SMALL[name])
     batch = task.batch(20_000, seeded(3))
-    due = batch.targets[task.asked(batch)] if name != "parity" else batch.targets[0]
+    due = batch.targets[scoring.due(task, batch)] if name != "parity" else batch.targets[0]
     counts = torch.bincount(due).double()
     counts = counts[counts > 0]
     expected = due.numel() / len(counts)
@@ -199,8 +200,8 @@ def test_all_answers_are_equally_frequent(name):
 
 
 def test_the_windows_of_1997():
-    assert tasks.make("temporal-order", length=100).windows == [(10, 20), (50, 60)]
-    assert tasks.make("temporal-order", length=100, variant="3-bit").windows == [(10, 20), (33, 43), (66, 76)]
+    assert temporal_order.windows(100, "2-symbol") == [(10, 20), (50, 60)]
+    assert temporal_order.windows(100, "3-bit") == [(10, 20), (33, 43), (66, 76)]
 
 
 def test_noise_has_the_deviation_asked_for():
@@ -225,7 +226,7 @@ def balanced(length, depth):
 @pytest.mark.parametrize(("length", "depth"), [(8, 2), (8, 4), (6, 1)])
 def test_every_balanced_sequence_is_equally_likely(length, depth):
     task = tasks.make("dyck", length=length, depth=depth)
-    opens = (task.batch(20_000, seeded(4)).inputs < task.kinds).long().T.tolist()
+    opens = (task.batch(20_000, seeded(4)).inputs < task.settings["kinds"]).long().T.tolist()
     every = balanced(length, depth)
     counts = dict.fromkeys(every, 0)
     for sequence in opens:
@@ -244,7 +245,7 @@ def test_long_brackets_do_not_overflow():
 
 
 def test_one_delay_alone():
-    task = tasks.make("delayed-recall", delay=10).at(7)
+    task = delayed_recall.at_delay(tasks.make("delayed-recall", delay=10), 7)
     batch = task.batch(5, seeded())
     assert batch.inputs.shape == (8, 5)
     assert (batch.inputs[0] > 0).all()

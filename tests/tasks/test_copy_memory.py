@@ -58,7 +58,7 @@ class Guesser(nn.Module):
     def forward(self, inputs):
         steps, size = inputs.shape
         logits = torch.zeros(steps, size, self.task.n_outputs)
-        due = steps - self.task.recall
+        due = steps - self.task.settings["recall"]
         logits[:due, :, 0] = self.scale
         logits[due:, :, 0] = -self.scale
         # A hair towards one symbol, so that the most likely answer is not a tie.
@@ -156,10 +156,10 @@ def test_probe_is_four_times_as_long_by_delay_alone(**chosen):
     probe = task.probe(2, seeded())
     assert probe.inputs.shape == (4 * task.steps, 2)
     inputs, targets = probe.inputs[:, 0].tolist(), probe.targets[:, 0].tolist()
-    answers, distances = recall_slowly(inputs, task.n_symbols)
+    answers, distances = recall_slowly(inputs, task.settings["n_symbols"])
     assert answers == targets
-    assert len(distances) == task.recall
-    assert (inputs.count(task.n_symbols + 1) == 1) == (task.delimiter == "single")
+    assert len(distances) == task.settings["recall"]
+    assert (inputs.count(task.settings["n_symbols"] + 1) == 1) == (task.settings["delimiter"] == "single")
 
 
 def test_same_seed_same_batch_and_the_same_on_every_machine():

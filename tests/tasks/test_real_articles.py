@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnvg.tasks.next_word import NextWord
+from rnnvg.tasks import next_word
 
 ROOT = Path(__file__).parent.parent.parent
 WIKITEXT = ROOT.parent / "shared" / "corpora" / "wikitext-2"
@@ -19,7 +19,7 @@ def test_a_small_lstm_is_45_percent_below_word_frequencies_within_15_minutes(tmp
     spec = importlib.util.spec_from_file_location("measure_language_model", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    task = NextWord(text=script.split_folder(WIKITEXT, tmp_path), vocabulary=10_000, bptt=35)
+    task = next_word.make(text=script.split_folder(WIKITEXT, tmp_path), vocabulary=10_000, bptt=35)
     options = argparse.Namespace(passes=3, batch=20, lr=0.002, decay=0.5, dropout=0.4)
     found = script.measure(options, task, "lstm", seed=0)
     assert found["status"] == "ok"

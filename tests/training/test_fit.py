@@ -11,6 +11,7 @@ from torch import nn
 
 from rnnvg import models, tasks, training
 from rnnvg.errors import InputError
+from rnnvg.tasks import Task
 from rnnvg.training import loop
 
 ADDING = tasks.make("adding", length=6)
@@ -34,6 +35,11 @@ def small(task=ADDING, model=None, **more):
     settings = {"steps": 30, "batch": 10, "eval_every": 10, "eval_size": 20, "stop_when_solved": False}
     model = model_for(task) if model is None else model
     return training.fit(model, task, **{**settings, "generator": generator(), **more})
+
+
+def as_a(kind, **settings):
+    """The adding task as one of another class."""
+    return kind(**{**vars(ADDING), "settings": settings})
 
 
 BY_HAND = {
@@ -137,12 +143,12 @@ def test_looking_more_often_does_not_change_how_it_learns():
 def test_held_out_data_are_fixed_and_other_than_the_training_data():
     seen = []
 
-    class Spy(type(ADDING)):
+    class Spy(Task):
         def score(self, model, generator, n):
             seen.append(self.batch(n, generator).inputs)
             return {"loss": 1.0, "mse": 1.0}
 
-    small(Spy(length=6), steps=20)
+    small(as_a(Spy), steps=20)
     first, second, third, test = seen
     assert torch.equal(first, second)
     assert torch.equal(first, third)
@@ -164,15 +170,15 @@ def test_history_is_tidy_and_in_order():
 
 
 def test_stops_at_the_first_score_that_is_solved():
-    class Easy(type(ADDING)):
+    class Easy(Task):
         def score(self, model, generator, n):
             return {"loss": 1.0 if len(calls) < 2 else 0.0, "mse": calls.append(1) or float(len(calls) < 3)}
 
     calls = []
-    result = small(Easy(length=6), stop_when_solved=True, steps=100)
+    result = small(as_a(Easy), stop_when_solved=True, steps=100)
     assert (result.steps, result.solved_at, result.status) == (20, 20, "ok")
     calls = []
-    result = small(Easy(length=6), steps=100)
+    result = small(as_a(Easy), steps=100)
     assert (result.steps, result.solved_at) == (100, 20)
 
 
@@ -209,17 +215,14 @@ def test_the_models_mode_is_left_as_it_was():
     assert not model.training
 
 
-class Sick(type(ADDING)):
+class Sick(Task):
     """Adding whose loss, or whose gradient alone, stops being finite at one call."""
 
-    def __init__(self, at, what):
-        super().__init__(length=6)
-        self.at, self.what, self.calls = at, what, 0
-
     def loss(self, outputs, batch):
-        self.calls += outputs.requires_grad
-        if outputs.requires_grad and self.calls == self.at:
-            return outputs.sum() * math.nan if self.what == "loss" else Spoil.apply(outputs.sum())
+        calls = self.settings["calls"]
+        calls.append(outputs.requires_grad)
+        if outputs.requires_grad and sum(calls) == self.settings["at"]:
+            return outputs.sum() * math.nan if self.settings["what"] == "loss" else Spoil.apply(outputs.sum())
         return super().loss(outputs, batch)
 
 
@@ -239,7 +242,12 @@ class Spoil(torch.autograd.Function):
 )
 def test_a_loss_or_gradient_that_is_not_finite_ends_the_training_as_diverged(what, reason):
     model, twin, seen = model_for(ADDING), model_for(ADDING), []
-    result = small(Sick(13, what), model, checkpoints=[0, 20], on_checkpoint=lambda step, model: seen.append(step))
+    result = small(
+        as_a(Sick, at=13, what=what, calls=[]),
+        model,
+        checkpoints=[0, 20],
+        on_checkpoint=lambda step, model: seen.append(step),
+    )
     assert (result.status, result.reason, result.steps) == ("diverged", reason, 12)
     assert seen == [0, 12]
     small(model=twin, steps=12, eval_every=100)
@@ -251,13 +259,13 @@ def test_a_loss_or_gradient_that_is_not_finite_ends_the_training_as_diverged(wha
 
 
 def test_weights_that_stop_being_finite_are_noticed_at_the_end_and_not_measured():
-    class Steep(type(ADDING)):
+    class Steep(Task):
         def loss(self, outputs, batch):
             return 1e6 * super().loss(outputs, batch)
 
     model, seen = model_for(ADDING, "rnn-relu"), []
     looks = {"checkpoints": [0], "on_checkpoint": lambda step, model: seen.append(step)}
-    result = small(Steep(length=6), model, steps=1, lr=1e38, optimizer="sgd", clip=None, **looks)
+    result = small(as_a(Steep), model, steps=1, lr=1e38, optimizer="sgd", clip=None, **looks)
     assert (result.status, result.reason, result.steps) == ("diverged", "A weight was not finite after step 1.", 1)
     assert seen == [0]
     assert not math.isfinite(result.score["mse"])
@@ -272,7 +280,7 @@ def test_an_exploding_network_is_a_status_and_not_an_exception():
 def test_decay_shrinks_the_rate_after_each_held_out_loss_that_is_not_the_lowest():
     losses = iter([3.0, 2.0, 2.0, 1.0, math.nan, 1.5, 0.5])
 
-    class Told(type(ADDING)):
+    class Told(Task):
         def score(self, model, generator, n):
             return {"loss": (value := next(losses)), "mse": value}
 
@@ -284,7 +292,7 @@ def test_decay_shrinks_the_rate_after_each_held_out_loss_that_is_not_the_lowest(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.SGD, "step", spy)
-        small(Told(length=6), steps=5, eval_every=1, optimizer="sgd", lr=1.0, decay=0.5)
+        small(as_a(Told), steps=5, eval_every=1, optimizer="sgd", lr=1.0, decay=0.5)
     # 3.0, 2.0 lowest; 2.0 not; 1.0 lowest; nan not; 1.5 comes after the last step.
     assert rates == [1.0, 1.0, 0.5, 0.5, 0.25]
 
