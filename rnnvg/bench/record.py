@@ -28,6 +28,7 @@ _NOTHING: dict[str, Any] = dict.fromkeys(
         "parameters",
         "training_steps",
         "n_probe_steps",
+        "task",
         "baseline",
         "verify",
         "started",

@@ -127,6 +127,7 @@ class _Run:
             "parameters": models.count_parameters(model),
             "training_steps": task.steps,
             "n_probe_steps": int(self.probe.inputs.shape[0]),
+            "task": {"label": task.about.label, "unit": task.about.unit},
             "baseline": {
                 "metric": task.metric,
                 "better": task.better,

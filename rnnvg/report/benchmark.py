@@ -52,7 +52,7 @@ def published_shown(frame: Frame) -> Frame:
             ours = f"{wording.number(row.ours)}{spread}{without}, {row.solved} of {row.runs} solved"
         rows.append(
             {
-                "task": f"{style.TASK_LABELS.get(row.task, row.task)}, {row.metric}",
+                "task": f"{style.task_label(row.task)}, {row.metric}",
                 "network": f"{style.CELL_LABELS.get(row.cell, row.cell)}{where}",
                 "published": ": ".join(each for each in (published, row.claim) if each),
                 "here": ours,
@@ -74,7 +74,7 @@ def ladder_shown(climbed: Frame, rungs: Frame) -> Frame:
         fraction = "" if best.empty else _fraction(best.iloc[0])
         rows.append(
             {
-                "task": style.TASK_LABELS.get(climb.task, climb.task),
+                "task": style.task_label(climb.task),
                 "network": _network(climb),
                 climb.setting: _solved(climb, own) + ("" if climb.finished else " so far"),
                 "solved there": fraction,

@@ -35,8 +35,7 @@ def draw(results: Results) -> Figure:
 
 def unit(results: Results, problem: str) -> str:
     """What a problem's loss is measured in."""
-    task = str(results.runs.loc[results.runs["problem"] == problem, "task"].iloc[0])
-    return style.LOSS_UNITS.get(task, "as the task defines it")
+    return str(results.runs.loc[results.runs["problem"] == problem, "unit"].iloc[0])
 
 
 def curves(ax: Axes, results: Results, frame: Frame) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from rnnvg.errors import InputError
-from rnnvg.report.style import AFTER, BEFORE, CELL_LABELS, TASK_LABELS
+from rnnvg.report.style import AFTER, BEFORE, CELL_LABELS, loss_unit, task_label
+from rnnvg.tasks import NAMES as TASKS
 
 if TYPE_CHECKING:
     from rnnvg.bench.store import Store
@@ -34,7 +35,8 @@ class Results:
 
     Attributes:
         runs: a row a run: id, problem, network, task, cell, seed, status, reason, solved, solved_at, steps, seconds,
-            parameters, metric, value, baseline, baseline_loss, baseline_text, best_loss, training_steps, n_probe_steps.
+            parameters, metric, value, baseline, baseline_loss, baseline_text, best_loss, unit (of the loss), training_steps,
+            n_probe_steps.
         curves: id, step, wrt, distance, log10_gain (decades) and the rest of curves.csv.
         horizons: id, step, wrt, threshold, last (steps), censored and the rest of horizons.csv.
         training: id, step, split, metric, value.
@@ -91,8 +93,8 @@ def collect(
     problems, networks = _problem_names(records), _network_names(records)
     runs["problem"] = [problems[run] for run in runs["id"]]
     runs["network"] = [networks[run] for run in runs["id"]]
-    runs["problem_order"] = [_place(TASK_LABELS, task) for task in runs["task"]]
-    runs["network_order"] = [_place(CELL_LABELS, cell) for cell in runs["cell"]]
+    runs["problem_order"] = [_place(TASKS, task) for task in runs["task"]]
+    runs["network_order"] = [_place(tuple(CELL_LABELS), cell) for cell in runs["cell"]]
     runs = runs.sort_values(
         ["problem_order", "problem", "network_order", "network", "seed"], kind="stable", key=_numbers_in_order
     ).reset_index(drop=True)
@@ -176,6 +178,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "baseline_loss": _number(baseline.get("loss")),
         "baseline_text": baseline.get("text"),
         "best_loss": _number(baseline.get("best_loss")),
+        "unit": loss_unit(spec["task"]["name"], record.get("task")),
         "training_steps": _number(record.get("training_steps")),
         "n_probe_steps": _number(record.get("n_probe_steps")),
     }
@@ -185,8 +188,8 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def _place(order: dict[str, str], name: str) -> int:
-    return list(order).index(name) if name in order else len(order)
+def _place(order: tuple[str, ...], name: str) -> int:
+    return order.index(name) if name in order else len(order)
 
 
 def _numbers_in_order(column: pd.Series) -> pd.Series:
@@ -213,7 +216,7 @@ def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 def _problem_names(records: list[dict[str, Any]]) -> dict[str, str]:
     settings = {record["id"]: _flat(record["spec"]["task"]) for record in records}
-    names = {run: TASK_LABELS.get(task["name"], str(task["name"])) for run, task in settings.items()}
+    names = {each["id"]: task_label(str(each["spec"]["task"]["name"]), each.get("task")) for each in records}
     return _told_apart(names, settings, ", ")
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from rnnvg import tasks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,36 +24,35 @@ CELL_MARKERS = {"rnn": "o", "rnn-relu": "v", "lstm": "s", "gru": "D"}
 _SPARE_COLOURS = ("#e69f00", "#56b4e9", "#8a6d3b", "#7f5fc9", "#5f6b2f")
 _SPARE_MARKERS = ("^", "P", "X", "h", "*")
 
-TASK_LABELS = {
-    "copy": "Copy memory",
-    "adding": "Adding problem",
-    "next-word": "Next word",
-    "variable-copy": "Variable copy",
-    "selective-copy": "Selective copy",
-    "temporal-order": "Temporal order",
-    "delayed-recall": "Delayed recall",
-    "noisy-recall": "Noisy recall",
-    "multiplication": "Multiplication",
-    "associative-recall": "Associative recall",
-    "parity": "Parity",
-    "dyck": "Dyck language",
-    "sequential-digits": "Sequential digits",
-    "permuted-digits": "Permuted digits",
-}
-METRIC_LABELS = {"mse": "mean squared error", "recall_accuracy": "recall accuracy", "accuracy": "accuracy"}
-METRIC_SHORT = {"mse": "MSE", "recall_accuracy": "recall"}
-_NUMBERS = ("adding", "multiplication")
-LOSS_UNITS = {
-    **dict.fromkeys(TASK_LABELS, "nats per scored step"),
-    **dict.fromkeys(_NUMBERS, "mean squared error"),
-    "copy": "nats per step",
-    "next-word": "nats per word",
-}
 BEFORE, AFTER = "before training", "after training"
 VARIANT_DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)))
 
 # Inks that the page exchanges for its own, so that a figure reads on dark paper too.
 INK, MUTED, GRID, PAPER = "#22262b", "#69717c", "#e2e5e9", "#fdfdfe"
+
+
+def task_label(name: str, recorded: Mapping[str, Any] | None = None) -> str:
+    """What a heading calls a task; results that have not recorded it, as those of earlier versions, go by its description."""
+    if recorded:
+        return str(recorded["label"])
+    return tasks.about(name).label if name in tasks.NAMES else name
+
+
+def loss_unit(name: str, recorded: Mapping[str, Any] | None = None) -> str:
+    """What a task's loss is measured in, as an axis names it."""
+    if recorded:
+        return str(recorded["unit"])
+    return tasks.about(name).unit if name in tasks.NAMES else "as the task defines it"
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name in a sentence."""
+    return tasks.METRICS[metric].label if metric in tasks.METRICS else metric
+
+
+def metric_short(metric: str) -> str:
+    """A metric's name in the head of a table."""
+    return tasks.METRICS[metric].short if metric in tasks.METRICS else metric
 
 
 def colours(cells: Iterable[str]) -> dict[str, str]:

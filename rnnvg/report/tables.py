@@ -114,7 +114,7 @@ def scores_shown(table: Frame) -> Frame:
         broken = [f"{getattr(row, status)} {status}" for status in ("diverged", "failed") if getattr(row, status)]
         rows.append(
             {
-                "task": row.problem + (f" ({style.METRIC_SHORT.get(row.metric, row.metric)})" if row.metric else ""),
+                "task": row.problem + (f" ({style.metric_short(row.metric)})" if row.metric else ""),
                 "network": row.network,
                 "score": _with_range(row.value, row.least, row.most, row.ok),
                 "baseline": _known(row.baseline),

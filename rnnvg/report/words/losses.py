@@ -29,7 +29,7 @@ def _baseline(results: Results, problem: str) -> str:
     metric, value, how = (results.known(problem, column) for column in ("metric", "baseline", "baseline_text"))
     if value is None:
         return ""
-    return f". Baseline: {how.rstrip('.') if how else f'{style.METRIC_LABELS.get(metric, metric)} {number(value)}'}"
+    return f". Baseline: {how.rstrip('.') if how else f'{style.metric_label(metric)} {number(value)}'}"
 
 
 def _learned(network: str, runs: Frame) -> str:
@@ -37,7 +37,7 @@ def _learned(network: str, runs: Frame) -> str:
     if ended.empty:
         return f"no run of {network} came to its end"
     solved = ended[ended["solved"]]
-    metric = style.METRIC_LABELS.get(ended["metric"].iloc[0], ended["metric"].iloc[0] or "score")
+    metric = style.metric_label(ended["metric"].iloc[0] or "score")
     value = (
         f"{'median ' * (len(ended) > 1)}{metric} {number(ended['value'].median())}"
         if ended["value"].notna().any()
