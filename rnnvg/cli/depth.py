@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,9 @@ def command(
     rnnvg depth --depth 20 --activation relu --init he --residual block
     rnnvg depth --remedies
     rnnvg depth --report --out runs/depth
+
+    --report takes about half a minute of one core, says which part of how many is measured, and keeps in DIR/parts what is
+    done until the page is written: interrupted or killed, the same command goes on.
     """
     _check(context, rest)
     tell = output.silent if quiet else output.note
@@ -97,8 +101,11 @@ def command(
     elif rest["remedies"]:
         _remedies(_images(data, images), rest, tell, as_json)
     else:
+        from rnnvg.depth.one_thread import one_thread
+
         chain = _chain(layers, weight, rest["activation"], tell)
-        network = _network(_images(data, images), rest)
+        with one_thread():
+            network = _network(_images(data, images), rest)
         output.result({"chain": chain, "network": network} if as_json else _as_text(chain, network))
 
 
@@ -142,16 +149,24 @@ def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_j
     folder = Path(rest["out"])
     with disk_faults_named(folder):  # before the minute of measuring, not after it
         folder.mkdir(parents=True, exist_ok=True)
-    told = story.measure(images, weight=weight, on_progress=tell, **_story_settings(rest))
-    path = depth_page.write(told, folder)
-    tell(f"Measured in {told.seconds:.0f} seconds.")
-    output.result({"report": str(path), "seconds": told.seconds} if as_json else f"Report: {path}")
+    found = story.measure(images, weight=weight, directory=folder, on_progress=tell, **_story_settings(rest))
+    path = depth_page.write(found, folder)
+    story.forget_parts(folder)
+    tell(f"Measured in {found.seconds:.0f} seconds.")
+    output.result({"report": str(path), "seconds": found.seconds} if as_json else f"Report: {path}")
 
 
 def _remedies(images: Images, rest: dict[str, Any], tell: Any, as_json: bool) -> None:
-    from rnnvg.depth.remedies import compare_remedies, remedy_frame
+    from rnnvg.depth.one_thread import one_thread
+    from rnnvg.depth.remedies import REMEDIES, compare_remedies, remedy_frame
 
-    frame = remedy_frame(compare_remedies(images, on_progress=tell, lr=rest["lr"], **_story_settings(rest)))
+    places = count(1)
+
+    def count_of(name: str) -> None:
+        tell(f"{next(places)} of {len(REMEDIES)}: {name}")
+
+    with one_thread():
+        frame = remedy_frame(compare_remedies(images, on_progress=count_of, lr=rest["lr"], **_story_settings(rest)))
     output.result(output.rows(frame) if as_json else _table(frame.drop(columns=["remedy", "status"]).round(2)))
 
 

@@ -9,22 +9,29 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rnnvg.bptt import GradientProfile
 from rnnvg.depth import activations
 from rnnvg.depth.chain import CHAIN_ACTIVATIONS, Chain, chain
 from rnnvg.depth.clipping import Clipped, compare_clipping
 from rnnvg.depth.diagnose import Diagnosis
-from rnnvg.depth.gated import CellRun, compare_cells
+from rnnvg.depth.gated import CELLS, CellRun, compare_cells
 from rnnvg.depth.gradients import NATS_PER_DECADE, LayerGradients, network_gradients
 from rnnvg.depth.images import Images
+from rnnvg.depth.kept import Kept
 from rnnvg.depth.networks import GAUSSIAN_STD, INITS, build
+from rnnvg.depth.one_thread import one_thread
 from rnnvg.depth.planted import PLANTED, check, planted
-from rnnvg.depth.remedies import PROBE, Treated, compare_remedies
+from rnnvg.depth.remedies import PROBE, REMEDIES, Remedy, Treated, treat
 from rnnvg.depth.theory import bound, predict_log_ratio
-from rnnvg.errors import check_int
+from rnnvg.depth.training import DeepTraining
+from rnnvg.depth.verdict import Finding, LayerHealth
+from rnnvg.errors import check_float, check_int
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +39,19 @@ if TYPE_CHECKING:
 CHAIN_LAYERS = (20, 50)
 WIDTHS = (25, 100, 400)
 BLOCKS = (5, 10, 20, 50, 100)
+PARTS = "parts"
+_CLASSES = (
+    CellRun,
+    Clipped,
+    DeepTraining,
+    Diagnosis,
+    Finding,
+    GradientProfile,
+    LayerGradients,
+    LayerHealth,
+    Remedy,
+    Treated,
+)
 
 
 @dataclass(frozen=True)
@@ -75,55 +95,93 @@ def measure(
     width: int = 64,
     steps: int = 400,
     seed: int = 0,
+    directory: Path | None = None,
     on_progress: Callable[[str], object] | None = None,
 ) -> Story:
-    """Measure the whole story.
+    """Measure the whole story, with one thread.
 
     Args:
         images: what networks are trained on.
         weight: of the chains.
         depth, width, steps, seed: of the sick network and its training (rnnvg.depth.remedies.treat). Recurrent cells get half
             as many steps again.
-        on_progress: called with a few words before each part.
+        directory: where parts are kept as they end (`parts`), so that the same call goes on after a kill; None: nowhere.
+        on_progress: called with a few words before each part: "3 of 23: remedy clipping".
 
     Raises:
-        InputError: an argument out of its range.
+        InputError: an argument out of its range; a directory that cannot be written.
     """
     depth, width = check_int("depth", depth, least=2), check_int("width", width, least=1)
     steps, seed = check_int("steps", steps, least=4), check_int("seed", seed, least=0)
-    tell = on_progress or (lambda _: None)
+    weight = check_float("weight", weight)
     began = time.perf_counter()
-    tell("chains")
-    chains = {(name, n): chain(n, weight, name) for n in CHAIN_LAYERS for name in CHAIN_ACTIVATIONS}
-    tell("activations")
-    curves, survey = activations.curves(), activations.survey()
-    tell("deep networks at the start")
-    starts = {name: _start(images, depth, width, seed, init=name) for name in INITS}
-    widths, blocks = _widths(images, depth, seed), _blocks(images, width, seed)
     options: dict[str, Any] = {"depth": depth, "width": width, "steps": steps, "seed": seed}
-    treated = compare_remedies(images, on_progress=lambda name: tell(f"remedy: {name}"), **options)
-    tell("gradient clipping")
-    clipped = compare_clipping(images, **options)
-    diagnoses = {}
-    for name in PLANTED:
-        tell(f"diagnosis: {name}")
-        diagnoses[name] = check(planted(name, images, width=width, seed=seed), images, seed)
-    cells = compare_cells(steps=3 * steps // 2, seed=seed, on_progress=lambda name: tell(f"cell: {name}"))
+    parts: dict[str, Callable[[], Any]] = {
+        "at the start": lambda: _at_the_start(images, depth, width, seed),
+        **{f"remedy {name}": partial(treat, images, name, **options) for name in REMEDIES},
+        "clipping": lambda: compare_clipping(images, **options),
+        "diagnoses": lambda: {
+            name: check(planted(name, images, width=width, seed=seed), images, seed) for name in PLANTED
+        },
+        **{f"cell {name}": partial(_cell, name, 3 * steps // 2, seed) for name in CELLS},
+    }
+    kept = Kept(None if directory is None else directory / PARTS, _made_from(images, options), _CLASSES)
+    found: dict[str, Any] = {}
+    with one_thread():
+        for place, (name, make) in enumerate(parts.items(), start=1):
+            if on_progress is not None:
+                on_progress(f"{place} of {len(parts)}: {name}{' (kept)' if kept.has(_file(name)) else ''}")
+            found[name] = kept.get(_file(name), make)
+    starts, widths, blocks = found["at the start"]
     return Story(
         images=(images.name, len(images.train_y)),
         settings=options,
-        chains=chains,
-        curves=curves,
-        survey=survey,
+        chains={(name, n): chain(n, weight, name) for n in CHAIN_LAYERS for name in CHAIN_ACTIVATIONS},
+        curves=activations.curves(),
+        survey=activations.survey(),
         starts=starts,
         widths=widths,
         blocks=blocks,
-        treated={each.remedy.name: each for each in treated},
-        clipped=clipped,
-        cells=cells,
-        diagnoses=diagnoses,
+        treated={name: found[f"remedy {name}"] for name in REMEDIES},
+        clipped=found["clipping"],
+        cells=tuple(found[f"cell {name}"] for name in CELLS),
+        diagnoses=found["diagnoses"],
         seconds=time.perf_counter() - began,
     )
+
+
+def forget_parts(directory: Path) -> None:
+    """Remove what `measure` kept: the page is written."""
+    names = ["at the start", *(f"remedy {name}" for name in REMEDIES), "clipping", "diagnoses"]
+    Kept(directory / PARTS, None, ()).clear(map(_file, [*names, *(f"cell {name}" for name in CELLS)]))
+
+
+def _file(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def _made_from(images: Images, options: dict[str, Any]) -> dict[str, Any]:
+    """All that the parts depend on; the sums tell two folders of images apart."""
+    from rnnvg import __version__
+
+    sums = [float(each.double().sum()) for each in (images.train_x, images.train_y, images.test_x, images.test_y)]
+    return {
+        **options,
+        "images": [images.name, len(images.train_y), *sums],
+        "versions": [__version__, torch.__version__],
+        "constants": [WIDTHS, BLOCKS],
+    }
+
+
+def _cell(name: str, steps: int, seed: int) -> CellRun:
+    return compare_cells([name], steps=steps, seed=seed)[0]
+
+
+def _at_the_start(
+    images: Images, depth: int, width: int, seed: int
+) -> tuple[dict[str, LayerGradients], pd.DataFrame, pd.DataFrame]:
+    starts = {name: _start(images, depth, width, seed, init=name) for name in INITS}
+    return starts, _widths(images, depth, seed), _blocks(images, width, seed)
 
 
 def _start(images: Images, depth: int, width: int, seed: int, init: str = "gaussian") -> LayerGradients:

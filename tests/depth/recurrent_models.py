@@ -267,7 +267,7 @@ FAULTY = {
     ),
     "RNN packed": (
         EXPLODING,
-        lambda: (scaled(PackedTagger("RNN"), "weight_hh", 6.0), unequal(60, scale=0.1, tags=True), squared),
+        lambda: (stretched(PackedTagger, "orthogonal", "rnn", 2.5), unequal(60, scale=0.1, tags=True), squared),
     ),
     "RNNCell": (EXPLODING, lambda: (scaled(Stepped("RNNCell"), "weight_hh", 6.0), drawn(60, scale=0.1), squared)),
     "GRU stretched": (EXPLODING, lambda: (scaled(Last("GRU"), "weight_hh", 14.0), drawn(80, scale=0.1), squared)),

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from rnnvg.cli import depth as depth_command
 from rnnvg.cli import main
-from rnnvg.depth import activations, networks, training
+from rnnvg.depth import activations, kept, networks, one_thread, training
+from rnnvg.depth import images as data
 from rnnvg.depth import story as stories
 from rnnvg.depth.chain import CHAIN_ACTIVATIONS
 from rnnvg.depth.planted import PLANTED
@@ -176,14 +178,19 @@ def test_the_report_from_the_command_line(told):
     assert told.said.exit_code == 0, told.said.stderr
     assert told.said.stdout == f"Report: {told.folder / 'depth.html'}\n"
     lines = told.said.stderr.splitlines()
-    assert lines[0] == "chains"
-    assert [line for line in lines if line.startswith("remedy: ")] == [f"remedy: {name}" for name in REMEDIES]
+    parts = len(REMEDIES) + 6
+    assert lines[0] == f"1 of {parts}: at the start"
+    assert lines[1 : 1 + len(REMEDIES)] == [
+        f"{place} of {parts}: remedy {name}" for place, name in enumerate(REMEDIES, start=2)
+    ]
+    assert lines[-2] == f"{parts} of {parts}: cell gru"
     assert re.fullmatch(r"Measured in \d+ seconds\.", lines[-1])
 
 
 def test_remedies_from_the_command_line():
-    told = call("--remedies", "--depth", 3, "--width", 8, "--steps", 2, "--json", "--quiet")
+    told = call("--remedies", "--depth", 3, "--width", 8, "--steps", 2, "--json")
     assert told.exit_code == 0, told.stderr
+    assert told.stderr.splitlines()[2] == f"3 of {len(REMEDIES)}: clipping"
     assert [row["remedy"] for row in json.loads(told.stdout)] == list(REMEDIES)
 
 
@@ -230,4 +237,70 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(tmp
     told = call("--report", "--out", tmp_path / "file" / "page")
     assert told.exit_code == 2
     assert told.stderr.startswith("Error: `out` ")
-    assert "chains" not in told.stderr
+    assert " of " not in told.stderr
+
+
+class KilledError(Exception):
+    pass
+
+
+def arrays(value):
+    """Everything that can be compared, times apart: a story as plain numbers."""
+    if dataclasses.is_dataclass(value):
+        names = [each.name for each in dataclasses.fields(value) if each.compare and each.name != "seconds"]
+        return {name: arrays(getattr(value, name)) for name in names}
+    if isinstance(value, dict):
+        return {name: arrays(each) for name, each in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [arrays(each) for each in value]
+    if hasattr(value, "to_dict"):
+        return arrays({name: list(value[name]) for name in value.columns})
+    return repr(value.tolist() if hasattr(value, "tolist") else value)
+
+
+def test_what_is_done_survives_a_kill(tmp_path, monkeypatch):
+    monkeypatch.setattr(stories, "BLOCKS", (5,))
+    options = {"depth": 3, "width": 8, "steps": 4}
+    images = data.digits()
+    whole = stories.measure(images, **options)
+    heard = []
+
+    def until(place):
+        def tell(words):
+            heard.append(words)
+            if words.startswith(f"{place} of "):
+                raise KilledError
+
+        return tell
+
+    with pytest.raises(KilledError):
+        stories.measure(images, directory=tmp_path, on_progress=until(9), **options)
+    assert len(list((tmp_path / "parts").iterdir())) == 8
+    (tmp_path / "parts" / "remedy-none.json").write_text("{ half a file")
+    heard.clear()
+    found = stories.measure(images, directory=tmp_path, on_progress=heard.append, **options)
+    assert heard[0] == f"1 of {len(REMEDIES) + 6}: at the start (kept)"
+    assert heard[8] == f"9 of {len(REMEDIES) + 6}: remedy elu-xavier"
+    assert arrays(found) == arrays(whole)
+    # Other settings make every part anew.
+    other = stories.measure(images, directory=tmp_path, **{**options, "seed": 1})
+    assert arrays(other.treated) != arrays(found.treated)
+    stories.forget_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_thread_inside_and_the_callers_number_afterwards():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KilledError), one_thread.one_thread():
+            assert torch.get_num_threads() == 1
+            raise KilledError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_only_known_types_are_kept(tmp_path):
+    with pytest.raises(TypeError, match="a set cannot be kept"):
+        kept.Kept(tmp_path, {}, ()).get("part", lambda: {1, 2})

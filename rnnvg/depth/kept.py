@@ -1,0 +1,105 @@
+"""Parts of a long measurement kept as they end, so that what is done survives a kill. JSON, and nothing but known types."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from rnnvg.bench.files import disk_faults_named, write_whole
+
+_KIND = "!"
+Value = TypeVar("Value")
+
+
+class Kept:
+    """A folder with a file for each part: what it was made from, and its value.
+
+    Args:
+        folder: made where it is missing. None: nothing is kept.
+        made_from: everything that the parts depend on, as JSON values; a file of anything else is made anew.
+        classes: the dataclasses that a value may hold.
+    """
+
+    def __init__(self, folder: Path | None, made_from: Any, classes: Iterable[type]) -> None:
+        self.folder = folder
+        self.made_from = json.loads(json.dumps(made_from))
+        self.classes = {each.__name__: each for each in classes}
+
+    def get(self, name: str, make: Callable[[], Value]) -> Value:
+        """The part of that name, from its file or made now and written.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        if self.folder is None:
+            return make()
+        path = self.folder / f"{name}.json"
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored["made_from"] == self.made_from:
+                return self._decoded(stored["value"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            pass  # missing, or not what this program wrote: made anew
+        value = make()
+        with disk_faults_named(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps({"made_from": self.made_from, "value": self._encoded(value)}))
+        return value
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file for that part."""
+        return self.folder is not None and (self.folder / f"{name}.json").is_file()
+
+    def clear(self, names: Iterable[str]) -> None:
+        """Remove the parts of these names, and the folder where nothing else is in it."""
+        if self.folder is None or not self.folder.is_dir():
+            return
+        for name in names:
+            (self.folder / f"{name}.json").unlink(missing_ok=True)
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _encoded(self, value: Any) -> Any:
+        if type(value).__name__ in self.classes:
+            # What is not compared (a profile's origin: a network) is not kept either.
+            fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value) if each.compare}
+            return {_KIND: type(value).__name__, **{name: self._encoded(each) for name, each in fields.items()}}
+        if isinstance(value, pd.DataFrame):
+            columns = {str(name): self._encoded(value[name].to_numpy()) for name in value.columns}
+            return {_KIND: "frame", "columns": columns}
+        if isinstance(value, np.ndarray):
+            return {
+                _KIND: "array",
+                "dtype": str(value.dtype),
+                "shape": list(value.shape),
+                "values": value.ravel().tolist(),
+            }
+        if isinstance(value, tuple):
+            return {_KIND: "tuple", "values": [self._encoded(each) for each in value]}
+        if isinstance(value, dict):
+            return {_KIND: "dict", "items": {name: self._encoded(each) for name, each in value.items()}}
+        if isinstance(value, np.generic):
+            return value.item()
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        raise TypeError(f"a {type(value).__name__} cannot be kept")
+
+    def _decoded(self, stored: Any) -> Any:
+        if not isinstance(stored, dict):
+            return stored
+        kind = stored[_KIND]
+        if kind == "frame":
+            return pd.DataFrame({name: self._decoded(each) for name, each in stored["columns"].items()})
+        if kind == "array":
+            return np.array(stored["values"], dtype=stored["dtype"]).reshape(stored["shape"])
+        if kind == "tuple":
+            return tuple(self._decoded(each) for each in stored["values"])
+        if kind == "dict":
+            return {name: self._decoded(each) for name, each in stored["items"].items()}
+        return self.classes[kind](**{name: self._decoded(each) for name, each in stored.items() if name != _KIND})
