@@ -158,6 +158,15 @@ class ModuleLinearization(Linearization):
             x = paths[-1].hidden[1:]
         return paths
 
+    def outputs(self) -> Tensor:
+        """What the module gives, [T, B, P]: the top layer's h after every step."""
+        if self._kept is not None:
+            return self._kept[-1].hidden[1:]
+        found = self.inputs.new_empty(self.n_steps, self.batch, self.output.stop - self.output.start)
+        for (start, stop), states in zip(self.bounds, self._checkpoints, strict=True):
+            found[start:stop] = self._run(self.inputs[start:stop], states, self._buffers)[-1].hidden[1:]
+        return found
+
     def segment(self, index: int, reuse: bool = False) -> ModuleSegment:
         start, stop = self.bounds[index]
         buffers = self._buffers if reuse else [Buffers() for _ in self.layers]

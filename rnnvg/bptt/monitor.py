@@ -1,31 +1,29 @@
 """GradientMonitor: a few numbers about the reach of the gradient, every so many training steps.
 
 Weights & Biases:       if (found := monitor.metrics()): wandb.log(found, step=step)
-Hugging Face Trainer:   a TrainerCallback whose on_log(..., logs=None, **_) does logs.update(monitor.metrics())
+Hugging Face Trainer:   the callback in docs/engine.md
 TensorBoard:            monitor.to_tensorboard(writer, step)
 Lightning:              Trainer(callbacks=[rnnvg.bptt.lightning.callback(every=100)])
 """
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, Literal
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from rnnvg.bptt.watch import Watcher, find_recurrent
+from rnnvg.bptt.calls import Hook, Recorder
+from rnnvg.bptt.verdict import CODES, Verdict, measure
+from rnnvg.bptt.watch import find_recurrent
 from rnnvg.errors import check_float, check_int
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    from rnnvg.bptt.profile import GradientProfile
-
-DISTANCES = (1, 10, 100)
-SOURCES = 8
-MAJORITY = 0.5
+SEQUENCES = 8  # so many are kept until a gradient comes back to one of them
 
 
 class GradientMonitor:
@@ -37,8 +35,10 @@ class GradientMonitor:
             if (found := monitor.metrics()):
                 log(found, step)
 
-    Only the watched steps cost anything: their weights are copied, and `metrics` follows the gradients of up to 8 of the
-    steps that have a loss. A step is a forward call of the recurrent module in training mode with gradients enabled.
+    Only the watched steps cost anything: their weights are copied, and `metrics` follows the gradients of a few of the
+    steps that have a loss. A step is a forward call of the recurrent module in training mode with gradients enabled; calls
+    that carry on from the final state of the one before are the same step. Whatever goes wrong while it is attached leaves
+    the training alone and is told by `verdict` and `reason`.
 
     Args:
         model: an nn.RNN, nn.LSTM or nn.GRU, or a model with exactly one of them inside.
@@ -58,32 +58,65 @@ class GradientMonitor:
         self.vanished = check_float("vanished", vanished, above=0, below=1)
         self.exploded = check_float("exploded", exploded, above=1)
         self.module = find_recurrent(model)
+        self._begin()
+        hooks = Hook(self._before, self._failures), Hook(self._after, self._failures)
+        self._handles = [
+            self.module.register_forward_pre_hook(hooks[0], with_kwargs=True),
+            self.module.register_forward_hook(hooks[1], with_kwargs=True, prepend=True),
+        ]
+
+    def _begin(self) -> None:
         self.step = -1
-        self._watcher: Watcher | None = None
+        self._failures: list[Exception] = []
+        self._recording: Recorder | None = None
+        self._recorded_step = -1
+        self._complete: tuple[Recorder, int] | None = None
+        self._sequences = 0  # of the recording
+        self._calling = threading.local()  # the call under way, and the final state of the last one
+        self._idle: set[str] = set()
         self._metrics: dict[str, float] = {}
-        self._handle = self.module.register_forward_pre_hook(self._count, with_kwargs=True)
+        self._reason = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, deep or pickled, keeps the settings and is not attached to anything."""
+        names = ("module", "every", "distance", "vanished", "exploded")
+        return {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._handles = []
+        self._begin()
 
     def metrics(self) -> dict[str, float]:
         """The numbers of the latest watched step whose gradients have come back; {} where there is none yet.
 
         Keys: "horizon" (steps, at 1/e, relative to one step back) and "horizon_censored" (1.0: read "more than");
         "gain_1", "gain_10", "gain_100" (geometric mean, relative to the gradient at the loss's own step; absent beyond the
-        sequence); "vanished", "exploded" (shares of sources); "verdict" (-1 vanishing, 1 exploding, 0 neither: the share
-        that decides is more than "verdict_threshold"); "step" (the forward call that was watched).
+        sequence); "vanished", "exploded" (shares of sources); "verdict" (-1 vanishing, 0 neither, 1 exploding: the share
+        that decides is more than "verdict_threshold"; 2 not finite, with "first_nonfinite" the step where the sequence or
+        its gradient leaves the finite numbers; 3 not measured); "step" (the forward call that was watched). Where something
+        was not measured its key is absent, and `reason` says why.
+
+        Never raises for what happened in the training.
         """
-        watcher = self._watcher
-        if watcher is not None and any(call.reached for call in watcher.calls):
-            watcher.__exit__()
-            self._metrics = self._measure(watcher)
-            self._watcher = None
+        recording = self._recording
+        if recording is not None and any(call.reached for call in recording.calls):
+            self._complete, self._recording = (recording, self._recorded_step), None
+        if self._complete is not None:
+            (recording, step), self._complete = self._complete, None
+            found, self._reason = measure(recording, self.distance, self.vanished, self.exploded)
+            self._metrics = {"step": float(step), **found}
         return dict(self._metrics)
 
-    def verdict(self) -> Literal["vanishing", "exploding", "neither", "not measured"]:
+    def verdict(self) -> Verdict:
         """The verdict of `metrics` as a word."""
-        found = self.metrics()
-        if not found:
-            return "not measured"
-        return "vanishing" if found["verdict"] < 0 else "exploding" if found["verdict"] > 0 else "neither"
+        code = self.metrics().get("verdict", CODES["not measured"])
+        return next(word for word, its_code in CODES.items() if its_code == code)
+
+    @property
+    def reason(self) -> str:
+        """Why the verdict is "not finite" or "not measured", in a sentence; empty for the others."""
+        return self._reason if self.metrics() else self._waiting()
 
     def to_tensorboard(self, writer: SummaryWriter, step: int, prefix: str = "gradient/") -> None:
         """Write the numbers of `metrics` as scalars at `step`."""
@@ -91,64 +124,67 @@ class GradientMonitor:
             writer.add_scalar(prefix + name, value, step)
 
     def close(self) -> None:
-        """Take the hook off the model."""
-        self._handle.remove()
-        if self._watcher is not None:
-            self._watcher.__exit__()
+        """Take the hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._recording = [], None
 
-    def _count(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not (module.training and torch.is_grad_enabled()):
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        here = self._calling
+        here.recording = None
+        if module is not self.module:  # a shallow copy shares the hooks
             return None
-        self.step += 1
-        if self._watcher is not None:
-            self._watcher.__exit__()  # one call is enough, and the module should carry nothing between watched steps
-        if self.step % self.every == 0:
-            self._watcher = _OneCall(self.module, self.step)
-            # PyTorch chose this call's pre-hooks before it ran the first one: the new watcher's own is not among them.
-            return self._watcher.before(module, args, kwargs)
-        return None
+        if not (module.training and torch.is_grad_enabled()):
+            self._idle.add("ran in evaluation mode" if torch.is_grad_enabled() else "ran without gradients")
+            return None
+        recording = self._recording
+        if recording is not None and torch._C._current_graph_task_id() in recording.passes:
+            return None  # a checkpoint computes the call again while its gradient is under way
+        if not self._carries_on(args, kwargs):
+            self.step += 1
+            here.followed = self._opened()
+        here.recording = self._recording if here.followed else None
+        return None if here.recording is None else here.recording.before(module, args, kwargs)
 
-    def _measure(self, watcher: Watcher) -> dict[str, float]:
-        from rnnvg.bptt.watched import steps_with_gradient
+    def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        here = self._calling
+        if module is not self.module or not (module.training and torch.is_grad_enabled()):
+            return
+        recording, here.recording = getattr(here, "recording", None), None
+        finals = result[1]
+        here.end = weakref.ref(finals if isinstance(finals, Tensor) else finals[0])
+        if recording is not None:
+            recording.after(module, args, kwargs, result)
 
-        steps = steps_with_gradient(watcher)
-        chosen = steps[np.unique(np.linspace(0, len(steps) - 1, min(SOURCES, len(steps))).round().astype(int))]
-        profile = watcher.profile([int(step) for step in chosen])
-        horizon = profile.horizon() if profile.log_norm.shape[1] > 1 and _observed(profile) else None
-        found = {"step": float(watcher.step if isinstance(watcher, _OneCall) else self.step)}
-        if horizon is not None:
-            found |= {"horizon": float(horizon.last), "horizon_censored": float(horizon.censored)}
-        from_loss = profile.log_gain(reference=0)
-        for distance in DISTANCES:
-            if distance < from_loss.shape[1]:
-                gains = from_loss[:, distance][~np.isnan(from_loss[:, distance])]
-                if gains.size:
-                    found[f"gain_{distance}"] = float(np.exp(gains.mean()))
-        vanished, exploded = self._shares(profile)
-        found |= {"vanished": vanished, "exploded": exploded, "verdict_threshold": MAJORITY}
-        found["verdict"] = -1.0 if vanished > MAJORITY else 1.0 if exploded > MAJORITY else 0.0
-        return found
+    def _carries_on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether a call begins from the final state of the one before it, with its graph."""
+        given = args[1] if len(args) > 1 else kwargs.get("hx")
+        first = given[0] if isinstance(given, (tuple, list)) and given else given
+        end = getattr(self._calling, "end", None)
+        return end is not None and isinstance(first, Tensor) and first.requires_grad and end() is first
 
-    def _shares(self, profile: GradientProfile) -> tuple[float, float]:
-        """Of the sources and sequences with a gradient, the shares that are vanished and exploded at `distance`."""
-        gain = profile.log_gain()[:, : self.distance + 1]
-        seen = ~np.isnan(gain)
-        counted = seen.any(1)
-        if not counted.any():
-            return 0.0, 0.0
-        last = gain.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
-        at_last = np.take_along_axis(gain, last[:, None], 1)[:, 0][counted]
-        return float((at_last < math.log(self.vanished)).mean()), float((at_last > math.log(self.exploded)).mean())
+    def _opened(self) -> bool:
+        """Whether the sequence that begins now is watched."""
+        recording, due = self._recording, self.step % self.every == 0
+        if recording is not None and any(call.reached for call in recording.calls):
+            self._complete, self._recording = (recording, self._recorded_step), None
+        elif recording is not None and (self._sequences < SEQUENCES or not due):
+            self._sequences += 1
+            return self._sequences <= SEQUENCES
+        if not due:
+            return False
+        self._recording = Recorder(self.module, snapshot=True, failures=self._failures)
+        self._recorded_step, self._sequences = self.step, 1
+        return True
 
-
-class _OneCall(Watcher):
-    """A watcher already entered, with the number of the step it watches."""
-
-    def __init__(self, module: nn.RNNBase, step: int) -> None:
-        super().__init__(module, snapshot=True)
-        self.step = step
-        self.__enter__()
-
-
-def _observed(profile: GradientProfile) -> bool:
-    return bool((~np.isnan(profile.log_gain())).any())
+    def _waiting(self) -> str:
+        """Why nothing has been measured so far."""
+        if self._failures:
+            return f"A hook of the monitor failed: {type(self._failures[0]).__name__}: {self._failures[0]}"
+        if self.step < 0 and self._idle:
+            return f"Every call so far {' or '.join(sorted(self._idle))}; calls in training mode with gradients are watched."
+        if self.step < 0:
+            return "The recurrent module has not been called yet."
+        unseen = set() if self._recording is None else self._recording.unseen
+        because = f" (left out: {' and '.join(sorted(unseen))})" if unseen else ""
+        return f"No gradient has come back to the call watched at step {max(0, self._recorded_step)} yet{because}."

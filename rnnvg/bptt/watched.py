@@ -15,19 +15,22 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnvg.bptt import arguments
+from rnnvg.bptt.calls import Call, Gradients, Recorder, version
 from rnnvg.bptt.contributions import TemporalContributions, contributions_of
 from rnnvg.bptt.linearize import ModuleLinearization, linearize
+from rnnvg.bptt.passes import check_sum, chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, check_size, profile_of
-from rnnvg.bptt.watch import Call, Watcher, weights_of
+from rnnvg.bptt.replay import check_replay, stand_in, widened
 from rnnvg.errors import InputError, check_name
 
 
 @dataclass(frozen=True)
-class _Sequences:
+class Sequences:
     """A batch of sequences and their direct gradients, time first.
 
     inputs [T, B, I]; lengths [B]; state the parts of the initial state [L, B, .]; output_grad [T, B, P];
-    ends: (last steps [B'], sequences [B'], gradients of the parts of the state there [L, B', .]).
+    ends: (last steps [B'], sequences [B'], gradients of the parts of the state there [L, B', .]);
+    seen: the output of the calls themselves [T, B, P], and where it is known [T, B].
     """
 
     inputs: Tensor
@@ -35,19 +38,46 @@ class _Sequences:
     state: list[Tensor]
     output_grad: Tensor
     ends: list[tuple[np.ndarray, np.ndarray, list[Tensor]]]
+    seen: Tensor
+    known: Tensor
+
+
+@dataclass(frozen=True)
+class Run:
+    """Calls as one linearised batch: the stand-in module, its inputs and state as it takes them, and what was found."""
+
+    module: nn.RNNBase
+    inputs: Tensor
+    state: Any
+    linear: ModuleLinearization
+    found: Sequences
 
 
 def profile_calls(
-    watcher: Watcher, sources: arguments.Sources, wrt: str, layer: int | None, max_bytes: int | None
+    recorder: Recorder,
+    sources: arguments.Sources,
+    wrt: str,
+    layer: int | None,
+    backward: int | None,
+    max_bytes: int | None,
 ) -> GradientProfile:
     """Watcher.profile."""
     check_name("wrt", wrt, arguments.WRT)
-    module, found = _collect(watcher)
-    state = _as_state(module, found.state)
-    inputs = found.inputs.transpose(0, 1) if module.batch_first else found.inputs
-    linear = linearize(module, inputs, state)
+    run = run_again(recorder, backward)
+    return profile_at(run, sources, wrt, layer, MAX_BYTES if max_bytes is None else max_bytes)
+
+
+def profile_at(
+    run: Run,
+    sources: arguments.Sources,
+    wrt: str = "state",
+    layer: int | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> GradientProfile:
+    """The profile of the collected calls for the direct gradients at `sources`."""
+    linear, found = run.linear, run.found
     shared, steps = arguments.source_steps(sources, linear.n_steps, found.lengths, linear.batch)
-    check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, MAX_BYTES if max_bytes is None else max_bytes)
+    check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
     covectors = torch.zeros(*steps.shape, linear.size, dtype=torch.float64, device=linear.device)
     sequences = torch.arange(linear.batch, device=linear.device)
     index = torch.from_numpy(np.maximum(steps, 0)).to(linear.device)
@@ -58,17 +88,14 @@ def profile_calls(
             here = np.flatnonzero(steps[row, which] == last)
             covectors[row, torch.from_numpy(which[here])] += whole[torch.from_numpy(here)]
     covectors[torch.from_numpy(steps < 0).to(linear.device)] = 0
-    versions = arguments.weight_versions(module)
-    return profile_of(linear, shared, Origin(module, inputs, state, steps, covectors, layer, versions), wrt)
+    versions = arguments.weight_versions(run.module)
+    return profile_of(linear, shared, Origin(run.module, run.inputs, run.state, steps, covectors, layer, versions), wrt)
 
 
-def contributions_of_calls(watcher: Watcher) -> TemporalContributions:
+def contributions_of_calls(recorder: Recorder, backward: int | None) -> TemporalContributions:
     """Watcher.temporal_contributions."""
-    module, found = _collect(watcher)
-    state = _as_state(module, found.state)
-    inputs = found.inputs.transpose(0, 1) if module.batch_first else found.inputs
-    linear = linearize(module, inputs, state)
-    assert isinstance(linear, ModuleLinearization)
+    run = run_again(recorder, backward)
+    linear, found = run.linear, run.found
     state_grads: dict[int, Tensor] = {}
     for last, which, grads in found.ends:
         whole = _whole_state(linear, grads).to(linear.dtype)
@@ -78,29 +105,38 @@ def contributions_of_calls(watcher: Watcher) -> TemporalContributions:
                 int(step), torch.zeros(linear.batch, linear.size, dtype=linear.dtype, device=linear.device)
             )
             at[torch.from_numpy(which)[here]] += whole[here]
-    return contributions_of(module, linear, inputs, state, found.output_grad, state_grads)
+    found_here = contributions_of(run.module, linear, run.inputs, run.state, found.output_grad, state_grads)
+    check_sum(recorder, found_here)
+    return found_here
 
 
-def steps_with_gradient(watcher: Watcher) -> np.ndarray:
+def steps_with_gradient(found: Sequences) -> np.ndarray:
     """The steps, of the batch that Watcher.profile analyses, at which any sequence has a direct gradient."""
-    _, found = _collect(watcher)
     steps = torch.nonzero(found.output_grad.flatten(1).any(1)).flatten().cpu().numpy()
     return np.unique(np.concatenate([steps, *(last for last, _, _ in found.ends)]).astype(np.int64))
 
 
-def _collect(watcher: Watcher) -> tuple[nn.RNNBase, _Sequences]:
-    if not watcher.calls:
-        raise InputError(
-            "The watcher saw no forward call that can be differentiated; run the model inside `with watch(...)`."
-        )
-    chains = [chain for chain in _chains(watcher.calls) if any(call.reached for call in chain)]
-    if not chains:
-        raise InputError(
-            "No gradient has come back to the recurrent module's output, h_n or c_n; call loss.backward() before profile()."
-        )
-    calls = [call for chain in chains for call in chain]
-    module = _stand_in(watcher.module, calls)
-    return module, _side_by_side([_chain(module, chain) for chain in chains])
+def run_again(recorder: Recorder, backward: int | None) -> Run:
+    """The calls that the chosen backward passes reached, linearised, after the check that they give what was seen."""
+    return linearised(recorder, *collect(recorder, backward))
+
+
+def collect(recorder: Recorder, backward: int | None) -> tuple[nn.RNNBase, Sequences]:
+    """A stand-in for the module as the calls used it, and the calls that the chosen backward passes reached."""
+    chosen = chosen_passes(recorder, backward)
+    chains = [chain for chain in _chains(recorder.calls) if any(chosen & call.gradients.keys() for call in chain)]
+    module = stand_in(recorder, [call for chain in chains for call in chain])
+    return module, _side_by_side([_chain(module, chain, chosen) for chain in chains])
+
+
+def linearised(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
+    """The collected calls along their trajectory, after the check that it is the one that was seen."""
+    state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
+    inputs = found.inputs.transpose(0, 1) if module.batch_first else found.inputs
+    linear = linearize(module, inputs, state)
+    assert isinstance(linear, ModuleLinearization)
+    check_replay(recorder, module, found.inputs, state, linear.outputs(), found.seen, found.known)
+    return Run(module, inputs, state, linear, found)
 
 
 def _chains(calls: list[Call]) -> list[list[Call]]:
@@ -120,44 +156,9 @@ def _chains(calls: list[Call]) -> list[list[Call]]:
     return chains
 
 
-def _stand_in(module: nn.RNNBase, calls: list[Call]) -> nn.RNNBase:
-    """A module with the weights that the calls ran with, as float32 or float64, in eval mode."""
-    if any(call.dropout for call in calls):
-        raise InputError(
-            f"`module` ran with dropout {module.dropout:g} active between its layers, so its masks are not known; set its "
-            "dropout to 0, or run it in eval mode, while it is watched."
-        )
-    if len({call.versions for call in calls}) > 1:
-        raise InputError("`module`'s weights changed between the calls; use one watcher for each optimiser step.")
-    weights = calls[0].weights
-    if weights is None:
-        if calls[0].versions != arguments.weight_versions(module):
-            raise InputError(
-                "A weight of `module` was changed since the forward pass (by an optimiser's step?); ask for the profile "
-                "before that, or pass snapshot=True to watch()."
-            )
-        weights = weights_of(module)
-    settings: dict[str, Any] = {"nonlinearity": module.nonlinearity} if isinstance(module, nn.RNN) else {}
-    if module.proj_size:
-        settings["proj_size"] = module.proj_size
-    kind = next(kind for kind in arguments.FUSED if isinstance(module, kind))
-    copy = kind(
-        module.input_size,
-        module.hidden_size,
-        module.num_layers,
-        bias=module.bias,
-        batch_first=module.batch_first,
-        device="meta",
-        **settings,
-    )
-    for name, weight in weights.items():
-        setattr(copy, name, nn.Parameter(_wide(weight.detach()), requires_grad=False))
-    return copy.eval()
-
-
-def _chain(module: nn.RNNBase, calls: list[Call]) -> _Sequences:
+def _chain(module: nn.RNNBase, calls: list[Call], chosen: set[int]) -> Sequences:
     """Joined calls as one run of sequences."""
-    pieces = [_call(module, call) for call in calls]
+    pieces = [_call(module, call, chosen) for call in calls]
     if len(pieces) == 1:
         return pieces[0]
     for piece in pieces[:-1]:
@@ -167,7 +168,7 @@ def _chain(module: nn.RNNBase, calls: list[Call]) -> _Sequences:
                 "or watch the calls separately."
             )
     starts = np.cumsum([0] + [piece.inputs.shape[0] for piece in pieces[:-1]])
-    return _Sequences(
+    return Sequences(
         inputs=torch.cat([piece.inputs for piece in pieces]),
         lengths=pieces[-1].lengths + starts[-1],
         state=pieces[0].state,
@@ -177,50 +178,74 @@ def _chain(module: nn.RNNBase, calls: list[Call]) -> _Sequences:
             for piece, start in zip(pieces, starts, strict=True)
             for last, which, grads in piece.ends
         ],
+        seen=torch.cat([piece.seen for piece in pieces]),
+        known=torch.cat([piece.known for piece in pieces]),
     )
 
 
-def _call(module: nn.RNNBase, call: Call) -> _Sequences:
-    packed = isinstance(call.inputs, PackedSequence)
+def _call(module: nn.RNNBase, call: Call, chosen: set[int]) -> Sequences:
     data = call.inputs.data if isinstance(call.inputs, PackedSequence) else call.inputs
-    if data._version != call.input_version:
+    if version(data) != call.input_version:
         raise InputError(
             "The inputs of a watched call were overwritten in place since; ask for the profile before that."
         )
+    inputs = widened(_by_time(call.inputs, module).detach())
+    steps, batch = inputs.shape[:2]
+    lengths = np.full(batch, steps)
     if isinstance(call.inputs, PackedSequence):
-        inputs, lengths = pad_packed_sequence(call.inputs)
-        lengths = lengths.numpy()
-    else:
-        inputs = _time_first(call.inputs, module)
-        lengths = np.full(inputs.shape[1], inputs.shape[0])
-    inputs = _wide(inputs.detach())
-    batch = inputs.shape[1]
+        lengths = pad_packed_sequence(call.inputs)[1].numpy()
     width = module.proj_size or module.hidden_size
-    output_grad = inputs.new_zeros(inputs.shape[0], batch, width)
-    if call.output_grad is not None:
-        grad = call.output_grad
-        if packed:
-            assert call.output is not None
-            output_grad = _wide(pad_packed_sequence(call.output._replace(data=grad))[0])
-        else:
-            output_grad = _wide(_time_first(grad, module))
+    gradients = _summed([found for task, found in call.gradients.items() if task in chosen], len(call.finals))
+    output_grad = inputs.new_zeros(steps, batch, width)
+    if gradients.output[0] is not None:
+        assert call.output is not None
+        output_grad = widened(_by_time(_like(call.output, gradients.output[0]), module))
     finals = []
-    for index, total in enumerate(call.final_grads):
+    for index, (total, passed_on) in enumerate(zip(gradients.finals, gradients.passed_on, strict=True)):
         size = width if index == 0 else module.hidden_size
         direct = inputs.new_zeros(module.num_layers, batch, size)
-        passed_on = call.passed_on[index]
         if total is not None:
-            direct = _wide(total if passed_on is None else total - passed_on).view_as(direct)
+            direct = widened(total if passed_on is None else total - passed_on).reshape(direct.shape)
         finals.append(direct)
     ends = [(lengths - 1, np.arange(batch), finals)] if any(bool(part.any()) for part in finals) else []
     has_cell = isinstance(module, nn.LSTM)
     sizes = (width, module.hidden_size)[: 1 + has_cell]
     given = call.state or tuple(inputs.new_zeros(module.num_layers, batch, size) for size in sizes)
-    state = [_wide(part).reshape(module.num_layers, batch, -1) for part in given]
-    return _Sequences(inputs, lengths, state, output_grad, ends)
+    state = [widened(part).reshape(module.num_layers, batch, -1) for part in given]
+    return Sequences(inputs, lengths, state, output_grad, ends, *_seen(module, call, lengths))
 
 
-def _side_by_side(runs: list[_Sequences]) -> _Sequences:
+def _seen(module: nn.RNNBase, call: Call, lengths: np.ndarray) -> tuple[Tensor, Tensor]:
+    """The call's own output, [T, B, P], and where it is known: at the last steps only once it was changed in place."""
+    assert call.output is not None
+    assert call.last is not None
+    data = call.output.data if isinstance(call.output, PackedSequence) else call.output
+    seen = _by_time(call.output, module)
+    steps = torch.arange(seen.shape[0], device=seen.device)[:, None]
+    last = torch.from_numpy(lengths).to(seen.device) - 1
+    if version(data) == call.output_version:
+        known = steps <= last
+    else:
+        known = steps == last
+        seen = torch.where(known.unsqueeze(-1), call.last.to(seen.dtype), 0)
+    return seen, known & torch.isfinite(seen).all(-1)
+
+
+def _summed(found: list[Gradients], n_finals: int) -> Gradients:
+    """The gradients of several passes together."""
+
+    def added(parts: list[Tensor | None]) -> Tensor | None:
+        present = [part for part in parts if part is not None]
+        return torch.stack(present).sum(0) if len(present) > 1 else present[0] if present else None
+
+    return Gradients(
+        finals=[added([each.finals[index] for each in found]) for index in range(n_finals)],
+        passed_on=[added([each.passed_on[index] for each in found]) for index in range(n_finals)],
+        output=[added([each.output[0] for each in found])],
+    )
+
+
+def _side_by_side(runs: list[Sequences]) -> Sequences:
     """Separate runs in one batch, zeros behind the end of the shorter ones."""
     if len(runs) == 1:
         return runs[0]
@@ -230,7 +255,7 @@ def _side_by_side(runs: list[_Sequences]) -> _Sequences:
     def padded(tensor: Tensor) -> Tensor:
         return torch.cat([tensor, tensor.new_zeros(steps - tensor.shape[0], *tensor.shape[1:])])
 
-    return _Sequences(
+    return Sequences(
         inputs=torch.cat([padded(run.inputs) for run in runs], 1),
         lengths=np.concatenate([run.lengths for run in runs]),
         state=[torch.cat(parts, 1) for parts in zip(*(run.state for run in runs), strict=True)],
@@ -240,22 +265,25 @@ def _side_by_side(runs: list[_Sequences]) -> _Sequences:
             for run, offset in zip(runs, offsets, strict=True)
             for last, which, grads in run.ends
         ],
+        seen=torch.cat([padded(run.seen) for run in runs], 1),
+        known=torch.cat([padded(run.known) for run in runs], 1),
     )
 
 
-def _time_first(tensor: Tensor, module: nn.RNNBase) -> Tensor:
-    if tensor.ndim == 2:  # one sequence without a batch axis
-        return tensor.unsqueeze(1)
-    return tensor.transpose(0, 1) if module.batch_first else tensor
+def _by_time(sequence: Tensor | PackedSequence, module: nn.RNNBase) -> Tensor:
+    """What the module takes or gives, time first with a batch axis, zeros behind the ends of packed sequences."""
+    if isinstance(sequence, PackedSequence):
+        return pad_packed_sequence(sequence)[0]
+    if sequence.ndim == 2:  # one sequence without a batch axis
+        return sequence.unsqueeze(1)
+    return sequence.transpose(0, 1) if module.batch_first else sequence
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    """float64 as it is, everything narrower as float32."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def _as_state(module: nn.RNNBase, parts: list[Tensor]) -> Any:
-    return tuple(parts) if isinstance(module, nn.LSTM) else parts[0]
+def _like(output: Tensor | PackedSequence, data: Tensor) -> Tensor | PackedSequence:
+    """`data` laid out as the output is."""
+    if isinstance(output, Tensor):
+        return data
+    return PackedSequence(data, output.batch_sizes, output.sorted_indices, output.unsorted_indices)
 
 
 def _whole_state(linear: Any, grads: list[Tensor]) -> Tensor:

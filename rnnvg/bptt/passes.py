@@ -1,0 +1,105 @@
+"""Which of the backward passes that came back an answer is about, and whether it accounts for all of `.grad`.
+
+One forward pass may be differentiated several times: retained graphs, autograd.grad beside the loss, gradient penalties.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnvg.bptt.calls import Recorder
+from rnnvg.bptt.contributions import TemporalContributions
+from rnnvg.errors import InputError, check_int
+
+
+def chosen_passes(recorder: Recorder, backward: int | None) -> set[int]:
+    """The engine's numbers of the passes that `backward` names; all that added to `.grad`, or the only one, for None.
+
+    Raises:
+        InputError: nothing was seen or came back, a hook failed, the choice is open, or second derivatives are in it.
+    """
+    if recorder.failures:
+        error = recorder.failures[0]
+        raise InputError(
+            f"A hook of the watcher failed and left the program alone, so what it kept is incomplete "
+            f"({type(error).__name__}: {error}); there is nothing to answer from."
+        ) from error
+    left_out = f" Calls were left out because {' and '.join(sorted(recorder.unseen))}." if recorder.unseen else ""
+    if not recorder.calls:
+        raise InputError(
+            "The watcher saw no forward call that can be differentiated; run the model inside `with watch(...)`."
+            + left_out
+        )
+    passes = recorder.passes
+    tasks = sorted({task for call in recorder.calls for task in call.gradients}, key=lambda task: passes[task].index)
+    if not tasks:
+        raise InputError(
+            "No gradient has come back to the recurrent module's output, h_n or c_n; call loss.backward() before profile()."
+            + left_out
+        )
+    if backward is not None:
+        chosen = {tasks[check_int("backward", backward, least=0, most=len(tasks) - 1)]}
+    else:
+        chosen = {task for task in tasks if passes[task].accumulates} or set(tasks)
+        if not any(passes[task].accumulates for task in chosen) and any(len(c.gradients) > 1 for c in recorder.calls):
+            raise InputError(
+                f"{len(tasks)} backward passes came back and none of them added to .grad (torch.autograd.grad); pass "
+                f"backward=0 to {len(tasks) - 1}, in the order they came."
+            )
+    _refuse_second_derivatives(recorder, chosen)
+    return chosen
+
+
+def _refuse_second_derivatives(recorder: Recorder, chosen: set[int]) -> None:
+    for call in recorder.calls:
+        recorded = [recorder.passes[task].index for task in call.gradients if recorder.passes[task].creates_graph]
+        for task in chosen & call.gradients.keys():
+            if recorded and recorder.passes[task].index > min(recorded):
+                raise InputError(
+                    "A backward pass with create_graph=True (a gradient penalty?) went through the module before this one, "
+                    "which may reach the weights through that one's graph too: second derivatives, which are no gradient of "
+                    f"an output; pass backward={min(recorded)} for the first, or watch a call without the penalty."
+                )
+
+
+def check_sum(recorder: Recorder, found: TemporalContributions) -> None:
+    """Refuse contributions that do not add up to `.grad`, where that can be known: one pass, into empty `.grad`.
+
+    `.grad` may have been scaled since (clip_grad_norm_, GradScaler.unscale_): one factor for all parameters is left free.
+    """
+    passes = list(recorder.passes.values())
+    if len(passes) != 1 or not (passes[0].accumulates and passes[0].fresh) or torch.distributed.is_initialized():
+        return
+    pairs = _by_parameter(recorder, found)
+    along = sum(float((total * grad).sum()) for _, total, grad, _ in pairs)
+    square = sum(float(grad.square().sum()) for _, _, grad, _ in pairs)
+    if not square > 0:  # zeroed since, or nothing is left to compare
+        return
+    eps = max(torch.finfo(call.narrowest).eps for call in recorder.calls)
+    bound = eps * (64 + 4 * found.n_steps)
+    for name, total, grad, size in pairs:
+        apart = float(torch.linalg.vector_norm(total - along / square * grad))
+        if apart > bound * size:
+            raise InputError(
+                f"The contributions to `{name}` do not add up to its .grad (apart by {apart / size:.1e} of their size), so "
+                "something besides the outputs seen here reached the weights: a call outside the watch, a penalty on the "
+                "weights in the loss, a second use of them; or .grad was changed since (clip_grad_value_), then ask before "
+                "that."
+            )
+
+
+def _by_parameter(recorder: Recorder, found: TemporalContributions) -> list[tuple[str, Tensor, Tensor, float]]:
+    """(name, total, .grad, sum of the steps' norms) in float64 for each parameter that is a leaf with a gradient."""
+    rows: dict[int, tuple[str, Tensor, Tensor, float]] = {}
+    for name in found.names:
+        parameter = recorder.module._parameters.get(name)
+        if parameter is None or parameter.grad is None:
+            continue
+        total = found.total[name].double()
+        size = float(torch.from_numpy(found.log_norm[name]).exp().sum())
+        if id(parameter) in rows:  # one parameter under two names
+            _, other, _, more = rows[id(parameter)]
+            total, size = total + other, size + more
+        rows[id(parameter)] = name, total, parameter.grad.double(), size
+    return list(rows.values())

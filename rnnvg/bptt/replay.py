@@ -1,0 +1,151 @@
+"""The module of a watched call once more: its weights as they were used, and whether it still gives the output that was seen.
+
+A hook sees tensors, not causes. Weights change without a version (fused optimisers, `.data`), wrappers set them anew, a
+subclass changes its input on the way: whatever it was, the same weights on the same inputs then give another output.
+Axes: T steps, B sequences, P output, L layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnvg.bptt import arguments
+from rnnvg.bptt.calls import Call, Recorder, version
+from rnnvg.errors import InputError
+
+# Rounding errors of one pass, in units of eps times the output's size, that need no explanation.
+PLAIN = 64
+# Beyond that the output may differ by so many times what it changes when weights and inputs are disturbed by eps.
+DISTURBED = 16
+
+
+def stand_in(recorder: Recorder, calls: list[Call]) -> nn.RNNBase:
+    """A plain module with copies of the weights that the calls ran with, as float32 or float64, in eval mode."""
+    module = recorder.module
+    for call in calls:
+        if call.dropout:
+            raise InputError(
+                f"`module` ran with dropout {call.dropout:g} active between its layers, so its masks are not known; set its "
+                "dropout to 0, or run it in eval mode, while it is watched."
+            )
+        if call.versions and tuple(version(weight) for weight in call.weights.values()) != call.versions:
+            raise InputError(
+                "A weight of `module` was changed since the forward pass (by an optimiser's step?); ask for the profile "
+                "before that, or pass snapshot=True to watch()."
+            )
+    first = calls[0].weights
+    if not all(_same(first, call.weights) for call in calls[1:]):
+        raise InputError(
+            "`module`'s weights changed between the calls, by an optimiser's step or because they are made anew for each call "
+            "(weight drop, spectral norm); use one watcher for each optimiser step or call."
+        )
+    return plain_module(module, first)
+
+
+def plain_module(module: nn.RNNBase, weights: dict[str, Tensor]) -> nn.RNNBase:
+    """PyTorch's own module of the same shape with copies of `weights`, as float32 or float64, in eval mode."""
+    settings: dict[str, Any] = {"nonlinearity": module.nonlinearity} if isinstance(module, nn.RNN) else {}
+    if module.proj_size:
+        settings["proj_size"] = module.proj_size
+    kind = next(kind for kind in arguments.FUSED if isinstance(module, kind))
+    plain = kind(
+        module.input_size,
+        module.hidden_size,
+        module.num_layers,
+        bias=module.bias,
+        batch_first=module.batch_first,
+        device="meta",
+        **settings,
+    )
+    for name, weight in weights.items():
+        setattr(plain, name, nn.Parameter(widened(weight.detach()).clone(), requires_grad=False))
+    return plain.eval()
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """float64 as it is, everything narrower as float32."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def check_replay(
+    recorder: Recorder, module: nn.RNNBase, inputs: Tensor, state: Any, replayed: Tensor, seen: Tensor, known: Tensor
+) -> None:
+    """Refuse where the calls, run again, do not give the output that was seen.
+
+    Args:
+        recorder: what watched them.
+        module, inputs, state: the stand-in and what it is run on, the inputs [T, B, I].
+        replayed: its output by the closed forms, [T, B, P].
+        seen: the output of the call itself, in its own dtype, [T, B, P].
+        known: where that is known and finite, [T, B].
+    """
+    eps = max(torch.finfo(call.narrowest).eps for call in recorder.calls)
+    size = _root_mean_square(torch.where(known.unsqueeze(-1), seen.to(replayed.dtype), 0.0)).amax(0)
+    apart = _apart(replayed, seen, known)
+    if bool((apart <= PLAIN * eps * size).all()):
+        return
+    step = module.batch_first
+    x = inputs.transpose(0, 1) if step else inputs
+    with torch.no_grad():
+        plain = module(x, state)[0]
+        disturbed = _disturbed(module, eps)(_noisy(x, eps), _noisy_state(state, eps))[0]
+    plain, disturbed = (each.transpose(0, 1) if step else each for each in (plain, disturbed))
+    moved = _apart(disturbed, plain, known).cummax(0).values
+    beyond = (apart > DISTURBED * torch.maximum(moved, eps * size)).any(1)
+    if not bool(beyond.any()):
+        return
+    first = int(beyond.to(torch.uint8).argmax())
+    raise InputError(
+        f"The calls run again give another output than the one that was seen, from step {first} on, so what was kept is not "
+        f"what was used: {_cause(recorder)}."
+    )
+
+
+def _cause(recorder: Recorder) -> str:
+    module = recorder.module
+    kind = next(kind for kind in arguments.FUSED if isinstance(module, kind))
+    if type(module).forward is not kind.forward or "forward" in vars(module):
+        return (
+            f"`module` is a {type(module).__name__} with a forward of its own, which changes its inputs or computes something "
+            "else; watch the module that it calls, or pass a function step(x_t, state) -> state to gradient_profile"
+        )
+    if recorder.snapshot:
+        return (
+            "the inputs, the initial state or the output were changed in place since, in a way that PyTorch does not count "
+            "(`.data`)"
+        )
+    return (
+        "a weight, an input or the output was changed in place since, in a way that PyTorch does not count (a fused "
+        "optimiser's step, `.data`); ask for the profile before that, or pass snapshot=True to watch()"
+    )
+
+
+def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one is other or all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def _root_mean_square(vectors: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(vectors, dim=-1) / vectors.shape[-1] ** 0.5
+
+
+def _apart(one: Tensor, other: Tensor, known: Tensor) -> Tensor:
+    """Root mean square over the coordinates of the difference, [T, B]; 0 where it is not known, inf where it is nan."""
+    found = _root_mean_square(one - other.to(one.dtype)).nan_to_num(nan=torch.inf)
+    return torch.where(known, found, 0.0)
+
+
+def _disturbed(module: nn.RNNBase, eps: float) -> nn.RNNBase:
+    return plain_module(module, {name: _noisy(weight, eps) for name, weight in module.named_parameters()})
+
+
+def _noisy(tensor: Tensor, eps: float) -> Tensor:
+    """Every number changed by about eps of itself, by a generator of its own."""
+    noise = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return tensor * (1 + eps * noise.to(tensor.device)).to(tensor.dtype)
+
+
+def _noisy_state(state: Any, eps: float) -> Any:
+    return tuple(_noisy(part, eps) for part in state) if isinstance(state, tuple) else _noisy(state, eps)

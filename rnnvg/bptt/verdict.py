@@ -1,0 +1,111 @@
+"""A recorded training step in a few numbers, and the word for it: vanishing, exploding, neither, not finite, not measured."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+
+from rnnvg.bptt.calls import Recorder
+from rnnvg.bptt.profile import GradientProfile
+from rnnvg.bptt.watched import Sequences, collect, linearised, profile_at, steps_with_gradient
+from rnnvg.errors import InputError
+
+Verdict = Literal["vanishing", "exploding", "neither", "not finite", "not measured"]
+CODES: dict[Verdict, float] = {
+    "vanishing": -1.0,
+    "neither": 0.0,
+    "exploding": 1.0,
+    "not finite": 2.0,
+    "not measured": 3.0,
+}
+
+DISTANCES = (1, 10, 100)
+SOURCES = 8
+MAJORITY = 0.5
+
+
+def measure(recorder: Recorder, distance: int, vanished: float, exploded: float) -> tuple[dict[str, float], str]:
+    """The numbers that GradientMonitor.metrics documents, "step" apart, and why some are missing; never raises."""
+    try:
+        return _measure(recorder, distance, vanished, exploded)
+    except InputError as error:
+        return {"verdict": CODES["not measured"]}, str(error)
+    except Exception as error:  # the training goes on, whatever is wrong here
+        return {"verdict": CODES["not measured"]}, f"The analysis failed: {type(error).__name__}: {error}"
+
+
+def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float) -> tuple[dict[str, float], str]:
+    module, found = collect(recorder, None)
+    broken = _nonfinite(module, found)
+    if broken is not None:
+        step, what = broken
+        return {"verdict": CODES["not finite"], "first_nonfinite": float(step)}, f"{what} at step {step} is not finite."
+    run = linearised(recorder, module, found)
+    steps = steps_with_gradient(found)
+    if not len(steps):
+        return {"verdict": CODES["not measured"]}, "Every gradient that came back is exactly zero."
+    chosen = steps[np.unique(np.linspace(0, len(steps) - 1, min(SOURCES, len(steps))).round().astype(int))]
+    profile = profile_at(run, [int(step) for step in chosen])
+    first = profile.first_nonfinite[profile.first_nonfinite >= 0]
+    if first.size:
+        step = int(first.min())
+        return {
+            "verdict": CODES["not finite"],
+            "first_nonfinite": float(step),
+        }, f"The state at step {step} is not finite."
+    numbers = _gains(profile)
+    shares = _shares(profile, distance, vanished, exploded)
+    if shares is None:
+        reason = "No loss comes a step or more after the start of its sequence, so there is no gain over time to judge."
+        return numbers | {"verdict": CODES["not measured"]}, reason
+    numbers |= {"vanished": shares[0], "exploded": shares[1], "verdict_threshold": MAJORITY}
+    word: Verdict = "vanishing" if shares[0] > MAJORITY else "exploding" if shares[1] > MAJORITY else "neither"
+    return numbers | {"verdict": CODES[word]}, ""
+
+
+def _nonfinite(module: torch.nn.RNNBase, found: Sequences) -> tuple[int, str] | None:
+    """The first step at which something is inf or nan, and what: causes before what they bring about."""
+    for name, weight in module.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            return 0, f"The weight {name}"
+    if not all(bool(torch.isfinite(part).all()) for part in found.state):
+        return 0, "The initial state"
+    valid = torch.arange(found.inputs.shape[0])[:, None] < torch.from_numpy(found.lengths)
+    places = (("The input", found.inputs), ("The state", found.seen), ("The gradient at the output", found.output_grad))
+    for what, values in places:
+        bad = ~torch.isfinite(values).all(-1).cpu() & valid
+        if bool(bad.any()):
+            return int(torch.nonzero(bad)[0, 0]), what
+    for last, _, grads in found.ends:
+        if not all(bool(torch.isfinite(grad).all()) for grad in grads):
+            return int(last.min()), "The gradient at the final state"
+    return None
+
+
+def _gains(profile: GradientProfile) -> dict[str, float]:
+    numbers = {}
+    if bool((~np.isnan(profile.log_gain())).any()):
+        horizon = profile.horizon()
+        numbers |= {"horizon": float(horizon.last), "horizon_censored": float(horizon.censored)}
+    from_loss = profile.log_gain(reference=0)
+    for distance in DISTANCES:
+        if distance < from_loss.shape[1]:
+            gains = from_loss[:, distance][~np.isnan(from_loss[:, distance])]
+            if gains.size:
+                numbers[f"gain_{distance}"] = float(np.exp(gains.mean()))
+    return numbers
+
+
+def _shares(profile: GradientProfile, distance: int, vanished: float, exploded: float) -> tuple[float, float] | None:
+    """Of the sources and sequences with a gradient two steps back or more, the shares vanished and exploded at `distance`."""
+    gain = profile.log_gain()[:, : distance + 1]
+    seen = ~np.isnan(gain)
+    counted = seen[:, 2:].any(1)
+    if not counted.any():
+        return None
+    last = gain.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
+    at_last = np.take_along_axis(gain, last[:, None], 1)[:, 0][counted]
+    return float((at_last < math.log(vanished)).mean()), float((at_last > math.log(exploded)).mean())
