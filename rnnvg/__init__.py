@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     "gradient_profile": "rnnvg.bptt.profile",
     "GradientProfile": "rnnvg.bptt.profile",
+    "input_profile": "rnnvg.bptt.input_profile",
     "watch": "rnnvg.bptt.watch",
     "GradientMonitor": "rnnvg.bptt.monitor",
     "lyapunov_spectrum": "rnnvg.bptt.spectrum",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from rnnvg.bench.store import load_results
     from rnnvg.bptt.attribution import DecayAttribution, attribute_decay
     from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
+    from rnnvg.bptt.input_profile import input_profile
     from rnnvg.bptt.monitor import GradientMonitor
     from rnnvg.bptt.profile import GradientProfile, gradient_profile
     from rnnvg.bptt.singular import SingularValues, jacobian_singular_values

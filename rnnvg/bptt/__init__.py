@@ -3,6 +3,7 @@
 from rnnvg.bptt.attribution import DecayAttribution, attribute_decay
 from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
 from rnnvg.bptt.diagonal import Diagonal
+from rnnvg.bptt.input_profile import input_profile
 from rnnvg.bptt.invariant import covariance_weighted, input_sensitivity, ranking_flips
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.monitor import GradientMonitor
@@ -23,6 +24,7 @@ __all__ = [
     "attribute_decay",
     "covariance_weighted",
     "gradient_profile",
+    "input_profile",
     "input_sensitivity",
     "jacobian_singular_values",
     "linearize",

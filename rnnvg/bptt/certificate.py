@@ -36,10 +36,11 @@ class Certificate:
     Attributes:
         source, distance, sequence: [n] the entries compared.
         log_norm, reference: [n] the profile's value and autograd's, nats.
-        skipped: entries of the sample that autograd cannot represent (underflow), not compared.
+        skipped: entries of the sample that are too small for the comparison (autograd underflows), not compared.
         weights: parameter name -> relative distance between the sum of temporal contributions and autograd's `.grad`;
             empty where the recurrence is not a module.
         dtype: what the profile was computed in; float64 agrees to rounding, float32 to about 1e-5 unless it is chaotic.
+        route: what the entries were compared with.
     """
 
     source: np.ndarray
@@ -50,6 +51,7 @@ class Certificate:
     skipped: int
     weights: dict[str, float]
     dtype: str
+    route: str = "float64 autograd"
 
     @property
     def residual(self) -> float:
@@ -69,22 +71,17 @@ class Certificate:
         return pd.DataFrame({name: getattr(self, name) for name in names})
 
     def __str__(self) -> str:
-        compared = f"{len(self.log_norm)} entries of the {self.dtype} profile agree with float64 autograd to "
-        skipped = f" ({self.skipped} more are below what autograd can represent)" if self.skipped else ""
+        compared = f"{len(self.log_norm)} entries of the {self.dtype} profile agree with {self.route} to "
+        skipped = f" ({self.skipped} more are too small for that comparison)" if self.skipped else ""
         weights = ""
         if self.weights:
             weights = f"; temporal contributions add up to .grad within {max(self.weights.values()):.1e} of its norm"
         return f"{compared}{self.residual:.1e} relative{skipped}{weights}."
 
 
-def certify(profile: GradientProfile, n: int) -> Certificate:
+def certify(profile: GradientProfile, origin: Origin, n: int) -> Certificate:
     """Compare up to `n` entries of `profile`, spread over its distances, with float64 autograd."""
     check_int("n", n, least=1)
-    origin = profile.origin
-    if origin is None:
-        raise InputError(
-            "This profile was loaded from a file, without the recurrence it was made from; measure it again."
-        )
     if arguments.weight_versions(origin.recurrence) != origin.versions:
         raise InputError(
             "`recurrence` has had a weight changed since the profile was measured; measure it again to verify."
@@ -92,7 +89,7 @@ def certify(profile: GradientProfile, n: int) -> Certificate:
     run = _runner(origin)
     found: list[tuple[int, int, int, float, float]] = []
     skipped = 0
-    for row, distance, sequence in _sample(profile, n):
+    for row, distance, sequence in entries_to_compare(profile, n):
         reference = run(profile, row, distance, sequence)
         value = float(profile.log_norm[row, distance, sequence])
         if value < LOG_SMALLEST and (value > -math.inf or reference > -math.inf):
@@ -112,7 +109,7 @@ def certify(profile: GradientProfile, n: int) -> Certificate:
     )
 
 
-def _sample(profile: GradientProfile, n: int) -> list[tuple[int, int, int]]:
+def entries_to_compare(profile: GradientProfile, n: int) -> list[tuple[int, int, int]]:
     """Observed entries spread evenly over the distances, going round sources and sequences."""
     observed = np.argwhere(~np.isnan(profile.log_norm).transpose(1, 0, 2))
     chosen = observed[np.unique(np.linspace(0, len(observed) - 1, min(n, len(observed))).round().astype(int))]

@@ -140,7 +140,7 @@ def _horizon(profile: GradientProfile, threshold: float) -> MemoryHorizon:
 
 def _origin(profile: GradientProfile) -> Origin:
     origin = profile.origin
-    if origin is None:
+    if not isinstance(origin, Origin):
         raise InputError(
             "`profile` does not know its recurrence (it was loaded, or made of another); measure it again."
         )

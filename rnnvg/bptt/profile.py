@@ -43,6 +43,11 @@ class Origin:
     layer: int | None
     versions: tuple[tuple[int, int], ...]  # of the weights
 
+    def certify(self, profile: GradientProfile, n: int) -> Certificate:
+        from rnnvg.bptt.certificate import certify
+
+        return certify(profile, self, n)
+
 
 @dataclass(frozen=True)
 class GradientProfile:
@@ -72,7 +77,7 @@ class GradientProfile:
     layer: int | None = None
     first_nonfinite: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     note: str = ""
-    origin: Origin | None = field(default=None, repr=False, compare=False)
+    origin: Any = field(default=None, repr=False, compare=False)
 
     def log_gain(self, reference: int = 1) -> np.ndarray:
         """log_norm relative to distance `reference`, [S, K, B] nats; nan for |k| < |reference| or an exactly zero reference.
@@ -171,12 +176,16 @@ class GradientProfile:
     def verify(self, n: int = 8) -> Certificate:
         """Compare `n` entries with float64 autograd, and the weights' temporal contributions with `.grad`.
 
+        A profile of `input_profile` is compared with finite differences.
+
         Raises:
             InputError: the profile was loaded from a file, or the recurrence's weights are gone.
         """
-        from rnnvg.bptt.certificate import certify
-
-        return certify(self, n)
+        if self.origin is None:
+            raise InputError(
+                "This profile was loaded from a file, without the recurrence it was made from; measure it again."
+            )
+        return self.origin.certify(self, n)
 
 
 def gradient_profile(
@@ -232,7 +241,9 @@ def gradient_profile(
             f"`generator` is a {type(generator).__name__}; pass a torch.Generator, or None for one seeded 0."
         )
     if output_grad is None:
-        outputs = _random_covectors(linear, steps.shape[0], generator)
+        wide = torch.complex128 if linear.dtype.is_complex else torch.float64
+        width = linear.output.stop - linear.output.start
+        outputs = unit_covectors(len(steps), linear.batch, width, generator, linear.device, wide)
     else:
         outputs = _given_covectors(recurrence, linear, output_grad, steps)
     covectors = outputs.new_zeros(*steps.shape, linear.size)
@@ -288,13 +299,19 @@ def check_size(n_sources: int, n_distances: int, batch: int, max_bytes: int) -> 
         )
 
 
-def _random_covectors(linear: Linearization, n_sources: int, generator: torch.Generator | None) -> Tensor:
-    width = linear.output.stop - linear.output.start
+def unit_covectors(
+    n_sources: int,
+    batch: int,
+    width: int,
+    generator: torch.Generator | None,
+    device: torch.device,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """A random unit covector for each source and sequence, [S, B, width] in double precision; None is seeded 0."""
     if generator is None:
         generator = torch.Generator().manual_seed(0)
-    dtype = torch.complex128 if linear.dtype.is_complex else torch.float64
-    drawn = torch.randn(n_sources, linear.batch, width, generator=generator, dtype=dtype, device=generator.device)
-    return (drawn / torch.linalg.vector_norm(drawn, dim=-1, keepdim=True)).to(linear.device)
+    drawn = torch.randn(n_sources, batch, width, generator=generator, dtype=dtype, device=generator.device)
+    return (drawn / torch.linalg.vector_norm(drawn, dim=-1, keepdim=True)).to(device)
 
 
 def _given_covectors(recurrence: Recurrence, linear: Linearization, output_grad: Tensor, steps: np.ndarray) -> Tensor:

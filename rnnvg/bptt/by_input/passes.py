@@ -1,0 +1,151 @@
+"""Sources followed one at a time through the graph of one forward pass: logs of the gradient's norms by step.
+
+Axes: T steps, B sequences, P numbers of one step's output.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnvg.bptt.by_input.float_range import LN2, Range, exponents_to_try, narrowest_dtype, observed
+from rnnvg.bptt.by_input.layout import Layout
+from rnnvg.bptt.by_input.subject import Forward
+from rnnvg.bptt.sweep import log_length
+
+ROUNDING = 1e4  # a gradient from the future below so many units of rounding is rounding
+
+
+class Passes:
+    """Backward passes through one forward pass, and what they ran into.
+
+    Attributes:
+        n_steps, batch, width: T, B, P.
+        narrowest: the least precise dtype that a gradient passes through.
+        first_nonfinite: [B] the first step whose output is inf or nan; -1 where there is none.
+    """
+
+    def __init__(self, forward: Forward, axes: Layout) -> None:
+        self.forward, self.axes = forward, axes
+        leaf = forward.leaves[0]
+        self.n_steps = len(forward.leaves) if len(forward.leaves) > 1 else leaf.shape[axes.leaf_time]
+        self.one_output = axes.out_time is None
+        last = axes.at_source(forward.output.detach(), self.n_steps - 1)
+        self.batch, self.width = last.shape
+        self.narrowest = narrowest_dtype(forward.output, forward.leaves)
+        self.first_nonfinite = self._first_nonfinite()
+        self._below, self._of, self._lost, self._sources = 0, 0, 0, 0
+        self._smallest: Range | None = None
+
+    def _first_nonfinite(self) -> np.ndarray:
+        if self.one_output:
+            bad = ~torch.isfinite(self.axes.at_source(self.forward.output, 0)).all(1)
+            return np.where(bad.cpu().numpy(), self.n_steps - 1, -1)
+        both = self.forward.output.movedim((self.axes.out_time, self.axes.out_batch), (0, 1))  # type: ignore[arg-type]
+        bad = ~torch.isfinite(both).reshape(self.n_steps, self.batch, -1).all(2).cpu().numpy()
+        return np.where(bad.any(0), bad.argmax(0), -1)
+
+    def log_norms(self, source: int, covector: Tensor, *, counted: bool = True) -> np.ndarray:
+        """ln ||d <covector, output at source> / d(leaf at step t)||, [T, B]; nan where it is not observed.
+
+        The notes are about sources that are counted.
+        """
+        output = self.axes.at_source(self.forward.output, source)
+        wanted = torch.isfinite(output.detach()).all(1)
+        result = np.full((self.n_steps, self.batch), np.nan)
+        self._sources += self.batch * counted
+        for exponent in exponents_to_try(self.narrowest):
+            scaled = (covector * 2.0**exponent).to(output.dtype) * wanted.unsqueeze(1)
+            found = self.forward.gradient(output, scaled)
+            if found is None:
+                result[:, wanted.cpu().numpy()] = -np.inf
+                return result
+            rows = self.axes.by_step(found)
+            taken = wanted & torch.isfinite(rows).all(2).all(0)
+            columns = taken.cpu().numpy()
+            held = Range(self.narrowest, exponent)
+            logs = (log_length(rows[:, taken])[0] - exponent * LN2).cpu().numpy()
+            result[:, columns], below = observed(logs, source, held)
+            if counted:
+                self._count(below, held)
+            wanted = wanted & ~taken
+            if not bool(wanted.any()):
+                break
+        self._lost += int(wanted.sum()) * counted
+        return result
+
+    def _count(self, below: np.ndarray, held: Range) -> None:
+        self._below, self._of = self._below + int(below.sum()), self._of + below.size
+        if below.any() and (self._smallest is None or held.floor > self._smallest.floor):
+            self._smallest = held
+
+    def notes(self) -> list[str]:
+        """What the passes ran into, in sentences."""
+        found, width = [], str(self.narrowest).removeprefix("torch.")
+        if self.forward.drew:
+            found.append("The model draws random numbers: this is the gradient along one draw of them.")
+        if self.narrowest != torch.float64:
+            found.append(f"Gradients pass through {width}: relative rounding {torch.finfo(self.narrowest).eps:.0e}.")
+        if self._smallest is not None:
+            found.append(
+                f"{self._below} of {self._of} gradients are below {self._smallest}, where {width}'s range ends here: nan, "
+                "which is not zero."
+            )
+        if (self.first_nonfinite >= 0).any():
+            found.append(
+                f"The output of {int((self.first_nonfinite >= 0).sum())} of {self.batch} sequences is not finite."
+            )
+        if self._lost:
+            found.append(f"The gradient of {self._lost} of {self._sources} sources and sequences is not finite.")
+        return found
+
+
+class Future:
+    """What the sources see of the future: the largest of it, and how far ahead it reaches."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.rounding = math.log(ROUNDING * torch.finfo(dtype).eps)
+        self._worst, self._source, self._ahead, self._reach = -math.inf, 0, 0, 0
+
+    def see(self, logs: np.ndarray, source: int) -> None:
+        """Logs of norms [T, B] of the gradient of the output at `source`."""
+        ahead = logs[source + 1 :]
+        if not ahead.size:
+            return
+        largest = np.fmax.reduce(logs, axis=0)
+        share = np.where(
+            np.isneginf(ahead) | np.isnan(ahead), -np.inf, ahead - np.where(np.isneginf(largest), 0, largest)
+        )
+        by_step = share.max(1)
+        seen = np.flatnonzero(by_step >= self.rounding)
+        if seen.size:
+            self._reach = max(self._reach, int(seen[-1]) + 1)
+        if by_step.max() > self._worst:
+            self._worst, self._source, self._ahead = float(by_step.max()), source, int(by_step.argmax()) + 1
+
+    @property
+    def leaks(self) -> bool:
+        return self._reach > 0
+
+    def __str__(self) -> str:
+        return (
+            f"the gradient of its output at step {self._source} by the input {_steps(self._ahead)} later is "
+            f"{math.exp(self._worst):.2g} of its largest"
+        )
+
+    def notes(self) -> list[str]:
+        if self.leaks:
+            return [f"The model sees up to {_steps(self._reach)} into the future: {self}."]
+        if self._worst > -math.inf:
+            return [
+                f"Gradients by future inputs are at most {math.exp(self._worst):.0e} of the largest: rounding, as a fast "
+                "Fourier transform leaves it; values as small in the past are rounding too."
+            ]
+        return []
+
+
+def _steps(n: int) -> str:
+    return f"{n} step" if n == 1 else f"{n} steps"
