@@ -1,0 +1,167 @@
+"""Results that are known exactly, measured: value, closed form, tolerance and verdict for each.
+
+    python scripts/exact_results.py [--out exact_results.json]
+
+The tolerance of a row stands in TOLERANCES with its reason, and was written before the row was measured. Finite-size rows are
+means over networks drawn apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import rnnvg
+from rnnvg.bptt.linearize import linearize
+
+TOLERANCES = {
+    "fisher": (1e-9, "float64 over some hundred steps; what is left of the sum beyond them is below 1e-12"),
+    "sum": (1e-9, "the determinant is -0.3 at every step: rounding of 20,000 float64 sums alone"),
+    "henon": (5e-3, "the mean over 20,000 steps of a chaotic orbit: its standard error is about 1e-3"),
+    "dimension": (5e-3, "from the two exponents above"),
+    "default": (0.02, "finite size: the deviation falls as 1/N, and N is at most 1024"),
+    "scaling": (0.3, "log-log slope of the deviation over five widths, ten networks each"),
+    "edge": (0.02, "finite size at N = 512: the spectral radius fluctuates by N^(-1/2) and less"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One exact result: what, where it is from, the closed form, what was measured, and the verdict."""
+
+    name: str
+    source: str
+    exact: float
+    measured: float
+    tolerance: float
+    reason: str
+
+    @property
+    def verdict(self) -> str:
+        """Reproduced, or not."""
+        return "reproduced" if abs(self.measured - self.exact) <= self.tolerance else "not"
+
+
+def fisher_memory() -> Row:
+    """A normal linear network: Fisher memory v' (W^k)' C^-1 W^k v, summed over k, is 1 (C the noise's covariance)."""
+    N, steps = 30, 1500
+    generator = torch.Generator().manual_seed(0)
+    Q = torch.linalg.qr(torch.randn(N, N, generator=generator, dtype=torch.float64)).Q
+    eigenvalues = torch.empty(N, dtype=torch.float64).uniform_(-0.98, 0.98, generator=generator)
+    W = Q @ torch.diag(eigenvalues) @ Q.T
+    v = torch.nn.functional.normalize(torch.randn(N, generator=generator, dtype=torch.float64), dim=0)
+    noise = torch.linalg.inv(torch.eye(N, dtype=torch.float64) - W @ W)  # sum of W^k W^k', W being symmetric
+    linear = linearize(
+        lambda x, h: h @ W.T, torch.zeros(steps, 1, 1, dtype=torch.float64), torch.zeros(1, N, dtype=torch.float64)
+    )
+    tangent, total = v[None], 0.0
+    for step in range(steps):
+        total += float(tangent[0] @ torch.linalg.solve(noise, tangent[0]))
+        tangent = linear.pushforward(step, tangent)
+    return Row(
+        "Fisher memory of a normal linear network",
+        "Ganguli, Huh and Sompolinsky 2008",
+        1.0,
+        total,
+        *TOLERANCES["fisher"],
+    )
+
+
+def henon() -> list[Row]:
+    """Both exponents of the Henon map, and the Kaplan-Yorke dimension."""
+
+    def step(_: Tensor, s: Tensor) -> Tensor:
+        return torch.stack([1 - 1.4 * s[:, 0] ** 2 + s[:, 1], 0.3 * s[:, 0]], -1)
+
+    inputs, start = torch.zeros(20_000, 1, 1, dtype=torch.float64), torch.tensor([[0.1, 0.1]], dtype=torch.float64)
+    first, second = rnnvg.lyapunov_spectrum(step, inputs, start, burn_in=200).exponents[0]
+    source = "Henon 1976; Sprott 2003, appendix A"
+    return [
+        Row("largest exponent of the Henon map", source, 0.41922, float(first), *TOLERANCES["henon"]),
+        Row("sum of its exponents, ln 0.3", source, math.log(0.3), float(first + second), *TOLERANCES["sum"]),
+        Row("its Kaplan-Yorke dimension", source, 1.25826, 1 + float(first) / -float(second), *TOLERANCES["dimension"]),
+    ]
+
+
+def largest(hidden: int, spread: float | None, seed: int, steps: int) -> float:
+    """The largest exponent of a tanh network without inputs: PyTorch's default weights, or N(0, spread^2 / N) without biases."""
+    torch.manual_seed(seed)
+    rnn = nn.RNN(1, hidden, bias=False, dtype=torch.float64)
+    start = 1e-6 * torch.randn(1, 1, hidden, dtype=torch.float64)
+    if spread is not None:
+        nn.init.normal_(rnn.weight_hh_l0, std=spread / math.sqrt(hidden))
+        start = torch.randn(1, 1, hidden, dtype=torch.float64)
+    inputs = torch.zeros(steps, 1, 1, dtype=torch.float64)
+    return float(rnnvg.lyapunov_spectrum(rnn, inputs, start, n_exponents=1, burn_in=steps // 2).exponents[0, 0])
+
+
+def default_initialisation() -> list[Row]:
+    """PyTorch's default: entries of variance 1/(3N), so a wide network near 0 loses ln(1/sqrt 3) a step on average."""
+    widths, seeds = (64, 128, 256, 512, 1024), range(10)
+    exact = -math.log(3) / 2
+    means, deviations = [], []
+    for hidden in widths:
+        rates = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            rnn = nn.RNN(1, hidden, bias=False, dtype=torch.float64)
+            # One sequence for each coordinate: the mean square over all directions is what mean-field theory predicts.
+            inputs = torch.zeros(12, hidden, 1, dtype=torch.float64)
+            grad = torch.zeros(12, hidden, hidden, dtype=torch.float64)
+            grad[-1] = torch.eye(hidden, dtype=torch.float64)
+            log_norm = rnnvg.gradient_profile(rnn, inputs, output_grad=grad).log_norm[0]
+            square = np.log(np.mean(np.exp(2 * log_norm[1:11]), axis=1))
+            rates.append(float(np.polyfit(np.arange(10), square, 1)[0] / 2))
+        means.append(float(np.mean(rates)))
+        deviations.append(float(np.std(rates)))
+    slope = float(np.polyfit(np.log(widths), np.log(deviations), 1)[0])
+    source = "entry variance 1/(3N); Chen, Pennington and Schoenholz 2018"
+    return [
+        Row(
+            f"rate of PyTorch's default initialisation, N = {widths[-1]}",
+            source,
+            exact,
+            means[-1],
+            *TOLERANCES["default"],
+        ),
+        Row("scatter over networks falls as N to the power of", source, -1.0, slope, *TOLERANCES["scaling"]),
+    ]
+
+
+def edge_of_chaos() -> list[Row]:
+    """h' = tanh(g J h): below g = 1 the exponent is ln g, at 1 it is 0, beyond it is positive."""
+    source = "Sompolinsky, Crisanti and Sommers 1988 (here in discrete time)"
+    rows = []
+    for spread in (0.8, 0.9, 1.0):
+        value = float(np.mean([largest(512, spread, seed, 400) for seed in range(3)]))
+        exact = math.log(spread)
+        rows.append(Row(f"exponent of a random tanh network, g = {spread}", source, exact, value, *TOLERANCES["edge"]))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("exact_results.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [fisher_memory(), *henon(), *default_initialisation(), *edge_of_chaos()]
+    about = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "rows": [{**asdict(each), "verdict": each.verdict} for each in rows],
+    }
+    given.out.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    for each in rows:
+        print(f"{each.name:56} {each.exact:>10.5f} {each.measured:>10.5f}  +-{each.tolerance:g}  {each.verdict}")
+
+
+if __name__ == "__main__":
+    main()
