@@ -29,6 +29,8 @@ TOLERANCES = {
     "dimension": (5e-3, "from the two exponents above"),
     "default": (0.02, "finite size: the deviation falls as 1/N, and N is at most 1024"),
     "scaling": (0.3, "log-log slope of the deviation over five widths, ten networks each"),
+    "own": (0.02, "one vector turns towards a pair of eigenvalues over 200 steps; the angle leaves about 2 / 200"),
+    "excess": (0.3, "log-log slope over four widths, ten networks each; logarithms of N bend it (Rider 2003)"),
     "edge": (0.02, "finite size at N = 512: the spectral radius fluctuates by N^(-1/2) and less"),
 }
 
@@ -91,16 +93,16 @@ def henon() -> list[Row]:
     ]
 
 
-def largest(hidden: int, spread: float | None, seed: int, steps: int) -> float:
-    """The largest exponent of a tanh network without inputs: PyTorch's default weights, or N(0, spread^2 / N) without biases."""
+def largest(hidden: int, spread: float, seed: int, steps: int = 400) -> tuple[float, float]:
+    """The largest exponent of h' = tanh(W h) with entries N(0, spread^2 / N), and ln of W's own spectral radius."""
     torch.manual_seed(seed)
     rnn = nn.RNN(1, hidden, bias=False, dtype=torch.float64)
-    start = 1e-6 * torch.randn(1, 1, hidden, dtype=torch.float64)
-    if spread is not None:
-        nn.init.normal_(rnn.weight_hh_l0, std=spread / math.sqrt(hidden))
-        start = torch.randn(1, 1, hidden, dtype=torch.float64)
+    nn.init.normal_(rnn.weight_hh_l0, std=spread / math.sqrt(hidden))
+    start = torch.randn(1, 1, hidden, dtype=torch.float64)
     inputs = torch.zeros(steps, 1, 1, dtype=torch.float64)
-    return float(rnnvg.lyapunov_spectrum(rnn, inputs, start, n_exponents=1, burn_in=steps // 2).exponents[0, 0])
+    found = rnnvg.lyapunov_spectrum(rnn, inputs, start, n_exponents=1, burn_in=steps // 2)
+    radius = float(torch.linalg.eigvals(rnn.weight_hh_l0.detach()).abs().max())
+    return float(found.exponents[0, 0]), math.log(radius)
 
 
 def default_initialisation() -> list[Row]:
@@ -141,9 +143,25 @@ def edge_of_chaos() -> list[Row]:
     source = "Sompolinsky, Crisanti and Sommers 1988 (here in discrete time)"
     rows = []
     for spread in (0.8, 0.9, 1.0):
-        value = float(np.mean([largest(512, spread, seed, 400) for seed in range(3)]))
+        value = float(np.mean([largest(512, spread, seed)[0] for seed in range(3)]))
         exact = math.log(spread)
         rows.append(Row(f"exponent of a random tanh network, g = {spread}", source, exact, value, *TOLERANCES["edge"]))
+    # At finite N the matrix itself decides: below the edge the state dies, and the exponent is ln of its spectral radius.
+    widths = (64, 128, 256, 512)
+    found = {hidden: [largest(hidden, 0.9, seed) for seed in range(10)] for hidden in widths}
+    apart = max(abs(value - radius) for pairs in found.values() for value, radius in pairs)
+    rows.append(
+        Row("g = 0.9: exponent - ln(spectral radius of W), largest of 40", source, 0.0, apart, *TOLERANCES["own"])
+    )
+    above = [float(np.mean([value for value, _ in found[hidden]])) - math.log(0.9) for hidden in widths]
+    slope = float(np.polyfit(np.log(widths), np.log(above), 1)[0])
+    rows.append(Row("g = 0.9: excess over ln g falls as N to the power of", source, -0.5, slope, *TOLERANCES["excess"]))
+    positive = min(largest(512, 1.5, seed)[0] for seed in range(3))
+    rows.append(
+        Row(
+            "g = 1.5: smallest of three exponents is positive (1: yes)", source, 1.0, float(positive > 0), 0.0, "a sign"
+        )
+    )
     return rows
 
 
