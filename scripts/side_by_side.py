@@ -73,11 +73,12 @@ def unrolled(lstm: nn.LSTM, inputs: Tensor) -> np.ndarray:
 
 def jacrev(lstm: nn.LSTM, inputs: Tensor) -> np.ndarray:
     """The same from dense step Jacobians of torch.func (PyTorch's own cell has no batching rule: the step is written out)."""
-    bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
+    into, recurrent, bias_ih, bias_hh = lstm.parameters()
+    bias = bias_ih + bias_hh
 
     def step(state: Tensor, x: Tensor) -> Tensor:
         h, c = state.split(H)
-        i, f, g, o = (lstm.weight_ih_l0 @ x + lstm.weight_hh_l0 @ h + bias).split(H)
+        i, f, g, o = (into @ x + recurrent @ h + bias).split(H)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.cat([torch.sigmoid(o) * torch.tanh(c), c])
 
@@ -139,7 +140,7 @@ def gradients() -> list[dict]:
 def saliency() -> list[dict]:
     """Gradient by the input: whether tools agree on which steps mattered."""
     from captum.attr import IntegratedGradients, Saliency
-    from scipy.stats import spearmanr
+    from scipy.stats import rankdata
 
     torch.manual_seed(0)
     lstm, inputs = nn.LSTM(I, H, batch_first=True), torch.randn(B, T, I)
@@ -159,7 +160,7 @@ def saliency() -> list[dict]:
         found, seconds = timed(peer)
         norms = found.detach().norm(dim=-1).flip(1).double().numpy().T
         some = norms > 0
-        agree = float(spearmanr(ours[:T][some], norms[some]).statistic)
+        agree = float(np.corrcoef(rankdata(ours[:T][some]), rankdata(norms[some]))[0, 1])
         with np.errstate(divide="ignore"):
             error = float(np.abs(np.log(norms) - ours[:T])[some].max()) if "Saliency" in tool else None
         reach = int(np.flatnonzero(some.all(1)).max())
@@ -241,9 +242,9 @@ def memory_capacity() -> list[dict]:
     reservoir = Reservoir(100, sr=1, seed=1)
     drive = np.random.default_rng(0).uniform(-0.8, 0.8, size=(500, 1))
     states = reservoir.run(drive)
-    dense = [torch.tensor(np.asarray(each.todense() if hasattr(each, "todense") else each)).double()
-             for each in (reservoir.W, reservoir.Win, reservoir.bias)]  # fmt: skip
-    W, into, bias = dense[0], dense[1], dense[2].reshape(-1)
+    held: list[Any] = [reservoir.W, reservoir.Win, reservoir.bias]
+    W, into, bias = (torch.tensor(each.todense() if hasattr(each, "todense") else each).double() for each in held)
+    bias = bias.reshape(-1)
 
     def step(x: Tensor, h: Tensor) -> Tensor:
         return torch.tanh(h @ W.T + x @ into.T + bias)
