@@ -108,11 +108,12 @@ def largest(hidden: int, spread: float, seed: int, steps: int = 400) -> tuple[fl
     """The largest exponent of h' = tanh(W h) with entries N(0, spread^2 / N), and ln of W's own spectral radius."""
     torch.manual_seed(seed)
     rnn = nn.RNN(1, hidden, bias=False, dtype=torch.float64)
-    nn.init.normal_(rnn.weight_hh_l0, std=spread / math.sqrt(hidden))
+    recurrent = dict(rnn.named_parameters())["weight_hh_l0"]
+    nn.init.normal_(recurrent, std=spread / math.sqrt(hidden))
     start = torch.randn(1, 1, hidden, dtype=torch.float64)
     inputs = torch.zeros(steps, 1, 1, dtype=torch.float64)
     found = rnnvg.lyapunov_spectrum(rnn, inputs, start, n_exponents=1, burn_in=steps // 2)
-    radius = float(torch.linalg.eigvals(rnn.weight_hh_l0.detach()).abs().max())
+    radius = float(torch.linalg.eigvals(recurrent.detach()).abs().max())
     return float(found.exponents[0, 0]), math.log(radius)
 
 
