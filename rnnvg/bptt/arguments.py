@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rnnvg.bptt.weights import CELLS, FUSED
 from rnnvg.errors import InputError, check_name
 
-FUSED = (nn.RNN, nn.LSTM, nn.GRU)
-CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
 WRT = ("state", "hidden", "cell", "input")
 Sources = str | int | Sequence[int]
 
@@ -48,10 +47,11 @@ def all_finite(numbers: Tensor) -> bool:
 
 
 def weight_versions(recurrence: object) -> tuple[tuple[int, int], ...]:
-    """Where each parameter lies and how often it was written to, so that a later change is noticed; () for a function."""
+    """Where each parameter and buffer lies and how often it was written to, to notice a later change; () for a function."""
     if not isinstance(recurrence, nn.Module):
         return ()
-    return tuple((parameter.data_ptr(), parameter._version) for parameter in recurrence.parameters())
+    tensors = [*recurrence.parameters(), *recurrence.buffers()]
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
 
 
 def module_inputs(module: nn.RNNBase | nn.RNNCellBase, inputs: Tensor) -> Tensor:

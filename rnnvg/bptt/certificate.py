@@ -6,7 +6,6 @@ is run from there to the source, and autograd differentiates it. Slow, and it un
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.diagonal import Diagonal
+from rnnvg.bptt.weights import plain_module
 from rnnvg.errors import InputError, check_int
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _runner(origin: Origin) -> Callable[[GradientProfile, int, int, int], float]
     if isinstance(origin.recurrence, Diagonal):
         return _diagonal(origin)
     if isinstance(origin.recurrence, (nn.RNNBase, nn.RNNCellBase)):
-        module = copy.deepcopy(origin.recurrence).double().requires_grad_(False).eval()
+        module = plain_module(origin.recurrence).double()
         inputs = arguments.module_inputs(module, origin.inputs.double())
         state = map_state(origin.state, lambda part: part.detach().double())
         layers = arguments.module_state(module, state, inputs)
@@ -245,7 +245,7 @@ def _weights(origin: Origin) -> dict[str, float]:
     from rnnvg.bptt.contributions import contributions_of
     from rnnvg.bptt.linearize import ModuleLinearization, linearize
 
-    module = copy.deepcopy(origin.recurrence).double().eval()
+    module = plain_module(origin.recurrence).double()
     inputs = origin.inputs.detach().double()
     state = map_state(origin.state, lambda part: part.detach().double())
     linear = linearize(module, inputs, state)

@@ -10,7 +10,6 @@ Axes: T steps, B sequences, N state coordinates, R x Q a parameter's rows and co
 
 from __future__ import annotations
 
-import copy
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from rnnvg.bptt import arguments
 from rnnvg.bptt.linearize import ModuleLinearization, module_layers
 from rnnvg.bptt.summed_adjoint import Chunk, chunks
+from rnnvg.bptt.weights import plain_module
 from rnnvg.errors import InputError, check_int, check_name
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def _residuals(found: TemporalContributions) -> dict[str, float]:
     origin = found.origin
     if origin is None or _versions(origin.module) != origin.versions:
         raise InputError("`module` has had a weight changed since; compute the contributions again before verify().")
-    module = copy.deepcopy(origin.module).double().eval().requires_grad_()
+    module = plain_module(origin.module).double().requires_grad_()
     inputs = arguments.module_inputs(module, origin.inputs.double())
     state = map_state(origin.state, lambda part: part.detach().double())
     layers = arguments.module_state(module, state, inputs)

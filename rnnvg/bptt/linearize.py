@@ -22,6 +22,7 @@ from rnnvg.bptt.diagonal import Diagonal, DiagonalLinearization
 from rnnvg.bptt.layers import Buffers, GRULayer, Layer, LayerWeights, LSTMLayer, RNNLayer, StateViews, Trajectory
 from rnnvg.bptt.segments import KEEP_BYTES, Coordinate, Linearization, split_steps
 from rnnvg.bptt.step_function import StepLinearization
+from rnnvg.bptt.weights import NAMES, own_weights
 from rnnvg.errors import InputError
 
 # A segment's gates should stay in a core's own cache between the passes over them, and its products be large enough.
@@ -74,21 +75,17 @@ def module_layers(module: nn.RNNBase | nn.RNNCellBase) -> list[Layer]:
         InputError: the module is bidirectional, has active dropout between layers, or overrides its class's forward.
     """
     arguments.check_module(module)
+    found, nonlinearity = own_weights(module), getattr(module, "nonlinearity", "tanh")
     if isinstance(module, nn.RNNCellBase):
-        return [_layer(module, "", getattr(module, "nonlinearity", "tanh"))]
-    nonlinearity = getattr(module, "nonlinearity", "tanh")
-    return [_layer(module, f"_l{index}", nonlinearity) for index in range(module.num_layers)]
+        return [_layer(module, found, "", nonlinearity)]
+    return [_layer(module, found, f"_l{index}", nonlinearity) for index in range(module.num_layers)]
 
 
-def _layer(module: nn.Module, suffix: str, nonlinearity: str) -> Layer:
-    def weight(name: str) -> Tensor | None:
-        found = getattr(module, name + suffix, None)
-        return None if found is None else found.detach()
-
-    into, hidden = weight("weight_ih"), weight("weight_hh")
+def _layer(module: nn.Module, found: dict[str, Tensor], suffix: str, nonlinearity: str) -> Layer:
+    into, hidden, *others = (found.get(name + suffix) for name in NAMES)
     assert into is not None
     assert hidden is not None
-    weights = LayerWeights(into, hidden, weight("bias_ih"), weight("bias_hh"), weight("weight_hr"))
+    weights = LayerWeights(into, hidden, *others)
     if isinstance(module, (nn.LSTM, nn.LSTMCell)):
         return LSTMLayer(weights)
     if isinstance(module, (nn.GRU, nn.GRUCell)):

@@ -101,5 +101,5 @@ def _by_parameter(recorder: Recorder, found: TemporalContributions) -> list[tupl
         if id(parameter) in rows:  # one parameter under two names
             _, other, _, more = rows[id(parameter)]
             total, size = total + other, size + more
-        rows[id(parameter)] = name, total, parameter.grad.double(), size
+        rows[id(parameter)] = name, total, parameter.grad.detach().double(), size
     return list(rows.values())

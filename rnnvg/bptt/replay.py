@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.calls import Call, Recorder, version
+from rnnvg.bptt.weights import plain_module
 from rnnvg.errors import InputError
 
-# Rounding errors of one pass, in units of eps times the output's size, that need no explanation.
-PLAIN = 64
+# Rounding errors of one pass, in units of eps times the output's size, that need no explanation: of wide and narrow dtypes.
+PLAIN = {torch.float64: 64, torch.float32: 64, torch.float16: 4, torch.bfloat16: 4}
 # Beyond that the output may differ by so many times what it changes when weights and inputs are disturbed by eps.
-DISTURBED = 16
+DISTURBED = 8
 
 
 def stand_in(recorder: Recorder, calls: list[Call]) -> nn.RNNBase:
@@ -45,31 +46,6 @@ def stand_in(recorder: Recorder, calls: list[Call]) -> nn.RNNBase:
     return plain_module(module, first)
 
 
-def plain_module(module: nn.RNNBase, weights: dict[str, Tensor]) -> nn.RNNBase:
-    """PyTorch's own module of the same shape with copies of `weights`, as float32 or float64, in eval mode."""
-    settings: dict[str, Any] = {"nonlinearity": module.nonlinearity} if isinstance(module, nn.RNN) else {}
-    if module.proj_size:
-        settings["proj_size"] = module.proj_size
-    kind = next(kind for kind in arguments.FUSED if isinstance(module, kind))
-    plain = kind(
-        module.input_size,
-        module.hidden_size,
-        module.num_layers,
-        bias=module.bias,
-        batch_first=module.batch_first,
-        device="meta",
-        **settings,
-    )
-    for name, weight in weights.items():
-        setattr(plain, name, nn.Parameter(widened(weight.detach()).clone(), requires_grad=False))
-    return plain.eval()
-
-
-def widened(tensor: Tensor) -> Tensor:
-    """float64 as it is, everything narrower as float32."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
 def check_replay(
     recorder: Recorder, module: nn.RNNBase, inputs: Tensor, state: Any, replayed: Tensor, seen: Tensor, known: Tensor
 ) -> None:
@@ -82,17 +58,17 @@ def check_replay(
         seen: the output of the call itself, in its own dtype, [T, B, P].
         known: where that is known and finite, [T, B].
     """
-    eps = max(torch.finfo(call.narrowest).eps for call in recorder.calls)
+    narrowest = max((call.narrowest for call in recorder.calls), key=lambda dtype: torch.finfo(dtype).eps)
+    eps = torch.finfo(narrowest).eps
     size = _root_mean_square(torch.where(known.unsqueeze(-1), seen.to(replayed.dtype), 0.0)).amax(0)
     apart = _apart(replayed, seen, known)
-    if bool((apart <= PLAIN * eps * size).all()):
+    if bool((apart <= PLAIN[narrowest] * eps * size).all()):
         return
-    step = module.batch_first
-    x = inputs.transpose(0, 1) if step else inputs
+    x = inputs.transpose(0, 1) if module.batch_first else inputs
     with torch.no_grad():
         plain = module(x, state)[0]
         disturbed = _disturbed(module, eps)(_noisy(x, eps), _noisy_state(state, eps))[0]
-    plain, disturbed = (each.transpose(0, 1) if step else each for each in (plain, disturbed))
+    plain, disturbed = (each.transpose(0, 1) if module.batch_first else each for each in (plain, disturbed))
     moved = _apart(disturbed, plain, known).cummax(0).values
     beyond = (apart > DISTURBED * torch.maximum(moved, eps * size)).any(1)
     if not bool(beyond.any()):

@@ -20,7 +20,8 @@ from rnnvg.bptt.contributions import TemporalContributions, contributions_of
 from rnnvg.bptt.linearize import ModuleLinearization, linearize
 from rnnvg.bptt.passes import check_sum, chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, check_size, profile_of
-from rnnvg.bptt.replay import check_replay, stand_in, widened
+from rnnvg.bptt.replay import check_replay, stand_in
+from rnnvg.bptt.weights import widened
 from rnnvg.errors import InputError, check_name
 
 

@@ -1,0 +1,88 @@
+"""The weights that a module runs with, read without changing anything, and a plain module over copies of them.
+
+A weight may be computed when it is read (parametrizations), and reading it may draw a mask or move a power iteration on. Or
+a hook writes it before each call (weight_norm, spectral_norm, pruning), so that it is out of date between two calls.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+FUSED = (nn.RNN, nn.LSTM, nn.GRU)
+CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+
+
+def own_weights(module: nn.Module) -> dict[str, Tensor]:
+    """The weights of a recurrent module or cell by name, detached, as its next call in evaluation mode would use them.
+
+    Nothing of the module changes: computed weights are computed in evaluation mode (no mask, no power iteration).
+    """
+    if isinstance(module, nn.RNNBase):
+        names = list(module._flat_weights_names)
+    else:
+        names = [name for name in NAMES if getattr(module, name, None) is not None]
+    computed = getattr(module, "parametrizations", None)
+    inside = [] if computed is None else [each for each in computed.modules() if each.training]
+    try:
+        for each in inside:
+            each.training = False
+        with torch.no_grad():
+            found = {name: getattr(module, name).detach() for name in names}
+            found |= {name: weight.detach() for name, weight in _written_by_hooks(module).items() if name in found}
+    finally:
+        for each in inside:
+            each.training = True
+    return found
+
+
+def _written_by_hooks(module: nn.Module) -> dict[str, Tensor]:
+    """Weights that a hook will write before the next call; what the attribute holds is of the last one."""
+    found: dict[str, Tensor] = {}
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, WeightNorm):
+            found[hook.name] = hook.compute_weight(module)
+        elif isinstance(hook, SpectralNorm):
+            found[hook.name] = hook.compute_weight(module, do_power_iteration=False)
+        elif isinstance(hook, BasePruningMethod):
+            found[hook._tensor_name] = hook.apply_mask(module)
+    return found
+
+
+def plain_module(module: Any, weights: dict[str, Tensor] | None = None) -> Any:
+    """PyTorch's own module or cell of the same shape, in evaluation mode, with copies of `weights` that take no gradient.
+
+    Args:
+        module: the one to follow; a module of another kind is copied whole.
+        weights: by name; None for the module's own. Narrower ones than float32 become float32.
+    """
+    kind = next((kind for kind in (*FUSED, *CELLS) if isinstance(module, kind)), None)
+    if kind is None:
+        return copy.deepcopy(module).requires_grad_(False).eval()
+    settings: dict[str, Any] = {"bias": module.bias, "device": "meta"}
+    if isinstance(module, (nn.RNN, nn.RNNCell)):
+        settings["nonlinearity"] = module.nonlinearity
+    if isinstance(module, nn.RNNBase):
+        settings |= {
+            "num_layers": module.num_layers,
+            "batch_first": module.batch_first,
+            "bidirectional": module.bidirectional,
+        }
+        if module.proj_size:
+            settings["proj_size"] = module.proj_size
+    plain = kind(module.input_size, module.hidden_size, **settings)
+    for name, weight in (own_weights(module) if weights is None else weights).items():
+        setattr(plain, name, nn.Parameter(widened(weight.detach()).clone(), requires_grad=False))
+    return plain.eval()
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """float64 as it is, everything narrower as float32."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
