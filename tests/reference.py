@@ -32,6 +32,16 @@ class Unrollable:
     step: Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
 
 
+def rounding(dtype: torch.dtype, steps: int, terms: int) -> float:
+    """How far two right computations of the log of a gradient `steps` back may part, each step a sum of `terms` products.
+
+    Machines differ in the order of a sum and in fused multiply-adds. A sum of n terms rounds like sqrt(n) units for terms of
+    one size (n in the worst case), every step adds its own to those that came before, and either side has its own: twice
+    that, and twice for cancellation and for the few roundings of the nonlinearity.
+    """
+    return 4 * steps * math.sqrt(terms) * torch.finfo(dtype).eps
+
+
 # The equations of torch.nn.RNN, LSTM and GRU as PyTorch documents them, for one layer and one step -----------------------
 
 

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from rnnvg.bptt.wide_limit import gaussian_mean, square, tanh_slope
+from rnnvg.bptt.wide_limit import gaussian_mean, quadrature_error, square, tanh_slope
 from rnnvg.errors import InputError, check_float
+
+XTOL, RTOL = 1e-15, 1e-14  # of the search for q
+EPS = float(np.finfo(float).eps)
+STEEPEST = 2.0  # |d/dq E sech^4(sqrt(q) z)| is at most half of the largest |(sech^4)''|, which is 4, at 0
+Side = Literal["below the edge", "at the edge", "past the edge"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class MeanField:
         input_variance: s0^2, variance that input and biases add to each preactivation.
         q: variance of the preactivations, q = sigma_w^2 E tanh^2(sqrt(q) z) + s0^2.
         chi: growth of the squared gradient a step, chi = sigma_w^2 E sech^4(sqrt(q) z); E||delta_k||^2 ~ chi^k.
+        chi_error: what the quadrature, the search for q and rounding leave open in chi; 1 within it is "at the edge".
 
     Source: Poole et al. 2016; Chen, Pennington and Schoenholz 2018.
     """
@@ -31,6 +38,7 @@ class MeanField:
     input_variance: float
     q: float
     chi: float
+    chi_error: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -38,22 +46,40 @@ class MeanField:
         return 0.5 * math.log(self.chi)
 
     @property
+    def side(self) -> Side:
+        """Where the setting lies: "below the edge" of chaos, "at the edge" or "past the edge"."""
+        return side_of_edge(self.chi, self.chi_error)
+
+    @property
     def warning(self) -> str | None:
         """A sentence where the setting is past the edge of chaos, chi > 1; None otherwise."""
-        if self.chi <= 1:
+        if self.side != "past the edge":
             return None
         edge = critical_sigma_w(self.input_variance)
         return (
-            f"sigma_w = {self.sigma_w:.4g} is past the edge (chi = {self.chi:.4g} > 1), so gradients grow; the edge is at "
-            f"{edge:.4g}."
+            f"sigma_w = {self.sigma_w:.4g} is past the edge (chi = {growth_as_text(self.chi)} > 1), so gradients grow; "
+            f"the edge is at {edge:.4g}."
         )
 
     def __str__(self) -> str:
-        return f"q = {self.q:.4g}, chi = {self.chi:.4g}: {self.rate:+.4g} nats a step"
+        at_edge = ", at the edge" if self.side == "at the edge" else ""
+        return f"q = {self.q:.4g}, chi = {self.chi:.4g}: {self.rate:+.4g} nats a step{at_edge}"
+
+
+def side_of_edge(growth: float, error: float) -> Side:
+    """On which side of 1 a growth a step lies that is known to within `error`."""
+    if growth > 1 + error:
+        return "past the edge"
+    return "below the edge" if growth < 1 - error else "at the edge"
+
+
+def growth_as_text(growth: float) -> str:
+    """Four digits, or what a growth just above 1 has above it: "1 > 1" would say nothing."""
+    return f"{growth:.4g}" if growth >= 1.001 else f"1 + {growth - 1:.2g}"
 
 
 def mean_field(sigma_w: float, input_variance: float = 0.0) -> MeanField:
-    """q and chi of a wide tanh recurrence, by Gauss-Hermite quadrature.
+    """q and chi of a wide tanh recurrence, by quadrature.
 
     Args:
         sigma_w: standard deviation of the recurrent weights times sqrt(H), above 0; PyTorch's default is 1/sqrt(3).
@@ -62,8 +88,8 @@ def mean_field(sigma_w: float, input_variance: float = 0.0) -> MeanField:
     Raises:
         InputError: `sigma_w` is not above 0 or `input_variance` is below 0.
 
-    >>> mean_field(1 / 3**0.5).chi  # near the zero state: a factor 1/sqrt(3) a step
-    0.3333333333333334
+    >>> round(mean_field(1 / 3**0.5).chi, 9)  # near the zero state: a factor 1/sqrt(3) a step
+    0.333333333
     """
     sigma_w, s0 = check_sigma_w(sigma_w), check_variance("input_variance", input_variance)
     return _mean_field(sigma_w, s0)
@@ -72,15 +98,24 @@ def mean_field(sigma_w: float, input_variance: float = 0.0) -> MeanField:
 def _mean_field(sigma_w: float, s0: float) -> MeanField:
     from scipy.optimize import brentq
 
-    def excess(q: float) -> float:
-        return sigma_w**2 * gaussian_mean(square(np.tanh), q) + s0 - q
+    def update(q: float) -> float:
+        return sigma_w**2 * gaussian_mean(square(np.tanh), q) + s0
 
-    if s0 == 0 and sigma_w <= 1:
-        q = 0.0
-    else:  # concave in q: one crossing above this bound
+    q, q_error = 0.0, 0.0
+    if s0 > 0 or sigma_w > 1:  # update(q) is concave in q: one crossing above this bound
         low = s0 if s0 > 0 else (sigma_w**2 - 1) / (4 * sigma_w**2)
-        q = float(brentq(excess, low, sigma_w**2 + s0, xtol=1e-15, rtol=1e-14))  # pyright: ignore[reportArgumentType]
-    return MeanField(sigma_w, s0, q, sigma_w**2 * gaussian_mean(square(tanh_slope), q))
+        q = float(brentq(lambda q: update(q) - q, low, sigma_w**2 + s0, xtol=XTOL, rtol=RTOL))  # pyright: ignore[reportArgumentType]
+        slope = 1 - sigma_w**2 * gaussian_mean(_half_second_derivative, q)
+        # near the edge without inputs both the slope and what rounding does to update(q) are proportional to q
+        q_error = XTOL + RTOL * q + (quadrature_error(q) + EPS) * q / max(slope, EPS)
+    chi = sigma_w**2 * gaussian_mean(square(tanh_slope), q)
+    return MeanField(sigma_w, s0, q, chi, quadrature_error(q) * chi + STEEPEST * sigma_w**2 * q_error)
+
+
+def _half_second_derivative(z: np.ndarray) -> np.ndarray:
+    """(tanh^2)'' / 2, whose mean is d/dq E tanh^2(sqrt(q) z)."""
+    open_part = tanh_slope(z)
+    return open_part**2 - 2 * np.tanh(z) ** 2 * open_part
 
 
 def critical_sigma_w(input_variance: float = 0.0) -> float:
@@ -94,7 +129,9 @@ def critical_sigma_w(input_variance: float = 0.0) -> float:
     s0 = check_variance("input_variance", input_variance)
     if s0 == 0:
         return 1.0
-    return float(brentq(lambda sigma: _mean_field(sigma, s0).chi - 1, 1.0, 4.0 + 4 * s0, xtol=1e-12))  # pyright: ignore
+    # chi > sigma_w^2 / (2 sqrt(q + 1)) and q < sigma_w^2 + s0
+    above = 4.0 + 2 * s0**0.25
+    return float(brentq(lambda sigma: _mean_field(sigma, s0).chi - 1, 1.0, above, xtol=1e-12))  # pyright: ignore
 
 
 def check_sigma_w(value: float) -> float:

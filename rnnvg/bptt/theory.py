@@ -6,16 +6,28 @@ Axes: K distances, M independently initialised networks.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt import arguments, wide_limit
 from rnnvg.bptt.linearize import module_layers
-from rnnvg.bptt.mean_field import MeanField, check_sigma_w, check_variance, critical_sigma_w, mean_field
+from rnnvg.bptt.mean_field import (
+    EPS,
+    MeanField,
+    Side,
+    check_sigma_w,
+    check_variance,
+    critical_sigma_w,
+    growth_as_text,
+    mean_field,
+    side_of_edge,
+)
 from rnnvg.bptt.overlay import Overlay, overlay
 from rnnvg.bptt.wide_limit import DEFAULT_SIGMA_W
 from rnnvg.errors import InputError, check_float, check_int, check_name
@@ -38,6 +50,7 @@ __all__ = [
 ]
 
 CELLS = ("rnn", "rnn-relu", "lstm", "gru")
+EDGE_ERROR = 8 * EPS  # rounding of a growth at the zero state: a sigmoid, two products and a sum
 BIASES_DIFFER = 2.0  # times the default standard deviation; chrono initialisation is far beyond
 WEIGHTS_DIFFER = 0.1  # relative; a default initialisation's standard deviation scatters by less from H = 8 on
 
@@ -54,6 +67,8 @@ class WidePrediction:
         edge: growth a step at the zero state: sigma_w for an RNN; f + i o sigma_w for an LSTM and z + (1-z) r sigma_w for a
             GRU with the gates' values at zero input. Above 1 that state is unstable.
         warning: a sentence where the setting is past the edge or outside what the theory assumes; None otherwise.
+        side: "below the edge", "at the edge" (the growth is 1 to within rounding) or "past the edge"; for a tanh RNN of the
+            edge of chaos, chi = 1.
 
     Holds for one layer, distances well below the width, gates that inputs make independent from step to step, and
     independent weights of zero mean; see rnnvg.bptt.wide_limit. Source: Chen et al. 2018; Gilboa et al. 2019; Can,
@@ -65,6 +80,7 @@ class WidePrediction:
     q: float
     edge: float
     warning: str | None
+    side: Side
 
     @property
     def rate(self) -> float:
@@ -93,6 +109,8 @@ class WidePrediction:
 
     def __str__(self) -> str:
         said = f"wide {self.cell}: {self.rate:+.4g} nats a step over {len(self.log_gain) - 1} steps"
+        if self.side == "at the edge":
+            said += ", at the edge"
         return said if self.warning is None else f"{said} ({self.warning})"
 
 
@@ -126,6 +144,31 @@ def predict(
     >>> round(lstm.edge, 4), predict("lstm", hidden=512, input_size=2, forget_bias=2.0).warning is None
     (0.8754, False)
     """
+    return _predict(
+        cell,
+        hidden=hidden,
+        input_size=input_size,
+        input_variance=input_variance,
+        forget_bias=forget_bias,
+        bias=bias,
+        sigma_w=sigma_w,
+        steps=steps,
+    )
+
+
+def _predict(
+    cell: str,
+    *,
+    hidden: int,
+    input_size: int,
+    input_variance: float,
+    forget_bias: float,
+    bias: bool,
+    sigma_w: float,
+    steps: int,
+    bias_error: float = 0.0,
+) -> WidePrediction:
+    """`predict` for a forget bias that is known to within `bias_error`."""
     check_name("cell", cell, CELLS)
     hidden = check_int("hidden", hidden, least=1)
     per_feature = check_variance("input_variance", input_variance)
@@ -137,17 +180,19 @@ def predict(
     biases = 2 / (3 * hidden) if bias else 0.0
     if cell == "rnn":
         field = mean_field(sigma_w, inputs + biases)
-        return _prediction(cell, np.arange(steps) * field.rate, field.q, sigma_w, field.warning)
+        return _prediction(cell, np.arange(steps) * field.rate, field.q, sigma_w, field.side, field.warning)
     if cell == "rnn-relu":  # half of the units are open whatever q is; E h^2 = q / 2
         rate = 0.5 * math.log(sigma_w**2 / 2)
         q = (inputs + biases) / (1 - sigma_w**2 / 2) if sigma_w**2 < 2 else math.inf
-        return _prediction(cell, np.arange(steps) * rate, q, sigma_w / math.sqrt(2))
+        edge = sigma_w / math.sqrt(2)
+        return _prediction(cell, np.arange(steps) * rate, q, edge, side_of_edge(edge, EDGE_ERROR))
     moments_of = wide_limit.lstm_moments if cell == "lstm" else wide_limit.gru_moments
     moments = moments_of(sigma_w, inputs, biases, forget_bias)
     norms = wide_limit.log_norms(moments, sigma_w, steps, has_cell=cell == "lstm")
     edge = _edge(cell, sigma_w, forget_bias)
-    warning = _forget_warning(edge, sigma_w, forget_bias) if cell == "lstm" else None
-    return _prediction(cell, norms - norms[0], moments.q, edge, warning)
+    side = side_of_edge(edge, EDGE_ERROR + bias_error / 4)  # a sigmoid's slope is at most 1/4
+    warning = _forget_warning(edge, sigma_w, forget_bias) if cell == "lstm" and side == "past the edge" else None
+    return _prediction(cell, norms - norms[0], moments.q, edge, side, warning)
 
 
 def predict_for(module: nn.Module, inputs: Tensor, *, steps: int = 100) -> WidePrediction:
@@ -167,24 +212,27 @@ def predict_for(module: nn.Module, inputs: Tensor, *, steps: int = 100) -> WideP
     sequence = arguments.module_inputs(module, inputs)
     H, weights = module.hidden_size, module_layers(module)[0].weights
     cell = "rnn-relu" if getattr(module, "nonlinearity", "") == "relu" else type(module).__name__.lower()
-    carry = 0.0
+    carry = bias_error = 0.0
     if weights.bias is not None and cell in ("lstm", "gru"):
         carry = float(weights.bias[H : 2 * H].double().mean())
-    found = predict(
+        bias_error = torch.finfo(weights.bias.dtype).eps * abs(carry)
+    found = _predict(
         cell,
         hidden=H,
         input_size=module.input_size,
         input_variance=float(sequence.double().square().mean()),
         forget_bias=carry,
         bias=module.bias,
+        sigma_w=DEFAULT_SIGMA_W,
         steps=steps,
+        bias_error=bias_error,
     )
     outside = _outside(weights.hidden, weights.bias, cell, H)
     if not outside:
         return found
     said = "; ".join(outside)
     warning = said + "." if found.warning is None else f"{found.warning[:-1]}; {said}."
-    return WidePrediction(found.cell, found.log_gain, found.q, found.edge, warning)
+    return dataclasses.replace(found, warning=warning)
 
 
 def _outside(hidden: Tensor, bias: Tensor | None, cell: str, H: int) -> list[str]:
@@ -214,15 +262,19 @@ def _edge(cell: str, sigma_w: float, forget_bias: float) -> float:
 
 def _forget_warning(edge: float, sigma_w: float, forget_bias: float) -> str | None:
     room = 1 - 0.25 * sigma_w
-    if edge <= 1 or room <= 0:
+    if room <= 0:
         return None
     return (
-        f"a forget bias of {forget_bias:.4g}, the sum of both bias vectors, is past the edge ({edge:.4g} > 1 a step at the "
-        f"zero state, which is unstable); keep it below {math.log(room / (1 - room)):.3g}."
+        f"a forget bias of {forget_bias:.4g}, the sum of both bias vectors, is past the edge ({growth_as_text(edge)} > 1 a "
+        f"step at the zero state, which is unstable); keep it below {math.log(room / (1 - room)):.3g}."
     )
 
 
-def _prediction(cell: str, log_gain: np.ndarray, q: float, edge: float, warning: str | None = None) -> WidePrediction:
-    if edge > 1 and warning is None and cell != "rnn":
-        warning = f"the setting is past the edge ({edge:.4g} > 1 a step at the zero state, which is unstable)."
-    return WidePrediction(cell, np.concatenate([[np.nan], log_gain]), q, edge, warning)
+def _prediction(
+    cell: str, log_gain: np.ndarray, q: float, edge: float, side: Side, warning: str | None = None
+) -> WidePrediction:
+    if side == "past the edge" and warning is None and cell != "rnn":
+        warning = (
+            f"the setting is past the edge ({growth_as_text(edge)} > 1 a step at the zero state, which is unstable)."
+        )
+    return WidePrediction(cell, np.concatenate([[np.nan], log_gain]), q, edge, warning, side)

@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 
+import mpmath as mp
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,28 @@ def exact_mean(function, variance):
         for low, high in itertools.pairwise(edges)
     ]
     return sum(pieces) / math.sqrt(2 * math.pi)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.5, -5.0, 30.0])
+@pytest.mark.parametrize("variance", [0.0, 1e-6, 0.1, 1.0, 6.0, 25.0, 1e4, 1e8])
+def test_quadrature_is_good_to_its_error_bound(variance, mean):
+    """Against 30 digits. The bound is of rounding: n units for a sum of n terms in whatever order a machine adds them.
+
+    What a mean 30 away leaves of a slope is e^-30 and less, and only absolutely right.
+    """
+    root, bound = mp.sqrt(mp.mpf(variance)), wide_limit.quadrature_error(variance)
+    for narrow, wide in (
+        (wide_limit.square(np.tanh), lambda z: mp.tanh(z) ** 2),
+        (wide_limit.square(wide_limit.tanh_slope), lambda z: mp.sech(z) ** 4),
+        (wide_limit.sigmoid, lambda z: 1 / (1 + mp.exp(-z))),
+        (wide_limit.square(wide_limit.sigmoid_slope), lambda z: (mp.sech(z / 2) ** 2 / 4) ** 2),
+    ):
+        with mp.workdps(30):
+            step = [-mean / root + k / max(1, root) for k in (-30, -8, -2, 0, 2, 8, 30)] if root else []
+            pieces = sorted([-12, -5, 0, 5, 12, *(z for z in step if abs(z) < 12)])
+            exact = mp.quad(lambda z, f=wide: f(mean + root * z) * mp.exp(-z * z / 2), pieces) / mp.sqrt(2 * mp.pi)
+        found = wide_limit.gaussian_mean(narrow, variance, mean)
+        assert abs(found - exact) <= bound * max(exact, 1e-9 if abs(mean) > 9 else 0)
 
 
 @pytest.mark.parametrize("variance", [1e-6, 0.1, 1.0, 6.0, 25.0])
@@ -53,6 +76,55 @@ def test_without_inputs_below_the_edge_nothing_moves(sigma_w):
     found = theory.mean_field(sigma_w)
     assert found.q == 0
     assert found.chi == pytest.approx(sigma_w**2, rel=1e-12)
+    assert found.warning is None
+    assert found.side == ("below the edge" if sigma_w < 1 else "at the edge")
+    assert str(found).endswith(", at the edge") == (sigma_w == 1)
+
+
+def test_a_verdict_at_the_edge_has_room_for_rounding():
+    """Above sigma_w = 1 without inputs chi - 1 is of second order: 1e-9 past it no digit of chi says so."""
+    assert theory.mean_field(1 + 1e-9).side == "at the edge"
+    for sigma_w, side in ((1 + 1e-4, "past the edge"), (1 - 1e-9, "below the edge")):
+        assert theory.mean_field(sigma_w).side == side
+    past = theory.mean_field(1 + 1e-4)
+    assert f"(chi = 1 + {past.chi - 1:.2g} > 1)" in past.warning
+    for s0 in (1e-6, 0.1, 50.0):
+        found = theory.mean_field(theory.critical_sigma_w(s0), s0)
+        assert 0 < found.chi_error < 1e-9
+        assert abs(found.chi - 1) < 1e-9
+
+
+@pytest.mark.parametrize("cell", ["rnn", "rnn-relu", "lstm", "gru"])
+def test_every_cell_has_an_edge_with_room_for_rounding(cell):
+    """A spectral radius at zero of 1 exactly, a hair to both sides of it and 1e-6 to both."""
+
+    def predict(change):
+        given = {"rnn": {"sigma_w": 1.0}, "rnn-relu": {"sigma_w": math.sqrt(2)}}.get(cell, {"sigma_w": 1 / 3})
+        if cell == "lstm":  # sigmoid(b) = 1 - sigma_w / 4
+            given["forget_bias"] = math.log((1 - 1 / 12) / (1 / 12))
+        if cell == "gru":  # z + (1 - z) sigma_w / 2 is 1 at sigma_w = 2, whatever z
+            given["sigma_w"] = 2.0
+        given["sigma_w"] *= 1 + change
+        return theory.predict(cell, hidden=64, input_size=1, input_variance=0.0, bias=False, **given)
+
+    for change in (0.0, 2e-16, -2e-16):
+        found = predict(change)
+        assert found.side == "at the edge"
+        assert found.warning is None
+        assert ", at the edge" in str(found)
+    assert predict(-1e-6).side == "below the edge"
+    past = predict(1e-3)
+    assert past.side == "past the edge"
+    assert "past the edge" in past.warning
+
+
+def test_a_bias_set_in_float32_is_at_the_edge_to_its_own_digits():
+    module = nn.LSTM(2, 64)
+    with torch.no_grad():
+        module.bias_hh_l0.zero_()
+        module.bias_ih_l0[64:128] = math.log((1 - SIGMA / 4) / (SIGMA / 4))
+    found = theory.predict_for(module, torch.zeros(5, 1, 2))
+    assert found.side == "at the edge"
     assert found.warning is None
 
 

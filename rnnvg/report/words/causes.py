@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from rnnvg.bptt.mean_field import side_of_edge
+from rnnvg.bptt.theory import EDGE_ERROR
 from rnnvg.report import causes
 from rnnvg.report.results import Frame, Results
 from rnnvg.report.style import AFTER, BEFORE
@@ -152,12 +154,17 @@ def theory(results: Results) -> list[str]:
             "from step to step and for widths far above the distance; words and blanks that repeat are not, and with few "
             "seeds a standard error is itself uncertain."
         )
-    past = rates[rates["edge"] > 1]
-    for row in past.itertuples():
-        said.append(
-            f"{row.network} ({row.problem.lower()}) starts past the edge: {row.edge:.3f} a step at the zero state, which is "
-            "unstable."
-        )
+    for row in rates.itertuples():
+        side = side_of_edge(row.edge, EDGE_ERROR)
+        if side == "past the edge":
+            said.append(
+                f"{row.network} ({row.problem.lower()}) starts past the edge: {row.edge:.3f} a step at the zero state, which "
+                "is unstable."
+            )
+        elif side == "at the edge":
+            said.append(
+                f"{row.network} ({row.problem.lower()}) starts at the edge: 1 a step at the zero state to within rounding."
+            )
     return said
 
 
