@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnvg.cli import asked, options, output
+from rnnvg.cli import defaults, options, output
 from rnnvg.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,15 +102,15 @@ def command(
     from rnnvg.advise import advise
     from rnnvg.bench import WorkersLostError
 
-    name = asked.task_name(task, text)
-    if name == asked.TEXT_TASK:
+    name = defaults.task_name(task, text)
+    if name == defaults.TEXT_TASK:
         raise InputError(
             "`--task` next-word is a text without a known distance. Pass a task that has one, such as adding or copy."
         )
-    if quick and name == asked.DEFAULT_TASK and length is None:
+    if quick and name == defaults.DEFAULT_TASK and length is None:
         length = QUICK_LENGTH
     budget = QUICK if quick else FULL
-    own = asked.task_settings(text, length, delay, settings)
+    own = defaults.task_settings(text, length, delay, settings)
     if threshold is not None:
         rest["threshold"] = threshold
     with _Bar(quiet) as bar:

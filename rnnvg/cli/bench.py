@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnvg.cli import options, output
-from rnnvg.cli.endings import FAILED
+from rnnvg.cli.exits import FAILED
 from rnnvg.cli.lazy import HelpfulGroup
 from rnnvg.errors import InputError
 
@@ -52,7 +52,7 @@ def command() -> None:
     rnnvg bench run my.toml --out runs/my       run it; again: go on where it was
     rnnvg bench status runs/my                  how far it is
     rnnvg bench compare runs/my runs/other      what differs beyond noise
-    rnnvg bench verdicts runs/my                which published figures it reproduces
+    rnnvg bench verdicts runs/my                what it reproduces of papers
     """
 
 
@@ -129,7 +129,7 @@ def status(directory: Path, as_json: bool) -> None:
     import dataclasses
 
     from rnnvg.bench import State
-    from rnnvg.cli.bench_words import state_in_words
+    from rnnvg.cli.bench_text import state_in_words
 
     state = State.of(directory)
     output.result(dataclasses.asdict(state) if as_json else state_in_words(state))
@@ -146,7 +146,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     t-interval over seeds and p-values corrected for how many are looked at.
     """
     from rnnvg import bench
-    from rnnvg.cli.bench_words import differences_in_words
+    from rnnvg.cli.bench_text import differences_in_words
 
     found = bench.compare(a, b)
     if as_json:
@@ -168,7 +168,7 @@ def verdicts(directories: tuple[Path, ...], as_json: bool) -> None:
     rnnvg bench verdicts runs/published/*
     """
     from rnnvg.bench.outcome import verdicts as verdicts_of
-    from rnnvg.cli.bench_words import verdicts_in_words
+    from rnnvg.cli.bench_text import verdicts_in_words
 
     found = verdicts_of(directories)
     output.result(output.rows(found) if as_json else verdicts_in_words(found, output.width()))
@@ -200,12 +200,12 @@ def _go(
 ) -> None:
     from rnnvg import bench
     from rnnvg.bench.outcome import write_outcome
-    from rnnvg.cli import bench_words
+    from rnnvg.cli import bench_text
     from rnnvg.cli.report import rendered
 
     if dry_run:
-        facts = bench_words.ahead(out, plan, jobs)
-        output.result(facts if as_json else bench_words.ahead_in_words(facts, output.width()))
+        facts = bench_text.ahead(out, plan, jobs)
+        output.result(facts if as_json else bench_text.ahead_in_words(facts, output.width()))
         return
     store = bench.Store(out)
     follow = plan.follow() if plan.climbs() else None
@@ -220,7 +220,7 @@ def _go(
         store.check_settings(specs.values(), plan.axes)
         with bench.ProgressBar(quiet) as bar:
             if keep:
-                bench_words.checked_place(out)
+                bench_text.checked_place(out)
                 plan.keep(out)
             try:
                 results = bench.run_all(
@@ -237,7 +237,7 @@ def _go(
                 raise click.ClickException(str(error)) from error
         failed = failed or any(result["status"] == "failed" for result in results)
     elif keep:
-        bench_words.checked_place(out)
+        bench_text.checked_place(out)
         plan.keep(out)
     frames = write_outcome(out)
     if specs:
@@ -247,7 +247,7 @@ def _go(
         output.result(shown | {name: output.rows(frame) for name, frame in frames.items()})
     else:
         output.result(
-            "\n\n".join(part for part in (bench_words.outcome_in_words(frames, output.width()), shown) if part)
+            "\n\n".join(part for part in (bench_text.outcome_in_words(frames, output.width()), shown) if part)
         )
     if failed:
         raise click.exceptions.Exit(FAILED)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from rnnvg.cli import asked, options, output
-from rnnvg.cli.endings import FAILED
+from rnnvg.cli import defaults, options, output
+from rnnvg.cli.exits import FAILED
 from rnnvg.cli.report import rendered
 
 
@@ -68,8 +68,8 @@ def command(
     from rnnvg import bench
 
     tell = output.silent if quiet else output.note
-    chosen = asked.task_settings(None, length, delay, settings)
-    grid = asked.comparison(tasks, cells, seeds, text, max_steps, tell, chosen)
+    chosen = defaults.task_settings(None, length, delay, settings)
+    grid = defaults.comparison(tasks, cells, seeds, text, max_steps, tell, chosen)
     specs = grid.runs()
     tell(f"Preparing {len(specs)} runs in {out} ...")
     names = {spec.id: f"{spec.task['name']} {spec.cell} s{spec.seed}" for spec in specs}

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from rnnvg.cli.endings import told_in_words
+from rnnvg.cli.exits import in_one_sentence
 from rnnvg.errors import nearest
 
 
@@ -60,11 +60,11 @@ class LazyGroup(HelpfulGroup):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         command = [info_name or "", *args]
-        with told_in_words(command):
+        with in_one_sentence(command):
             context = super().make_context(info_name, args, parent, **extra)
         context.meta[__name__] = command
         return context
 
     def invoke(self, ctx: click.Context) -> Any:
-        with told_in_words(ctx.meta[__name__]):
+        with in_one_sentence(ctx.meta[__name__]):
             return super().invoke(ctx)

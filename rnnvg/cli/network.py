@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnvg.cli import asked
+from rnnvg.cli import defaults
 from rnnvg.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def _fresh(rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, T
 
     from rnnvg import models
 
-    name = asked.task_name(rest["task"], rest["text"])
+    name = defaults.task_name(rest["task"], rest["text"])
     network = {key: rest[key] for key in _NETWORK}
-    spec, task = asked.run(name, _settings(rest), rest["cell"], network, seed, tell)
+    spec, task = defaults.run(name, _settings(rest), rest["cell"], network, seed, tell)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.subseed("weights"))
         return models.build(task, spec.cell, **spec.network), task, spec
@@ -72,12 +72,12 @@ def _trained(weights: Path, rest: dict[str, Any], seed: int, tell: Any) -> tuple
             raise InputError(f"`{flag}` describes a new network and --weights brings one. Leave out one of the two.")
     weights = weights_file(weights)
     kept = dict(models.read_header(weights).get("task") or {})
-    own = kept.pop("name", asked.DEFAULT_TASK)
-    name = asked.task_name(rest["task"], rest["text"], own)
+    own = kept.pop("name", defaults.DEFAULT_TASK)
+    name = defaults.task_name(rest["task"], rest["text"], own)
     settings = {**(kept if name == own else {}), **_settings(rest)}
-    spec, task = asked.run(name, settings, None, {}, seed, tell)
+    spec, task = defaults.run(name, settings, None, {}, seed, tell)
     return models.load(weights, task), task, spec
 
 
 def _settings(rest: dict[str, Any]) -> dict[str, Any]:
-    return asked.task_settings(rest["text"], rest["length"], rest["delay"], rest["settings"])
+    return defaults.task_settings(rest["text"], rest["length"], rest["delay"], rest["settings"])

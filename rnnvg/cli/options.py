@@ -204,7 +204,7 @@ def together(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes; errors are still told.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes; errors are still shown.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

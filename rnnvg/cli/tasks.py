@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rnnvg.cli import asked, options, output
+from rnnvg.cli import defaults, options, output
 from rnnvg.cli.lazy import HelpfulGroup
 
 
@@ -43,8 +43,8 @@ def show(task: str, seed: int, text: str | None, length: int | None, delay: int 
 
     from rnnvg import tasks
 
-    name = asked.task_name(task, text)
-    chosen = asked.task_settings(text, length, delay, settings)
+    name = defaults.task_name(task, text)
+    chosen = defaults.task_settings(text, length, delay, settings)
     table, *said = tasks.make(name, **chosen).example(torch.Generator().manual_seed(seed)).split("\n\n")
     output.result("\n\n".join([table, *(textwrap.fill(each, output.width()) for each in said)]))
 
@@ -56,7 +56,7 @@ def describe(task: str, as_json: bool) -> None:
     """Say what TASK is, where it comes from, and what its settings mean."""
     from rnnvg import tasks
 
-    name = asked.task_name(task, None)
+    name = defaults.task_name(task, None)
     if as_json:
         output.result({"task": name, "about": _about(name), "settings": _settings(name)})
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rnnvg.cli import options, output
-from rnnvg.cli.endings import FAILED
+from rnnvg.cli.exits import FAILED
 
 # Of the distances in the text to learn from: mostly short, as in natural text.
 TAIL = 1.0

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @options.root
 @click.option("--longest", type=options.Whole(4), default=1000, help="The largest distance, words.")
 @click.option("--words", type=options.Whole(1000), default=2_000_000, help="Words of the training part to read.")
-@click.option("--common", type=options.Whole(1), default=200, help="How many of the commonest words are told apart.")
+@click.option(
+    "--common", type=options.Whole(1), default=200, help="How many of the commonest words are counted one by one."
+)
 @click.option(
     "--tokens", type=options.Name(TOKENS), help="How files are cut: words or spaces.  [default: as they come]"
 )

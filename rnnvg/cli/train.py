@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnvg.cli import asked, options, output
-from rnnvg.cli.endings import FAILED
+from rnnvg.cli import defaults, options, output
+from rnnvg.cli.exits import FAILED
 from rnnvg.cli.progress import StepBar
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ def command(
     from rnnvg import bench
     from rnnvg.bench.store import WEIGHTS
 
-    name = asked.task_name(task, text)
-    spec, _ = asked.run(
+    name = defaults.task_name(task, text)
+    spec, _ = defaults.run(
         name,
-        asked.task_settings(text, length, delay, settings),
+        defaults.task_settings(text, length, delay, settings),
         cell,
         {key: rest[key] for key in _NETWORK},
         seed,

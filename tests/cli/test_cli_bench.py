@@ -343,7 +343,7 @@ def malformed(number):
     return "\n".join(lines)
 
 
-def test_200_malformed_files_are_told_in_words(rnnvg, tmp_path):
+def test_200_malformed_files_are_in_one_sentence(rnnvg, tmp_path):
     path, refused, number = tmp_path / "bad.toml", 0, 0
     while refused < 200:
         path.write_text(malformed(number))

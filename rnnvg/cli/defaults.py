@@ -1,6 +1,6 @@
 """What the options ask for, as the specifications that the benchmark rooms know.
 
-Whatever is not asked for is as in the default comparison, `tasks/compare.toml`: `rnnvg train --task copy` does one of
+Whatever is not given is as in the default comparison, `tasks/compare.toml`: `rnnvg train --task copy` does one of
 the runs of `rnnvg compare`.
 """
 
@@ -31,7 +31,7 @@ def comparison(
     tell: Callable[[str], object],
     settings: Mapping[str, Any] | None = None,
 ) -> Grid:
-    """The default comparison, or the part of it that is asked for.
+    """The default comparison, or the part of it that is given.
 
     Args:
         tasks, cells, seeds: None for those of the file; a task that it does not have has its own default settings.
@@ -72,7 +72,7 @@ def comparison(
 
 
 def task_name(task: str | None, text: str | None, default: str = DEFAULT_TASK) -> str:
-    """The task that is asked for: by name, or by a text.
+    """The task that is given: by name, or by a text.
 
     Raises:
         InputError: a text for a task that reads none.
@@ -86,7 +86,7 @@ def task_name(task: str | None, text: str | None, default: str = DEFAULT_TASK) -
 def task_settings(
     text: str | None, length: int | None, delay: int | None, settings: Sequence[tuple[str, Any]]
 ) -> dict[str, Any]:
-    """The task settings that are asked for, by name; what stands behind --set goes last."""
+    """The task settings that are given, by name; what stands behind --set goes last."""
     named = {"text": text, "length": length, "delay": delay}
     return {name: value for name, value in named.items() if value is not None} | dict(settings)
 
@@ -119,10 +119,10 @@ def run(
     table = _table(data, task)
     own = _own_settings(table)
     parts = {part: {**data.get(part, {}), **table.get(part, {})} for part in _PARTS}
-    asked = {key: value for key, value in network.items() if value is not None}
-    if parts["model"].get("tied") and "hidden" in asked:
-        parts["model"]["embed"] = asked["hidden"]
-    if asked.get("tied") is False and "embed" not in asked:
+    given = {key: value for key, value in network.items() if value is not None}
+    if parts["model"].get("tied") and "hidden" in given:
+        parts["model"]["embed"] = given["hidden"]
+    if given.get("tied") is False and "embed" not in given:
         parts["model"]["embed"] = None
     trained = {key: value for key, value in (training or {}).items() if value is not None}
     if "bptt" in trained and task != TEXT_TASK:
@@ -134,7 +134,7 @@ def run(
     spec = run_spec(
         {"name": task, **own},
         cell or DEFAULT_CELL,
-        **{**parts["model"], **asked},
+        **{**parts["model"], **given},
         training={**parts["training"], **trained},
         measure=parts["measure"],
         seed=seed,

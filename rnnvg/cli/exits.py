@@ -38,7 +38,7 @@ _DISK = {
 
 
 @contextmanager
-def told_in_words(command: Sequence[str]) -> Iterator[None]:
+def in_one_sentence(command: Sequence[str]) -> Iterator[None]:
     """Turns what a user can mend into a sentence and an exit status.
 
     Args:
