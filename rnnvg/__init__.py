@@ -14,6 +14,7 @@ _HOME = {
     "gradient_profile": "rnnvg.bptt.profile",
     "GradientProfile": "rnnvg.bptt.profile",
     "input_profile": "rnnvg.bptt.input_profile",
+    "check_backward": "rnnvg.bptt.check_backward",
     "watch": "rnnvg.bptt.watch",
     "GradientMonitor": "rnnvg.bptt.monitor",
     "lyapunov_spectrum": "rnnvg.bptt.spectrum",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from rnnvg import advise, bench, bptt, depth, models, report, tasks, text, training
     from rnnvg.bench.store import load_results
     from rnnvg.bptt.attribution import DecayAttribution, attribute_decay
+    from rnnvg.bptt.check_backward import check_backward
     from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
     from rnnvg.bptt.input_profile import input_profile
     from rnnvg.bptt.monitor import GradientMonitor

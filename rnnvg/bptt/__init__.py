@@ -1,6 +1,7 @@
 """The analyzer: recurrences linearised along a trajectory, and what their Jacobian products say. It stands alone."""
 
 from rnnvg.bptt.attribution import DecayAttribution, attribute_decay
+from rnnvg.bptt.check_backward import check_backward
 from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
 from rnnvg.bptt.diagonal import Diagonal
 from rnnvg.bptt.input_profile import input_profile
@@ -22,6 +23,7 @@ __all__ = [
     "TemporalContributions",
     "Watcher",
     "attribute_decay",
+    "check_backward",
     "covariance_weighted",
     "gradient_profile",
     "input_profile",
