@@ -88,7 +88,7 @@ class Check:
         if not isinstance(cells, list):
             return ()
         named = [(index, cell) for index, cell in enumerate(cells) if isinstance(cell, str)]
-        known = [self._named(("cells", index), cell, models.CELLS) for index, cell in named]
+        known = [self._named(("cells", index), cell, models.EVERY_CELL) for index, cell in named]
         return self._once(("cells",), cells) if all(known) else ()
 
     def _seeds(self, seeds: Any) -> tuple[int, ...]:
@@ -103,7 +103,7 @@ class Check:
 
         figures = _File.model_validate(dict(self.data)).published
         for index, each in enumerate(figures):
-            self._named(("published", index, "cell"), each.cell, models.CELLS)
+            self._named(("published", index, "cell"), each.cell, models.EVERY_CELL)
             if each.task is not None:
                 self._named(("published", index, "task"), each.task, [entry.name for entry in self.entries])
             if each.value is None and not each.claim:
@@ -229,7 +229,7 @@ class Check:
             return ()
         values = (value,) if key in _LISTS else self._values(place, value)
         if key in ("init", "match"):
-            options = models.INITS if key == "init" else models.CELLS
+            options = models.INITS if key == "init" else models.EVERY_CELL
             known = [self._named(place, each, options) for each in values]
             return values if all(known) else ()
         # TOML has no null: `clip = false` is how a file says that gradients are not clipped.

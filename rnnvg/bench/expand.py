@@ -62,8 +62,11 @@ def _product(settings: Values) -> Iterator[dict[str, Any]]:
 
 
 def _init_fits(init: str, cell: str) -> bool:
+    from rnnvg.models import OWN_CELLS
     from rnnvg.models.initialisers import check_init
 
+    if cell in OWN_CELLS:
+        return init == "default"
     try:
         return bool(check_init(init, cell))
     except InputError:
@@ -90,10 +93,18 @@ def _check_runnable(spec: RunSpec, task: Task) -> None:
     import torch
 
     from rnnvg import models
+    from rnnvg.models.constraint import FITS
+    from rnnvg.training import penalties
+    from rnnvg.training.penalties import check_fits
 
     with torch.device("meta"):
-        models.build(task, spec.cell, **{**spec.network, "init": "default"})
+        models.build(task, spec.cell, **{**spec.network, "init": "default", "constraint": None})
     training = spec.training
+    if spec.constraint is not None:
+        check_fits(spec.cell, "constraint", FITS)
+    for name, fits in (("omega", penalties.FITS), ("flossing", penalties.FLOSSES)):
+        if getattr(training, name) is not None:
+            check_fits(spec.cell, name, fits)
     if spec.init == "chrono" and spec.t_max is None and task.distances is None:
         raise InputError("`init` 'chrono' needs the longest dependency, which this task does not know. Pass `t_max`.")
     if training.bptt is not None and not task.streamed:

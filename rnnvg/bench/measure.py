@@ -12,6 +12,7 @@ import torch
 
 from rnnvg.bptt import gradient_profile
 from rnnvg.horizon import THRESHOLDS, memory_horizon
+from rnnvg.models import recurrence
 
 if TYPE_CHECKING:
     from rnnvg.bptt import GradientProfile
@@ -34,7 +35,8 @@ def profile(
             inputs = model.encode(probe.inputs)
         generator = torch.Generator().manual_seed(seed)
         chosen = task.probe_sources if sources is None else sources
-        return gradient_profile(model.core, inputs, sources=chosen, wrt=wrt, generator=generator)
+        core, state = recurrence(model.core, inputs)
+        return gradient_profile(core, inputs, state, sources=chosen, wrt=wrt, generator=generator)
     finally:
         model.train(training)
 

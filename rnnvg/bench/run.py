@@ -95,6 +95,7 @@ class _Run:
         task = self.task
         with _own_arithmetic():
             model, result = self._train()
+            models.unconstrain(model.core)  # a weight file holds the weights that the network has
             models.save(model, self.folder / WEIGHTS, id=self.spec.id, task=self.spec.task, step=result.steps)
             certificate, last = None, []
             if result.status == "ok":
@@ -176,6 +177,12 @@ class _Run:
         )
         return model, result
 
+    def _drawn_by_init(self) -> str:
+        """The initialiser, or "" where the weights at the start are not those that it draws."""
+        spec = self.spec
+        changed = spec.gain is not None or spec.constraint is not None or spec.training.flossing is not None
+        return "" if changed else spec.init
+
     def _on_checkpoint(self, step: int, model: models.SequenceModel) -> None:
         start = time.perf_counter()
         seed = self.spec.subseed("covectors")
@@ -185,7 +192,7 @@ class _Run:
         write_whole(self.folder / f"part-{step:09d}.csv", tables.to_csv(curves, tables.CURVE))
         rows = causes.at_checkpoint(model, self.task, self.probe, step)
         if step == 0:
-            rows += causes.before_training(model, self.probe, self.spec.init)
+            rows += causes.before_training(model, self.probe, self._drawn_by_init())
         write_whole(self.folder / f"cause-{step:09d}.csv", tables.to_csv(rows, causes.COLUMNS))
         self.measuring += time.perf_counter() - start
 

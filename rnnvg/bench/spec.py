@@ -19,7 +19,10 @@ from rnnvg.errors import InputError, check_name
 if TYPE_CHECKING:
     from rnnvg.tasks import Task
 
-NETWORK = ("hidden", "layers", "init", "embed", "tied", "dropout", "t_max")
+NETWORK = ("hidden", "layers", "init", "embed", "tied", "dropout", "t_max", "gain", "constraint")
+# Settings that came later: left out of a specification where they have this value, so that older runs keep their ids.
+_LATER = {"gain": None, "constraint": None, "paired": False}
+_LATER_IN_TRAINING = {"warmup": None, "omega": None, "flossing": None}
 # Version of the layout of results; part of every id, so that results of another layout are never taken for this one's.
 SCHEMA = 1
 
@@ -53,6 +56,12 @@ class Training(_Part):
     stop_when_solved: _Flag = True
     # Factor on the learning rate after each held-out loss that is not the lowest so far; None: it stays.
     decay: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
+    # Steps over which the learning rate rises to `lr`; None: it starts there.
+    warmup: _Count | None = None
+    # Weight of Pascanu's regulariser (rnnvg.training.omega); None: none.
+    omega: _Positive | None = None
+    # Updates that bring the leading Lyapunov exponents to 0 before training (rnnvg.training.flossing); None: none.
+    flossing: _Count | None = None
 
 
 class Measure(_Part):
@@ -69,10 +78,13 @@ class RunSpec(_Part):
 
     Attributes:
         task: {"name": ..., and every setting of the task}.
-        cell, hidden, layers, init, embed, tied, dropout, t_max: the network, as in `models.build`.
+        cell, hidden, layers, init, embed, tied, dropout, t_max, gain, constraint: the network, as in `models.build`.
         training: what `training.fit` is told.
         measure: what is measured at each checkpoint.
         seed: the replication: runs that differ in it alone are independently trained models.
+        paired: weights, batches and probe sequences are drawn from the seed alone, so that all paired runs of one seed draw
+            the same ones: what two of them do differently is then what their specifications do. False: every run draws its
+            own.
     """
 
     version: Literal[1] = Field(default=SCHEMA, alias="schema")
@@ -85,13 +97,17 @@ class RunSpec(_Part):
     tied: _Flag = False
     dropout: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
     t_max: Annotated[int, Field(strict=True, ge=2)] | None = None
+    gain: _Positive | None = None
+    constraint: Literal["orthogonal"] | None = None
     training: Training = Training()
     measure: Measure = Measure()
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
+    paired: _Flag = False
 
     def to_dict(self) -> dict[str, Any]:
         """The specification as plain JSON values; `RunSpec.model_validate` gives the same one back."""
-        return self.model_dump(mode="json", by_alias=True)
+        found = _without(self.model_dump(mode="json", by_alias=True), _LATER)
+        return found | {"training": _without(found["training"], _LATER_IN_TRAINING)}
 
     @property
     def canonical(self) -> str:
@@ -115,8 +131,10 @@ class RunSpec(_Part):
         return {name: getattr(self, name) for name in NETWORK}
 
     def subseed(self, purpose: str) -> int:
-        """A seed for one purpose of this run: a function of the id and the purpose's name, in [0, 2^63)."""
-        return int.from_bytes(hashlib.sha256(f"{self.id}/{purpose}".encode()).digest()[:8], "big") >> 1
+        """A seed for one purpose of this run: a function of the id (where `paired`, of the seed) and the purpose's name,
+        in [0, 2^63)."""
+        of = f"paired/{self.seed}" if self.paired else self.id
+        return int.from_bytes(hashlib.sha256(f"{of}/{purpose}".encode()).digest()[:8], "big") >> 1
 
     def settings(self) -> dict[str, Any]:
         """Every setting by its dotted name ("task.length", "training.lr", "cell", ...), as JSON values."""
@@ -139,7 +157,7 @@ def run_spec(task: str | Mapping[str, Any], cell: str, *, hidden: int, **fields:
 
     given = {"name": task} if isinstance(task, str) else dict(task)
     made = tasks.make(check_name("task", given.pop("name", None), tasks.NAMES), **given)
-    check_name("cell", cell, models.CELLS)
+    check_name("cell", cell, models.EVERY_CELL)
     check_name("init", fields.get("init", "default"), models.INITS)
     try:
         return RunSpec.model_validate({"task": settings_of(made), "cell": cell, "hidden": hidden, **fields})
@@ -150,6 +168,10 @@ def run_spec(task: str | Mapping[str, Any], cell: str, *, hidden: int, **fields:
 def settings_of(task: Task) -> dict[str, Any]:
     """{"name": ..., and every setting of a task}: the same for two that are the same, however they were asked for."""
     return {"name": task.name, **json.loads(json.dumps(dict(task.settings)))}
+
+
+def _without(found: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name not in later or value != later[name]}
 
 
 def _word(value: Any) -> str:

@@ -51,7 +51,7 @@ def comparison(
         data["task"] = [_table(data, check_name("--tasks", name, TASKS)) for name in tasks]
     chosen = [table["name"] for table in data["task"]]
     if cells is not None:
-        data["cells"] = [check_name("--cells", cell, models.CELLS) for cell in cells]
+        data["cells"] = [check_name("--cells", cell, models.EVERY_CELL) for cell in cells]
     if seeds is not None:
         data["seeds"] = seeds
     if TEXT_TASK in chosen:

@@ -149,7 +149,7 @@ def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_j
     folder = Path(rest["out"])
     with disk_faults_named(folder):  # before the minute of measuring, not after it
         folder.mkdir(parents=True, exist_ok=True)
-    found = story.measure(images, weight=weight, directory=folder, on_progress=tell, **_story_settings(rest))
+        found = story.measure(images, weight=weight, directory=folder, on_progress=tell, **_story_settings(rest))
     path = depth_page.write(found, folder)
     story.forget_parts(folder)
     tell(f"Measured in {found.seconds:.0f} seconds.")

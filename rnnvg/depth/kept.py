@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from rnnvg.bench.files import disk_faults_named, write_whole
-
 _KIND = "!"
 Value = TypeVar("Value")
 
@@ -35,7 +33,7 @@ class Kept:
         """The part of that name, from its file or made now and written.
 
         Raises:
-            InputError: the folder cannot be written.
+            OSError: the folder cannot be written.
         """
         if self.folder is None:
             return make()
@@ -47,9 +45,9 @@ class Kept:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             pass  # missing, or not what this program wrote: made anew
         value = make()
-        with disk_faults_named(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps({"made_from": self.made_from, "value": self._encoded(value)}))
+        text = json.dumps({"made_from": self.made_from, "value": self._encoded(value)})
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")  # half a file is no JSON, and its part is made anew
         return value
 
     def has(self, name: str) -> bool:

@@ -109,7 +109,8 @@ def measure(
         on_progress: called with a few words before each part: "3 of 23: remedy clipping".
 
     Raises:
-        InputError: an argument out of its range; a directory that cannot be written.
+        InputError: an argument out of its range.
+        OSError: the directory cannot be written.
     """
     depth, width = check_int("depth", depth, least=2), check_int("width", width, least=1)
     steps, seed = check_int("steps", steps, least=4), check_int("seed", seed, least=0)

@@ -1,13 +1,15 @@
 """Networks that remember: recurrent cores with an encoder and a readout, their initialisers and weight files."""
 
 from rnnvg.models.build import build, check_fits, count_parameters, matched_hidden
+from rnnvg.models.constraint import unconstrain
 from rnnvg.models.initialisers import INITS
-from rnnvg.models.own_cells import OWN_CELLS
-from rnnvg.models.sequence_model import CELLS, SequenceModel
+from rnnvg.models.own_cells import OWN_CELLS, recurrence
+from rnnvg.models.sequence_model import CELLS, EVERY_CELL, SequenceModel
 from rnnvg.models.weights import load, read_header, save
 
 __all__ = [
     "CELLS",
+    "EVERY_CELL",
     "INITS",
     "OWN_CELLS",
     "SequenceModel",
@@ -17,5 +19,7 @@ __all__ = [
     "load",
     "matched_hidden",
     "read_header",
+    "recurrence",
     "save",
+    "unconstrain",
 ]

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from rnnvg.errors import InputError, check_float, check_int, check_name
+from rnnvg.models.constraint import CONSTRAINTS, constrain
 from rnnvg.models.initialisers import check_init, initialise
 from rnnvg.models.own_cells import OWN_CELLS
-from rnnvg.models.sequence_model import CELLS, SequenceModel
+from rnnvg.models.sequence_model import CELLS, EVERY_CELL, SequenceModel
 
 if TYPE_CHECKING:
     from rnnvg.tasks import Task
@@ -27,6 +28,8 @@ def build(
     tied: bool = False,
     dropout: float = 0.0,
     t_max: int | None = None,
+    gain: float | None = None,
+    constraint: str | None = None,
 ) -> SequenceModel:
     """A network for a task, its weights drawn from torch's global generator.
 
@@ -42,10 +45,13 @@ def build(
         dropout: probability, in [0, 1), of the locked dropout that SequenceModel describes.
         t_max: the longest dependency in steps: for chrono (None: the longest that the task knows of), and for leaky and
             residual, whose step size is 1 / t_max (None: 0.1).
+        gain: factor on the recurrent matrices as they were drawn; None: 1.
+        constraint: "orthogonal" draws the recurrent matrices of "rnn" and "rnn-relu" orthogonal and keeps them so in training
+            (rnnvg.models.constraint); None: they are free.
 
     Raises:
         InputError: an unknown cell or initialiser, a size below 1, an initialiser that does not fit the cell, weights
-            that cannot be tied, chrono where no longest dependency is known.
+            that cannot be tied, chrono where no longest dependency is known, a constraint that does not fit the cell.
     """
     own = cell in OWN_CELLS
     if own:
@@ -67,7 +73,19 @@ def build(
         initialise(model.core, cell, init, t_max)
     elif t_max is not None:
         model.core.get_buffer("step_size").fill_(1 / t_max)
+    if gain is not None:
+        _stretch(model.core, check_float("gain", gain, above=0))
+    if constraint is not None:
+        check_name("constraint", constraint, CONSTRAINTS)
+        constrain(model.core, cell)
     return model
+
+
+@torch.no_grad()
+def _stretch(core: nn.Module, gain: float) -> None:
+    for name, parameter in core.named_parameters():
+        if name.startswith("weight_hh"):
+            parameter.mul_(gain)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -87,7 +105,7 @@ def matched_hidden(
     Raises:
         InputError: as `build`.
     """
-    check_name("cell", cell, CELLS)
+    check_name("cell", cell, EVERY_CELL)
     check_int("parameters", parameters, least=1)
 
     def count(hidden: int) -> int:

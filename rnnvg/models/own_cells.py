@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,16 @@ class OwnCore(nn.Module):
         if self.form == "leaky":
             return torch.lerp(h, f, a)
         return h + a * f if self.form == "residual" else f
+
+
+def recurrence(core: nn.Module, inputs: Tensor) -> tuple[Any, Tensor | None]:
+    """What `rnnvg.gradient_profile` takes of a model's core, and the first state for inputs [T, B, E].
+
+    Of PyTorch's modules themselves and None, which stands for zeros; of a core of our own its step and zeros.
+    """
+    if isinstance(core, OwnCore):
+        return core.step, inputs.new_zeros(inputs.shape[1], core.hidden_size)
+    return core, None
 
 
 OWN: dict[str, Callable[..., OwnCore]] = {form: partial(OwnCore, form) for form in ("leaky", "residual", "layer-norm")}

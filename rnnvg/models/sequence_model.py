@@ -19,6 +19,7 @@ CORES = {
     "gru": nn.GRU,
 }
 CELLS = tuple(CORES)
+EVERY_CELL = (*CORES, *OWN)
 
 State = Tensor | tuple[Tensor, ...] | None
 

@@ -14,9 +14,10 @@ import torch
 
 from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.models import SequenceModel, check_fits
+from rnnvg.training import penalties
 from rnnvg.training import resume as resume_file
 from rnnvg.training.feed import DrawnFeed, StreamedFeed
-from rnnvg.training.loop import Loop, Plan
+from rnnvg.training.loop import Loop, Plan, derived_generator
 from rnnvg.training.resume import Parts, Progress
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def fit(
     on_progress: Callable[[int, int, float], object] | None = None,
     stop_when_solved: bool = True,
     decay: float | None = None,
+    warmup: int | None = None,
+    omega: float | None = None,
+    flossing: int | None = None,
     resume: str | Path | None = None,
     resume_every: float = 60.0,
 ) -> TrainingResult:
@@ -94,6 +98,10 @@ def fit(
         on_progress: called as on_progress(step, steps, loss) every 20 steps or 0.2 seconds, and at the last.
         stop_when_solved: end at the first held-out score that counts as solved.
         decay: factor in (0, 1) on the learning rate after each held-out loss that is not the lowest so far; None: none.
+        warmup: steps over which the learning rate rises evenly to `lr`; None: it starts there.
+        omega: weight of Pascanu's regulariser, added to the loss (rnnvg.training.penalties.omega); None: none.
+        flossing: steps of gradient flossing before training (rnnvg.training.penalties.floss; a checkpoint at step 0 sees the
+            network after it), and one every ten steps during it; None: none.
         resume: a file to go on from where it is there. It is written every `resume_every` seconds and on
             KeyboardInterrupt (unless that falls into the optimiser's own update: the last one then stands), and removed
             at the end. Checkpoints before the step that it holds are not repeated.
@@ -114,6 +122,13 @@ def fit(
         checkpoints=frozenset(check_int("checkpoints", step, least=0, most=steps) for step in checkpoints),
         on_checkpoint=on_checkpoint,
         on_progress=on_progress,
+        warmup=0 if warmup is None else check_int("warmup", warmup, least=1),
+        penalty=penalties.penalty(
+            model,
+            task,
+            None if omega is None else check_float("omega", omega, above=0),
+            flossing is not None and check_int("flossing", flossing, least=1) > 0,
+        ),
         resume=None if resume is None else Path(resume),
         resume_every=check_float("resume_every", resume_every, above=0),
     )
@@ -145,10 +160,16 @@ def fit(
         "eval_size": plan.eval_size,
         "stop_when_solved": plan.stop_when_solved,
         "decay": decay,
+        "warmup": warmup,
+        "omega": omega,
+        "flossing": flossing,
     }
     settings = json.loads(json.dumps(settings))  # as they will be read back: lists for tuples
+    taken_up = False
     if plan.resume is not None:
-        resume_file.restore(plan.resume, settings, parts)
+        taken_up = resume_file.restore(plan.resume, settings, parts)
+    if flossing is not None and not taken_up:
+        penalties.floss(model, task, flossing, derived_generator("flossing", generator.initial_seed()))
     mode = model.training
     try:
         score = Loop(task, plan, parts, settings).run()

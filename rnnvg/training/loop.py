@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnnvg.models import SequenceModel
 from rnnvg.training import resume
 from rnnvg.training.resume import Generators, Parts
 
 if TYPE_CHECKING:
-    from rnnvg.tasks import Task
+    from rnnvg.tasks import Batch, Task
 
 # Training losses are averaged over this many steps for the history; progress is told as often, or each 0.2 s.
 TRAIN_ROW_EVERY = 20
@@ -41,6 +41,8 @@ class Plan:
     eval_size: int
     stop_when_solved: bool
     decay: float | None
+    warmup: int
+    penalty: Callable[[Batch, int], Tensor] | None
     checkpoints: frozenset[int]
     on_checkpoint: Callable[[int, SequenceModel], object] | None
     on_progress: Callable[[int, int, float], object] | None
@@ -96,13 +98,15 @@ class Loop:
         outputs, state = self.model(batch.inputs, state)
         loss = self.task.loss(outputs, batch)
         parts.optimizer.zero_grad()
-        loss.backward()
+        whole = loss if self.plan.penalty is None else loss + self.plan.penalty(batch, progress.step)
+        whole.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
         value, norm = torch.stack((loss.detach(), norm)).tolist()
         with self._changing():
             progress.pending.append(value)
             if math.isfinite(value) and math.isfinite(norm):
-                parts.optimizer.step()
+                with self._warming_up():
+                    parts.optimizer.step()
                 parts.feed.advance(state)
                 progress.step += 1
                 if progress.step % TRAIN_ROW_EVERY == 0:
@@ -114,6 +118,22 @@ class Loop:
                 self._train_row(progress.step + 1)
         self.before = None
         self._tell(value)
+
+    @contextmanager
+    def _warming_up(self) -> Iterator[None]:
+        """The learning rate of a step among the first `warmup`, and the whole one afterwards."""
+        share = (self.progress.step + 1) / max(1, self.plan.warmup)
+        if share >= 1:
+            yield
+            return
+        whole = [group["lr"] for group in self.parts.optimizer.param_groups]
+        for group in self.parts.optimizer.param_groups:
+            group["lr"] *= share
+        try:
+            yield
+        finally:
+            for group, lr in zip(self.parts.optimizer.param_groups, whole, strict=True):
+                group["lr"] = lr
 
     def _evaluate(self) -> None:
         progress = self.progress
