@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnvg.errors import InputError
 from rnnvg.models import SequenceModel
@@ -45,7 +45,7 @@ def omega(model: SequenceModel, task: Task, batch: Batch) -> Tensor:
 
     Source: Pascanu, Mikolov and Bengio 2013, section 3.3.
     """
-    core = model.core
+    core: Any = model.core
     with torch.no_grad():
         hidden = core(model.encode(batch.inputs))[0]
     hidden.requires_grad_()
@@ -71,13 +71,14 @@ def omega(model: SequenceModel, task: Task, batch: Batch) -> Tensor:
     return (ratios - 1).square().mean()
 
 
-def exponents(core: nn.RNN, inputs: Tensor, n: int) -> Tensor:
+def exponents(core: Any, inputs: Tensor, n: int) -> Tensor:
     """The n leading finite-time Lyapunov exponents of a tanh network, [n] nats a step, differentiable by its weights.
 
     The mean over sequences of ln of the diagonals of Q R = D_t W Q along the trajectory, as rnnvg.lyapunov_spectrum has it
     without a graph.
 
     Args:
+        core: a tanh nn.RNN of one layer.
         inputs: what the core is handed, [T, B, E].
     """
     matrix = core.weight_hh_l0
@@ -92,7 +93,7 @@ def exponents(core: nn.RNN, inputs: Tensor, n: int) -> Tensor:
     return logs / len(driven)
 
 
-def flossing(core: nn.RNN, inputs: Tensor) -> Tensor:
+def flossing(core: Any, inputs: Tensor) -> Tensor:
     """The sum of squares of the leading half of the exponents: gradient flossing's loss (Engelken 2023, equation 6)."""
     return exponents(core, inputs, max(1, core.hidden_size // 2)).square().sum()
 
@@ -120,7 +121,7 @@ def penalty(
         if flossed and step % FLOSS_EVERY == 0:
             with torch.no_grad():
                 inputs = model.encode(batch.inputs[:, :FLOSS_SEQUENCES])
-            found = found + flossing(model.core, inputs)  # type: ignore[arg-type]
+            found = found + flossing(model.core, inputs)
         return found
 
     return added
@@ -138,7 +139,7 @@ def floss(model: SequenceModel, task: Task, steps: int, generator: torch.Generat
         batch = task.batch(FLOSS_SEQUENCES, generator)
         with torch.no_grad():
             inputs = model.encode(batch.inputs)
-        loss = flossing(model.core, inputs)  # type: ignore[arg-type]
+        loss = flossing(model.core, inputs)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -13,7 +13,7 @@ import rnnvg
 from rnnvg import models, tasks, training
 from rnnvg.bench import files, run, tables
 from rnnvg.bench.run import execute
-from rnnvg.bench.spec import run_spec
+from rnnvg.bench.spec import RunSpec, run_spec
 from rnnvg.bench.store import Store
 
 TEXT = {"name": "next-word", "text": "agreement", "n_words": 2000, "bptt": 10}
@@ -260,3 +260,29 @@ def test_the_number_of_threads_outside_does_not_change_a_digit(done, tmp_path):
     finally:
         torch.set_num_threads(threads)
     assert contents(tmp_path, spec) == contents(directory, spec)
+
+
+@pytest.mark.parametrize(
+    ("cell", "fields"),
+    [
+        ("leaky", {"t_max": 9}),
+        ("residual", {}),
+        ("layer-norm", {}),
+        ("rnn", {"constraint": "orthogonal"}),
+        ("rnn-relu", {"init": "identity", "gain": 1.2}),
+        ("rnn", {"training": {"omega": 0.5, "warmup": 3, "flossing": 2}}),
+    ],
+)
+def test_other_cells_and_remedies_run_like_the_rest(tmp_path, cell, fields):
+    training = {"steps": 4, "eval_every": 2, "checkpoints": [0], **fields.pop("training", {})}
+    spec = run_spec(
+        {"name": "adding", "length": 6}, cell, hidden=5, training=training, measure={"sequences": 3}, **fields
+    )
+    result = execute(spec, tmp_path)
+    assert (result["status"], result["reason"]) == ("ok", "")
+    assert result["verify"]["residual"] < 1e-3  # float32 against float64 over 24 steps
+    assert RunSpec.model_validate(result["spec"]) == spec
+    model = models.load(tmp_path / "runs" / spec.id / "weights.safetensors")
+    assert model.spec["cell"] == cell
+    again = execute(spec, tmp_path / "again")
+    assert again["score"] == result["score"]

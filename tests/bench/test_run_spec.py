@@ -57,6 +57,27 @@ def test_subseeds_differ_by_purpose_and_run_and_stay_the_same():
     assert one.subseed("weights") == expected
 
 
+def test_settings_that_came_later_leave_older_ids_alone():
+    plain = run_spec("adding", "lstm", hidden=64)
+    assert plain.id == "adding-T50-lstm-h64-s0-aed2b3fb"  # as before there were any
+    assert not {"gain", "constraint", "paired"} & set(plain.to_dict())
+    later = {"gain": 1.5, "constraint": "orthogonal", "paired": True}
+    training = {"warmup": 5, "omega": 1.0, "flossing": 3}
+    made = [run_spec("adding", "rnn", hidden=8, **{name: value}) for name, value in later.items()]
+    made += [run_spec("adding", "rnn", hidden=8, training={name: value}) for name, value in training.items()]
+    assert len({spec.id for spec in made}) == len(made)
+    assert all(RunSpec.model_validate(spec.to_dict()) == spec for spec in made)
+
+
+def test_paired_runs_of_one_seed_draw_the_same():
+    one, other = (run_spec("adding", cell, hidden=8, seed=3, paired=True) for cell in ("rnn", "leaky"))
+    assert one.id != other.id
+    assert one.subseed("weights") == other.subseed("weights") != one.subseed("batches")
+    assert one.subseed("weights") != run_spec("adding", "rnn", hidden=8, seed=4, paired=True).subseed("weights")
+    apart = [run_spec("adding", cell, hidden=8, seed=3).subseed("weights") for cell in ("rnn", "leaky")]
+    assert apart[0] != apart[1]
+
+
 def test_paths_in_ids_are_reduced_to_what_every_file_system_takes():
     task = {"name": "next-word", "text": "/data/my texts/War & Peace.txt"}
     made = RunSpec.model_validate({"task": task, "cell": "rnn", "hidden": 8})
