@@ -25,6 +25,8 @@ _HOME = {
     "DecayAttribution": "rnnvg.bptt.attribution",
     "temporal_contributions": "rnnvg.bptt.contributions",
     "TemporalContributions": "rnnvg.bptt.contributions",
+    "parameter_sensitivity": "rnnvg.bptt.sensitivity",
+    "ParameterSensitivity": "rnnvg.bptt.sensitivity",
     "memory_horizon": "rnnvg.horizon",
     "pool_horizons": "rnnvg.horizon",
     "MemoryHorizon": "rnnvg.horizon",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from rnnvg.bptt.input_profile import input_profile
     from rnnvg.bptt.monitor import GradientMonitor
     from rnnvg.bptt.profile import GradientProfile, gradient_profile
+    from rnnvg.bptt.sensitivity import ParameterSensitivity, parameter_sensitivity
     from rnnvg.bptt.singular import SingularValues, jacobian_singular_values
     from rnnvg.bptt.spectrum import LyapunovSpectrum, lyapunov_spectrum
     from rnnvg.bptt.watch import watch

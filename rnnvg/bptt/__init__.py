@@ -9,6 +9,7 @@ from rnnvg.bptt.invariant import covariance_weighted, input_sensitivity, ranking
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.monitor import GradientMonitor
 from rnnvg.bptt.profile import GradientProfile, gradient_profile
+from rnnvg.bptt.sensitivity import ParameterSensitivity, parameter_sensitivity
 from rnnvg.bptt.singular import SingularValues, jacobian_singular_values
 from rnnvg.bptt.spectrum import LyapunovSpectrum, lyapunov_spectrum
 from rnnvg.bptt.watch import Watcher, watch
@@ -19,6 +20,7 @@ __all__ = [
     "GradientMonitor",
     "GradientProfile",
     "LyapunovSpectrum",
+    "ParameterSensitivity",
     "SingularValues",
     "TemporalContributions",
     "Watcher",
@@ -31,6 +33,7 @@ __all__ = [
     "jacobian_singular_values",
     "linearize",
     "lyapunov_spectrum",
+    "parameter_sensitivity",
     "ranking_flips",
     "temporal_contributions",
     "watch",
