@@ -1,6 +1,6 @@
 """Results that are known exactly, measured: value, closed form, tolerance and verdict for each.
 
-    python scripts/exact_results.py [--out exact_results.json]
+    python scripts/exact_results.py [--out results/exact_results.json]    # and the same as .csv
 
 The tolerance of a row stands in TOLERANCES with its reason, and was written before the row was measured. Finite-size rows are
 means over networks drawn apart.
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -189,7 +190,7 @@ def edge_of_chaos() -> list[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("exact_results.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/exact_results.json"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = [fisher_memory(), *henon(), *default_initialisation(), *edge_of_chaos()]
@@ -199,6 +200,12 @@ def main() -> None:
         "rows": [{**asdict(each), "verdict": each.verdict} for each in rows],
     }
     given.out.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    columns = ["result", "exact", "measured", "tolerance", "verdict", "analysis"]
+    shown = [
+        (each.name, f"{each.exact:.5f}", f"{each.measured:.5f}", f"{each.tolerance:g}", each.verdict, each.analysis)
+        for each in rows
+    ]
+    pd.DataFrame(shown, columns=columns).to_csv(given.out.with_suffix(".csv"), index=False)
     for each in rows:
         print(f"{each.name:68} {each.exact:>10.5f} {each.measured:>10.5f}  +-{each.tolerance:g}  {each.verdict}")
 

@@ -1,7 +1,7 @@
 """Other tools on the same questions: who is right, how far, how fast.
 
     pip install 'rnnvg[peers]'
-    python scripts/side_by_side.py [--out side_by_side.json]
+    python scripts/side_by_side.py [--out results/side_by_side.json]    # and the same as .csv
 
 Every row is one tool on one question: its answer, the truth where there is one (a closed form, or float64 autograd through a
 loop written out), the largest error, how many steps back it still answers, and seconds (the median of three).
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -262,7 +263,7 @@ def memory_capacity() -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("side_by_side.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/side_by_side.json"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = [*gradients(), *saliency(), *exponents(), *memory_capacity()]
@@ -273,13 +274,22 @@ def main() -> None:
         "rows": rows,
     }
     given.out.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    for each in rows:
-        error = "" if each["error"] is None else f"{each['error']:.1e}"
-        reach = "" if each["reach"] is None else str(each["reach"])
-        print(
-            f"{each['question']:32} {each['tool']:34} {each['answer']:34} {each['truth']:12} "
-            f"{error:>9} {reach:>5} {each['seconds']:.3f} s"
+    shown = [
+        (
+            each["question"],
+            each["tool"],
+            each["answer"],
+            each["truth"],
+            "" if each["error"] is None else f"{each['error']:.1e}",
+            "" if each["reach"] is None else str(each["reach"]),
+            f"{each['seconds']:.3f}",
         )
+        for each in rows
+    ]
+    columns = ["question", "tool", "answer", "truth", "largest error", "right up to (steps)", "seconds"]
+    pd.DataFrame(shown, columns=columns).to_csv(given.out.with_suffix(".csv"), index=False)
+    for each in shown:
+        print("{:32} {:34} {:42} {:26} {:>9} {:>5} {} s".format(*each))
 
 
 if __name__ == "__main__":
