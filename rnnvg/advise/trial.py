@@ -56,7 +56,7 @@ def _apply(settings: Settings, name: str, seed: int) -> dict[str, Any]:
     network = settings.network(remedy)
     torch.manual_seed(subseed("weights", seed))
     model = models.build(task, **network)
-    encoded = _encoded(model, probe)
+    encoded = models.encoded(model, probe.inputs)
     predicted = predicted_rate(
         network,
         n_inputs=encoded.shape[2],
@@ -141,10 +141,9 @@ def clipped_at_equal_weights(
         norm before, factor, cosine between the two gradients, largest difference of the two curves (nats), change of the
         log horizon.
     """
-    encoded = _encoded(model, probe)
+    encoded = models.encoded(model, probe.inputs)
     parameters = list(model.parameters())
-    state = model.core(encoded)[0].detach().requires_grad_()
-    direct = torch.autograd.grad(task.loss(model.readout(state), probe), state)[0].double()
+    direct = models.loss_gradient(model, task, probe).double()
     outputs, _ = model(probe.inputs)
     model.zero_grad()
     task.loss(outputs, probe).backward()
@@ -170,11 +169,6 @@ def _flat(parameters: list[nn.Parameter]) -> torch.Tensor:
     return torch.cat([each.grad.flatten().double() for each in parameters if each.grad is not None])
 
 
-def _encoded(model: SequenceModel, probe: Batch) -> torch.Tensor:
-    with torch.no_grad():
-        return model.encode(probe.inputs)
-
-
 def _profile(
     settings: Settings, model: SequenceModel, encoded: torch.Tensor, output_grad: torch.Tensor | None = None
 ) -> GradientProfile:
@@ -187,7 +181,7 @@ def _profile(
 
 def _horizon(settings: Settings, model: SequenceModel, probe: Batch, seed: int) -> dict[str, Any] | None:
     """The horizon of the loss at the last probe step, for random covectors; None where no gradient is finite."""
-    gain = _profile(settings, model, _encoded(model, probe))
+    gain = _profile(settings, model, models.encoded(model, probe.inputs))
     if not (gain.log_gain() > -math.inf).any():
         return None
     found = gain.horizon(settings.threshold)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from rnnvg.bench import measure
@@ -20,6 +19,7 @@ from rnnvg.bptt import attribute_decay, lyapunov_spectrum, temporal_contribution
 from rnnvg.bptt.curves import mean_log_gain
 from rnnvg.bptt.invariant import covariance_weighted
 from rnnvg.errors import InputError
+from rnnvg.models import encoded, loss_gradient
 
 if TYPE_CHECKING:
     from rnnvg.models import SequenceModel
@@ -38,7 +38,7 @@ def at_checkpoint(model: SequenceModel, task: Task, probe: Batch, step: int) -> 
     if not isinstance(model.core, nn.RNNBase):  # cells of our own, whose gates the analyzer does not know
         return []
     length = min(int(probe.inputs.shape[0]), 2 * task.steps)
-    inputs = _encoded(model, probe, SPECTRUM_SEQUENCES)[:length]
+    inputs = encoded(model, probe.inputs[:, :SPECTRUM_SEQUENCES])[:length]
     size = model.core.num_layers * model.core.hidden_size * (2 if isinstance(model.core, nn.LSTM) else 1)
     found = lyapunov_spectrum(model.core, inputs, n_exponents=min(EXPONENTS, size), burn_in=length // 4)
     mean = found.exponents.mean(0)
@@ -52,7 +52,7 @@ def before_training(model: SequenceModel, probe: Batch, init: str) -> list[Row]:
         return []
     rows = _attribution(model, probe, 0)
     if init in ("default", "forget-bias"):
-        inputs = _encoded(model, probe, probe.inputs.shape[1])
+        inputs = encoded(model, probe.inputs)
         try:
             found = theory.predict_for(model.core, inputs, steps=len(inputs))
         except InputError:  # several layers, for one
@@ -79,23 +79,14 @@ def after_training(model: SequenceModel, task: Task, probe: Batch, step: int, se
 def recent_share(model: SequenceModel, task: Task, probe: Batch) -> tuple[int, float] | None:
     """How many last steps, and the fraction of the core's update that they make, for the task's own loss on `probe`."""
     grad = loss_gradient(model, task, probe)
-    found = temporal_contributions(model.core, _encoded(model, probe, probe.inputs.shape[1]), output_grad=grad)
+    found = temporal_contributions(model.core, encoded(model, probe.inputs), output_grad=grad)
     last = min(10, found.n_steps)
     share = found.fraction(last)
     return None if math.isnan(share) else (last, share)
 
 
-def loss_gradient(model: SequenceModel, task: Task, probe: Batch) -> torch.Tensor:
-    """dL/d(output) of the core, [T, B, H], of the task's own loss on `probe`."""
-    with torch.no_grad():
-        outputs = model.core(_encoded(model, probe, probe.inputs.shape[1]))[0]
-    outputs.requires_grad_()
-    with torch.enable_grad():
-        return torch.autograd.grad(task.loss(model.readout(outputs), probe), outputs)[0]
-
-
 def _attribution(model: SequenceModel, probe: Batch, step: int) -> list[Row]:
-    found = attribute_decay(model.core, _encoded(model, probe, SEQUENCES))
+    found = attribute_decay(model.core, encoded(model, probe.inputs[:, :SEQUENCES]))
     rows = _curve(step, "log_gain", "", found.log_gain())
     for name in found.parts:
         rows += _curve(step, "nats", name, found.nats_so_far(name).mean(1))
@@ -139,16 +130,6 @@ def _map(step: int, profile: Any) -> list[Row]:
             if not math.isnan(mean[k])
         ]
     return rows
-
-
-def _encoded(model: SequenceModel, probe: Batch, n: int) -> torch.Tensor:
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            return model.encode(probe.inputs[:, :n])
-    finally:
-        model.train(training)
 
 
 def _first(probe: Batch, n: int) -> Batch:

@@ -12,7 +12,7 @@ import torch
 
 from rnnvg.bptt import gradient_profile
 from rnnvg.horizon import THRESHOLDS, memory_horizon
-from rnnvg.models import recurrence
+from rnnvg.models import encoded, recurrence
 
 if TYPE_CHECKING:
     from rnnvg.bptt import GradientProfile
@@ -28,17 +28,10 @@ def profile(
 
     One random unit covector a source and sequence, from a generator seeded `seed`: the same at every checkpoint.
     """
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            inputs = model.encode(probe.inputs)
-        generator = torch.Generator().manual_seed(seed)
-        chosen = task.probe_sources if sources is None else sources
-        core, state = recurrence(model.core, inputs)
-        return gradient_profile(core, inputs, state, sources=chosen, wrt=wrt, generator=generator)
-    finally:
-        model.train(training)
+    inputs, generator = encoded(model, probe.inputs), torch.Generator().manual_seed(seed)
+    chosen = task.probe_sources if sources is None else sources
+    core, state = recurrence(model.core, inputs)
+    return gradient_profile(core, inputs, state, sources=chosen, wrt=wrt, generator=generator)
 
 
 def curve(profile: GradientProfile, step: int) -> pd.DataFrame:

@@ -38,15 +38,13 @@ class Theory:
 
 def why(model: SequenceModel, task: Task, probe: Batch) -> Why:
     """The attribution of a loss at the last step of the probe sequences."""
-    import torch
-
+    from rnnvg import models
     from rnnvg.bench import causes
     from rnnvg.bptt import attribute_decay
 
-    model.eval()
-    with torch.no_grad():
-        inputs = model.encode(probe.inputs)
-    return Why(attribute_decay(model.core, inputs), causes.recent_share(model, task, probe))
+    return Why(
+        attribute_decay(model.core, models.encoded(model, probe.inputs)), causes.recent_share(model, task, probe)
+    )
 
 
 def theory(rest: dict[str, Any], seed: int, sequences: int, weighted: bool) -> Theory:
@@ -63,6 +61,7 @@ def theory(rest: dict[str, Any], seed: int, sequences: int, weighted: bool) -> T
     """
     import torch
 
+    from rnnvg import models
     from rnnvg.bench import measure
     from rnnvg.bptt.theory import overlay, predict_for
 
@@ -75,8 +74,7 @@ def theory(rest: dict[str, Any], seed: int, sequences: int, weighted: bool) -> T
         model, task, spec = network.asked_for(None, rest, each, output.silent)
         probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
         if prediction is None:
-            with torch.no_grad():
-                inputs = model.eval().encode(probe.inputs)
+            inputs = models.encoded(model, probe.inputs)
             steps = max(2, min(len(inputs), model.core.hidden_size))  # the theory ends at the width
             prediction = predict_for(model.core, inputs, steps=steps)
         profiles.append(measure.profile(model, task, probe, "state", spec.subseed("covectors")))

@@ -71,6 +71,7 @@ def command(
     """
     import torch
 
+    from rnnvg import models
     from rnnvg.bench.files import write_whole
     from rnnvg.bptt import lyapunov_spectrum
 
@@ -81,9 +82,7 @@ def command(
     if n_exponents is not None:
         size = model.core.num_layers * model.core.hidden_size * (2 if model.spec["cell"] == "lstm" else 1)
         check_int("--n-exponents", n_exponents, least=1, most=size)
-    model.eval()
-    with torch.no_grad():
-        inputs = model.encode(probe.inputs)[: burn_in + steps]
+    inputs = models.encoded(model, probe.inputs)[: burn_in + steps]
     with StepBar(quiet) as bar:
         found = lyapunov_spectrum(model.core, inputs, n_exponents=n_exponents, burn_in=burn_in, on_progress=bar)
     facts = {**network.facts(model, task, weights), "sequences": sequences, "steps": steps, "burn_in": burn_in}

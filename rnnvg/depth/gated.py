@@ -102,8 +102,7 @@ def _run(task: tasks.Task, cell: str, hidden: int, steps: int, lr: float, seed: 
     profiles: dict[int, GradientProfile] = {}
 
     def measure(step: int, now: models.SequenceModel) -> None:
-        with torch.no_grad():
-            profiles[step] = gradient_profile(now.core, now.encode(probe))
+        profiles[step] = gradient_profile(now.core, models.encoded(now, probe))
 
     measure(0, model)
     began = time.perf_counter()

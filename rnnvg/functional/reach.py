@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from rnnvg.bptt import gradient_profile
-from rnnvg.models import SequenceModel, check_fits
+from rnnvg.models import SequenceModel, check_fits, encoded, loss_gradient
 from rnnvg.tasks.scoring import evaluating
 
 
@@ -32,14 +32,10 @@ def reach(model: SequenceModel, task: Any, *, windows: int = 8, seed: int = 0) -
         InputError: the model and the task do not fit.
     """
     check_fits(model.spec, task)
-    with evaluating(model) as device:
-        probe = task.probe(windows, torch.Generator().manual_seed(seed)).to(device)
-        inputs = model.encode(probe.inputs)
-        hidden, _ = model.core(inputs)
-    hidden = hidden.detach().requires_grad_()
-    with torch.enable_grad():
-        # A mean over words: each word's own gradient is scaled alike, and a gain is a ratio.
-        (output_grad,) = torch.autograd.grad(task.loss(model.readout(hidden), probe), hidden)
+    probe = task.probe(windows, torch.Generator().manual_seed(seed))
+    # A mean over words: each word's own gradient is scaled alike, and a gain is a ratio.
+    output_grad = loss_gradient(model, task, probe)
+    inputs = encoded(model, probe.inputs)
     with evaluating(model):
         profile = gradient_profile(model.core, inputs, output_grad=output_grad, sources=task.probe_sources, wrt="input")
     frame: Any = profile.curve(reference=0)

@@ -2,6 +2,7 @@
 
 from rnnvg.models.build import build, check_fits, count_parameters, matched_hidden
 from rnnvg.models.constraint import unconstrain
+from rnnvg.models.evaluation import encoded, loss_gradient
 from rnnvg.models.initialisers import INITS
 from rnnvg.models.own_cells import OWN_CELLS, recurrence
 from rnnvg.models.sequence_model import CELLS, EVERY_CELL, SequenceModel
@@ -16,7 +17,9 @@ __all__ = [
     "build",
     "check_fits",
     "count_parameters",
+    "encoded",
     "load",
+    "loss_gradient",
     "matched_hidden",
     "read_header",
     "recurrence",
