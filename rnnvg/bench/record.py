@@ -25,6 +25,7 @@ _NOTHING: dict[str, Any] = dict.fromkeys(
         "seconds",
         "training_seconds",
         "measuring_seconds",
+        "floor_seconds",
         "parameters",
         "training_steps",
         "n_probe_steps",
@@ -51,7 +52,7 @@ def record(spec: RunSpec, outcome: Mapping[str, Any]) -> dict[str, Any]:
         "machine": {
             "process": process(),
             "system": platform.platform(),
-            "processor": _processor(),
+            "processor": processor(),
             "cpus": os.cpu_count(),
             **outcome.get("machine", {}),
         },
@@ -91,7 +92,8 @@ def stamp(moment: datetime | None = None) -> str:
     return (moment or datetime.now(UTC)).isoformat(timespec="seconds")
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

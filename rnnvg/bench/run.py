@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 
 from rnnvg import models, tasks, training
-from rnnvg.bench import causes, measure, tables
+from rnnvg.bench import causes, floor, measure, tables
 from rnnvg.bench.files import StorageError, disk_faults_named, write_whole
 from rnnvg.bench.record import failure, record, stamp
 from rnnvg.bench.spec import RunSpec
@@ -101,6 +101,7 @@ class _Run:
             if result.status == "ok":
                 last = causes.after_training(model, task, self.probe, result.steps, self.spec.subseed("covectors"))
                 certificate = measure.residuals(model, task, self.probe, self.spec.subseed("covectors"))
+            step_floor = self._floor(model)
         parts = sorted(self.folder.glob("part-*.csv"))
         curves = pd.concat([tables.to_frame(part) for part in parts], ignore_index=True)
         files = {
@@ -125,6 +126,7 @@ class _Run:
             "steps": result.steps,
             "training_seconds": round(result.seconds, 3),
             "measuring_seconds": round(self.measuring, 3),
+            "floor_seconds": round(result.steps * step_floor, 3),
             "parameters": models.count_parameters(model),
             "training_steps": task.steps,
             "n_probe_steps": int(self.probe.inputs.shape[0]),
@@ -139,6 +141,15 @@ class _Run:
             },
             "verify": certificate,
         }, files
+
+    def _floor(self, model: models.SequenceModel) -> float:
+        """Seconds of a step that does nothing but train, on sequences as they were trained on."""
+        settings, generator = self.spec.training, torch.Generator().manual_seed(0)
+        if self.task.streamed:
+            batch = next(iter(self.task.stream(settings.batch, settings.bptt)))
+        else:
+            batch = self.task.batch(settings.batch, generator)
+        return floor.seconds_a_step(model, self.task, batch, training.OPTIMIZERS[settings.optimizer])
 
     def _train(self) -> tuple[models.SequenceModel, training.TrainingResult]:
         resume = self.folder / RESUME

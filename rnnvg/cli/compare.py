@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -66,6 +67,7 @@ def command(
     rnnvg compare --tasks adding,copy --length 100 --delay 40 --out runs/longer
     """
     from rnnvg import bench
+    from rnnvg.bench.spent import spent
 
     tell = output.silent if quiet else output.note
     chosen = defaults.task_settings(None, length, delay, settings)
@@ -79,6 +81,9 @@ def command(
         except bench.WorkersLostError as error:
             raise click.ClickException(str(error)) from error
     tell("Drawing the figures ...")
+    start = time.perf_counter()
     output.result(rendered(Path(out), as_json))
+    if time_spent := spent(results):
+        tell(f"{time_spent}; the report took {time.perf_counter() - start:.0f} s.")
     if any(result["status"] == "failed" for result in results):
         raise click.exceptions.Exit(FAILED)

@@ -33,8 +33,8 @@ SOLVED = 0.99
 PROBE = 200
 # Texts read side by side when scoring: few, because each starts without a past.
 SCORED_STREAMS = 8
-# Logits held at once when scoring.
-SCORED_LOGITS = 4_000_000
+# Logits held at once when scoring: they stay in a processor's cache.
+SCORED_LOGITS = 1_000_000
 # What ends a sentence: the end of a line where the text marks it, else a stop.
 STOPS = (".", "!", "?")
 BATCHING = ("continuous", "sentences")
