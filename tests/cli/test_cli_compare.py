@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import click
@@ -41,7 +42,13 @@ def test_a_comparison_prints_both_tables_and_ends_by_naming_the_report(compared)
     for table in (horizons, scores):
         assert all(network in table for network in ("RNN (tanh)", "LSTM", "GRU"))
     assert last == f"Report: {directory / 'report.html'}\n"
-    assert told.stderr == f"Preparing 3 runs in {directory} ...\nDrawing the figures ...\n"
+    preparing, drawing, spent = told.stderr.splitlines()
+    assert (preparing, drawing) == (f"Preparing 3 runs in {directory} ...", "Drawing the figures ...")
+    assert re.fullmatch(
+        r"Training took \d+ s, \d+\.\d\d times the \d+ s of PyTorch's own steps; measuring took \d+ s, \d+ % of the whole; "
+        r"the report took \d+ s\.",
+        spent,
+    )
 
 
 def test_the_directory_is_the_one_of_the_design(compared):
