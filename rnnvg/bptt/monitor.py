@@ -35,10 +35,10 @@ class GradientMonitor:
             if (found := monitor.metrics()):
                 log(found, step)
 
-    Only the watched steps cost anything: their weights are copied, and `metrics` follows the gradients of a few of the
-    steps that have a loss. A step is a forward call of the recurrent module in training mode with gradients enabled; calls
-    that carry on from the final state of the one before are the same step. Whatever goes wrong while it is attached leaves
-    the training alone and is told by `verdict` and `reason`.
+    Only the watched steps cost anything: their weights are copied, and `metrics` follows the gradients of up to 4 of the
+    steps that have a loss, in up to 8 of the sequences. A step is a forward call of the recurrent module in training mode
+    with gradients enabled; calls that carry on from the final state of the one before are the same step. Whatever goes wrong
+    while it is attached leaves the training alone and is told by `verdict` and `reason`.
 
     Args:
         model: an nn.RNN, nn.LSTM or nn.GRU, or a model with exactly one of them inside.

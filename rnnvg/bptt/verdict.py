@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 import torch
 
+from rnnvg.bptt.arguments import all_finite
 from rnnvg.bptt.calls import Recorder
 from rnnvg.bptt.profile import GradientProfile
-from rnnvg.bptt.watched import Sequences, collect, linearised, profile_at, steps_with_gradient
+from rnnvg.bptt.watched import Sequences, collect, linearised, profile_at, some_of, steps_with_gradient
 from rnnvg.errors import InputError
 
 Verdict = Literal["vanishing", "exploding", "neither", "not finite", "not measured"]
@@ -23,7 +24,7 @@ CODES: dict[Verdict, float] = {
 }
 
 DISTANCES = (1, 10, 100)
-SOURCES = 8
+SOURCES, SEQUENCES = 4, 8  # followed at most
 MAJORITY = 0.5
 
 
@@ -43,6 +44,7 @@ def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float
     if broken is not None:
         step, what = broken
         return {"verdict": CODES["not finite"], "first_nonfinite": float(step)}, f"{what} at step {step} is not finite."
+    found = some_of(found, SEQUENCES)
     run = linearised(recorder, module, found)
     steps = steps_with_gradient(found)
     if not len(steps):
@@ -69,18 +71,20 @@ def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float
 def _nonfinite(module: torch.nn.RNNBase, found: Sequences) -> tuple[int, str] | None:
     """The first step at which something is inf or nan, and what: causes before what they bring about."""
     for name, weight in module.named_parameters():
-        if not bool(torch.isfinite(weight).all()):
+        if not all_finite(weight):
             return 0, f"The weight {name}"
-    if not all(bool(torch.isfinite(part).all()) for part in found.state):
+    if not all(all_finite(part) for part in found.state):
         return 0, "The initial state"
     valid = torch.arange(found.inputs.shape[0])[:, None] < torch.from_numpy(found.lengths)
     places = (("The input", found.inputs), ("The state", found.seen), ("The gradient at the output", found.output_grad))
     for what, values in places:
+        if all_finite(values):
+            continue
         bad = ~torch.isfinite(values).all(-1).cpu() & valid
         if bool(bad.any()):
             return int(torch.nonzero(bad)[0, 0]), what
     for last, _, grads in found.ends:
-        if not all(bool(torch.isfinite(grad).all()) for grad in grads):
+        if not all(all_finite(grad) for grad in grads):
             return int(last.min()), "The gradient at the final state"
     return None
 

@@ -122,6 +122,29 @@ def run_again(recorder: Recorder, backward: int | None) -> Run:
     return linearised(recorder, *collect(recorder, backward))
 
 
+def some_of(found: Sequences, most: int) -> Sequences:
+    """At most `most` of the sequences, spread evenly over the batch."""
+    batch = len(found.lengths)
+    if batch <= most:
+        return found
+    chosen = np.linspace(0, batch - 1, most).round().astype(int)
+    index = torch.from_numpy(chosen).to(found.inputs.device)
+    ends = []
+    for last, which, grads in found.ends:
+        here = np.flatnonzero(np.isin(which, chosen))
+        rows = torch.from_numpy(here).to(index.device)
+        ends.append((last[here], np.searchsorted(chosen, which[here]), [grad[:, rows] for grad in grads]))
+    return Sequences(
+        inputs=found.inputs[:, index],
+        lengths=found.lengths[chosen],
+        state=[part[:, index] for part in found.state],
+        output_grad=found.output_grad[:, index],
+        ends=ends,
+        seen=found.seen[:, index],
+        known=found.known[:, index],
+    )
+
+
 def collect(recorder: Recorder, backward: int | None) -> tuple[nn.RNNBase, Sequences]:
     """A stand-in for the module as the calls used it, and the calls that the chosen backward passes reached."""
     chosen = chosen_passes(recorder, backward)
@@ -229,7 +252,7 @@ def _seen(module: nn.RNNBase, call: Call, lengths: np.ndarray) -> tuple[Tensor, 
     else:
         known = steps == last
         seen = torch.where(known.unsqueeze(-1), call.last.to(seen.dtype), 0)
-    return seen, known & torch.isfinite(seen).all(-1)
+    return seen, known & torch.isfinite(seen.sum(-1, dtype=widened(seen[:0]).dtype))
 
 
 def _summed(found: list[Gradients], n_finals: int) -> Gradients:
