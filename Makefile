@@ -1,6 +1,7 @@
 # make compare   set up .venv once, then train, measure and write the report
 # make docs      set up .venv once, then the documentation site in docs/_build/html, warnings as errors
 # make legacy    set up .venv-legacy (torch 2.3 and torchtext 0.18.0, about 3 GB), then the tests that read texts
+# make cases     run every program in CASES=DIR against the analyzer, each of which ends with 0 (right) or 1 (wrong)
 # make test      set up .venv once, then ruff, pyright and every test that is not marked `acceptance`
 #
 # Extra flags for pip go in PIP_FLAGS: for a CPU-only torch from PyTorch's own index, for example,
@@ -37,6 +38,13 @@ test: $(READY) lint
 docs: $(READY)
 	@$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+CASES ?=
+cases: $(READY)
+	@test -d "$(CASES)" || { echo "make cases runs a directory of programs: pass one with make cases CASES=DIR."; exit 2; }
+	@failed=0; for case in "$(CASES)"/[0-9]*.py; do \
+		timeout 120 $(BIN)/python "$$case" || { failed=$$((failed + 1)); echo "$$case"; }; \
+	done; echo "$$failed of $$(ls "$(CASES)"/[0-9]*.py | wc -l) wrong"; test $$failed = 0
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """GradientMonitor: a few numbers about the reach of the gradient, every so many training steps.
 
 Weights & Biases:       if (found := monitor.metrics()): wandb.log(found, step=step)
-Hugging Face Trainer:   the callback in docs/engine.md
+Hugging Face Trainer:   trainer.add_callback(rnnvg.bptt.huggingface.callback(trainer, every=100))
 TensorBoard:            monitor.to_tensorboard(writer, step)
 Lightning:              Trainer(callbacks=[rnnvg.bptt.lightning.callback(every=100)])
 """
