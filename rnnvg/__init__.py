@@ -19,12 +19,12 @@ _HOME = {
     "GradientMonitor": "rnnvg.bptt.monitor",
     "lyapunov_spectrum": "rnnvg.bptt.spectrum",
     "LyapunovSpectrum": "rnnvg.bptt.spectrum",
-    "jacobian_singular_values": "rnnvg.bptt.singular",
-    "SingularValues": "rnnvg.bptt.singular",
-    "attribute_decay": "rnnvg.bptt.attribution",
-    "DecayAttribution": "rnnvg.bptt.attribution",
-    "temporal_contributions": "rnnvg.bptt.contributions",
-    "TemporalContributions": "rnnvg.bptt.contributions",
+    "jacobian_singular_values": "rnnvg.bptt.spectrum",
+    "SingularValues": "rnnvg.bptt.spectrum",
+    "attribute_decay": "rnnvg.bptt.why.attribution",
+    "DecayAttribution": "rnnvg.bptt.why.attribution",
+    "temporal_contributions": "rnnvg.bptt.why.contributions",
+    "TemporalContributions": "rnnvg.bptt.why.contributions",
     "parameter_sensitivity": "rnnvg.bptt.sensitivity",
     "ParameterSensitivity": "rnnvg.bptt.sensitivity",
     "memory_horizon": "rnnvg.horizon",
@@ -64,16 +64,15 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from rnnvg import advise, bench, bptt, depth, models, report, tasks, text, training
     from rnnvg.bench.store import load_results
-    from rnnvg.bptt.attribution import DecayAttribution, attribute_decay
     from rnnvg.bptt.check_backward import check_backward
-    from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
     from rnnvg.bptt.input_profile import input_profile
     from rnnvg.bptt.monitor import GradientMonitor
     from rnnvg.bptt.profile import GradientProfile, gradient_profile
     from rnnvg.bptt.sensitivity import ParameterSensitivity, parameter_sensitivity
-    from rnnvg.bptt.singular import SingularValues, jacobian_singular_values
-    from rnnvg.bptt.spectrum import LyapunovSpectrum, lyapunov_spectrum
+    from rnnvg.bptt.spectrum import LyapunovSpectrum, SingularValues, jacobian_singular_values, lyapunov_spectrum
     from rnnvg.bptt.watch import watch
+    from rnnvg.bptt.why.attribution import DecayAttribution, attribute_decay
+    from rnnvg.bptt.why.contributions import TemporalContributions, temporal_contributions
     from rnnvg.depth.diagnose import Diagnosis, diagnose
     from rnnvg.errors import InputError
     from rnnvg.horizon import (

@@ -13,15 +13,8 @@ from typing import Any
 import numpy as np
 
 from rnnvg.bptt import theory
-from rnnvg.bptt.wide_limit import (
-    DEFAULT_SIGMA_W,
-    Moments,
-    fixed_point,
-    gaussian_mean,
-    log_norms,
-    square,
-    tanh_slope,
-)
+from rnnvg.bptt.gaussian import Moments, fixed_point, gaussian_mean, square, tanh_slope
+from rnnvg.bptt.theory.wide_limit import DEFAULT_SIGMA_W, log_norms
 from rnnvg.horizon import slope
 
 UNITS = 2000  # time scales of chrono's units, on a grid
@@ -75,7 +68,7 @@ def chrono(t_max: int, steps: int) -> np.ndarray:
 def own_cell(form: str, driven: float, a: float, steps: int, sigma_w: float = DEFAULT_SIGMA_W) -> np.ndarray:
     """Mean field of the leaky, residual and layer-normalised tanh recurrences, [K].
 
-    leaky and residual carry d = 1 - a and 1 and add a f' W: the same two-time moments as a gate's (rnnvg.bptt.wide_limit),
+    leaky and residual carry d = 1 - a and 1 and add a f' W: the same two-time moments as a gate's (rnnvg.bptt.theory),
     with constants for d and a. A layer norm divides preactivations, and so the gradient, by their own spread s:
     chi = sigma_w^2 E sech^4(z) / s^2 with s^2 = sigma_w^2 E tanh^2(z) + what inputs and biases add, z standard normal.
 
@@ -102,5 +95,5 @@ def own_cell(form: str, driven: float, a: float, steps: int, sigma_w: float = DE
         carry_candidate=carry * candidate,
         all_factors=a * a * gaussian_mean(square(tanh_slope), q),
     )
-    norms = log_norms(moments, sigma_w, steps, has_cell=False)
+    norms = log_norms(moments, sigma_w, steps)
     return np.concatenate([[np.nan], norms - norms[0]])

@@ -1,18 +1,17 @@
 """The analyzer: recurrences linearised along a trajectory, and what their Jacobian products say. It stands alone."""
 
-from rnnvg.bptt.attribution import DecayAttribution, attribute_decay
+from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.check_backward import check_backward
-from rnnvg.bptt.contributions import TemporalContributions, temporal_contributions
-from rnnvg.bptt.diagonal import Diagonal
 from rnnvg.bptt.input_profile import input_profile
-from rnnvg.bptt.invariant import covariance_weighted, input_sensitivity, ranking_flips
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.monitor import GradientMonitor
 from rnnvg.bptt.profile import GradientProfile, gradient_profile
 from rnnvg.bptt.sensitivity import ParameterSensitivity, parameter_sensitivity
-from rnnvg.bptt.singular import SingularValues, jacobian_singular_values
-from rnnvg.bptt.spectrum import LyapunovSpectrum, lyapunov_spectrum
+from rnnvg.bptt.spectrum import LyapunovSpectrum, SingularValues, jacobian_singular_values, lyapunov_spectrum
 from rnnvg.bptt.watch import Watcher, watch
+from rnnvg.bptt.why.attribution import DecayAttribution, attribute_decay
+from rnnvg.bptt.why.contributions import TemporalContributions, temporal_contributions
+from rnnvg.bptt.why.invariant import covariance_weighted, input_sensitivity, ranking_flips
 
 __all__ = [
     "DecayAttribution",

@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnvg.bptt.weights import CELLS, FUSED
+from rnnvg.bptt.cells import Cell, cell_of, read_cells
 from rnnvg.errors import InputError, check_name
 
 WRT = ("state", "hidden", "cell", "input")
 Sources = str | int | Sequence[int]
 
 
-def check_module(module: nn.RNNBase | nn.RNNCellBase, argument: str = "recurrence") -> None:
+def check_module(module: nn.Module, argument: str = "recurrence") -> None:
     """Refuse what has no exact closed form here, with the reason."""
-    kind = next((kind for kind in (*FUSED, *CELLS) if isinstance(module, kind)), None)
+    cell = cell_of(module)
+    kind = None if cell is None else next(kind for kind in cell.modules if isinstance(module, kind))
     if kind is None or type(module).forward is not kind.forward:
         raise InputError(
             f"`{argument}` is a {type(module).__name__} with a forward of its own, so its weights alone do not say what it "
@@ -54,8 +55,9 @@ def weight_versions(recurrence: object) -> tuple[tuple[int, int], ...]:
     return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
 
 
-def module_inputs(module: nn.RNNBase | nn.RNNCellBase, inputs: Tensor) -> Tensor:
-    """`inputs` checked against the module and detached, time first: [T, B, I]."""
+def module_inputs(module: nn.Module, inputs: Tensor, layers: Sequence[Cell] | None = None) -> Tensor:
+    """`inputs` checked against the module and detached, time first: [T, B, I]. `layers` are the module's, where known."""
+    bottom = (read_cells(module) if layers is None else layers)[0]
     batch_first = bool(getattr(module, "batch_first", False))
     layout = "[B, T, I]" if batch_first else "[T, B, I]"
     if not isinstance(inputs, Tensor):
@@ -64,17 +66,16 @@ def module_inputs(module: nn.RNNBase | nn.RNNCellBase, inputs: Tensor) -> Tensor
         raise InputError(
             f"`inputs` has shape {list(inputs.shape)}; pass {layout} (one sequence alone is a batch of 1)."
         )
-    if inputs.shape[2] != module.input_size:
+    if inputs.shape[2] != bottom.n_inputs:
         raise InputError(
-            f"`inputs` has {inputs.shape[2]} features and the module takes {module.input_size}; pass "
-            f"{layout.replace('I', str(module.input_size))}."
+            f"`inputs` has {inputs.shape[2]} features and the module takes {bottom.n_inputs}; pass "
+            f"{layout.replace('I', str(bottom.n_inputs))}."
         )
     if 0 in inputs.shape:
         raise InputError(
             f"`inputs` is empty, shape {list(inputs.shape)}; pass {layout} with at least one step and sequence."
         )
-    weight = getattr(module, "weight_ih_l0", None)
-    weight = module.weight_ih if weight is None else weight
+    weight = bottom.like
     if inputs.dtype not in (torch.float32, torch.float64):
         raise InputError(f"`inputs` has dtype {inputs.dtype}; pass float32 or float64.")
     if inputs.dtype != weight.dtype:
@@ -92,47 +93,55 @@ def module_inputs(module: nn.RNNBase | nn.RNNCellBase, inputs: Tensor) -> Tensor
     return (inputs.transpose(0, 1) if batch_first else inputs).detach()
 
 
-def module_state(module: nn.RNNBase | nn.RNNCellBase, state: Any, inputs: Tensor) -> list[tuple[Tensor, Tensor | None]]:
-    """The initial state layer by layer, (h [B, P], c [B, H] or None); zeros where `state` is None."""
-    layers, batch, hidden = getattr(module, "num_layers", 1), inputs.shape[1], module.hidden_size
-    projected = getattr(module, "proj_size", 0) or hidden
-    has_cell = isinstance(module, (nn.LSTM, nn.LSTMCell))
-    lead = [layers] if isinstance(module, nn.RNNBase) else []
-    shapes = [[*lead, batch, projected], [*lead, batch, hidden]] if has_cell else [[*lead, batch, projected]]
+def module_state(
+    module: nn.Module, state: Any, inputs: Tensor, layers: Sequence[Cell] | None = None
+) -> list[tuple[Tensor, ...]]:
+    """The initial state layer by layer, the parts [B, width] of each; zeros where `state` is None."""
+    layers = read_cells(module) if layers is None else layers
+    lead, batch = [len(layers)] if hasattr(module, "num_layers") else [], inputs.shape[1]
+    shapes = [[*lead, batch, part.width] for part in layers[0].parts]
+    dtype = layers[0].state_dtype
     if state is None:
-        parts = [inputs.new_zeros(shape) for shape in shapes]
+        parts = [inputs.new_zeros(shape, dtype=dtype) for shape in shapes]
     else:
         parts = list(state) if isinstance(state, (tuple, list)) else [state]
         found = [list(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in parts]
-        if found != shapes or has_cell != isinstance(state, (tuple, list)):
-            wanted = "the pair (h_0, c_0) of shapes " if has_cell else "h_0 of shape "
+        several = len(shapes) > 1
+        if found != shapes or several != isinstance(state, (tuple, list)):
+            wanted = "h_0 of shape " if not several else "the pair (h_0, c_0) of shapes "
+            if len(shapes) > 2:
+                wanted = "a tuple of shapes "
             raise InputError(
                 f"`state` is {' and '.join(map(str, found))}; pass {wanted}{' and '.join(map(str, shapes))}, "
                 "or None for zeros."
             )
         for part in parts:
-            if part.dtype != inputs.dtype or part.device != inputs.device:
+            if part.dtype != dtype or part.device != inputs.device:
                 raise InputError(
                     f"`state` is {part.dtype} on {part.device} and `inputs` {inputs.dtype} on {inputs.device}; pass the same."
                 )
             if not bool(torch.isfinite(part).all()):
                 raise InputError("`state` holds a value that is not finite; pass finite numbers.")
-    parts = [part.detach().reshape(layers, batch, -1) for part in parts]
-    return [(parts[0][index], parts[1][index] if has_cell else None) for index in range(layers)]
+    parts = [part.detach().reshape(len(layers), batch, -1) for part in parts]
+    return [tuple(part[index] for part in parts) for index in range(len(layers))]
 
 
-def direct_gradients(module: nn.RNNBase | nn.RNNCellBase, inputs: Tensor, output_grad: Any) -> Tensor:
-    """`output_grad` checked against the module's output for `inputs` (as the module takes them), time first: [T, B, P]."""
-    batch_first = bool(getattr(module, "batch_first", False))
-    shape = [*inputs.shape[:2], getattr(module, "proj_size", 0) or module.hidden_size]
-    if not isinstance(output_grad, Tensor) or list(output_grad.shape) != shape:
+def output_gradients(
+    recurrence: object, output_grad: Any, shape: tuple[int, int, int], device: torch.device, finite: bool = False
+) -> Tensor:
+    """`output_grad` checked to be shaped like the output, [T, B, P] of `shape`, and detached, time first.
+
+    `finite`: refuse a value at any step that is not finite.
+    """
+    batch_first = cell_of(recurrence) is not None and bool(getattr(recurrence, "batch_first", False))
+    steps, batch, width = shape
+    wanted = [batch, steps, width] if batch_first else [steps, batch, width]
+    if not isinstance(output_grad, Tensor) or list(output_grad.shape) != wanted:
         found = list(output_grad.shape) if isinstance(output_grad, Tensor) else type(output_grad).__name__
-        raise InputError(f"`output_grad` is {found}; pass dL_t/d(output_t) shaped like the output, {shape}.")
-    if output_grad.device != inputs.device:
-        raise InputError(
-            f"`output_grad` is on {output_grad.device} and the inputs on {inputs.device}; pass the same device."
-        )
-    if not bool(torch.isfinite(output_grad).all()):
+        raise InputError(f"`output_grad` is {found}; pass dL_t/d(output_t) shaped like the output, {wanted}.")
+    if output_grad.device != device:
+        raise InputError(f"`output_grad` is on {output_grad.device} and the inputs on {device}; pass the same device.")
+    if finite and not all_finite(output_grad):
         raise InputError("`output_grad` holds a value that is not finite; pass finite numbers.")
     return (output_grad.transpose(0, 1) if batch_first else output_grad).detach()
 

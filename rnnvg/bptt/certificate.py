@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.diagonal import Diagonal
+from rnnvg.bptt.cells import cell_of, read_cells
+from rnnvg.bptt.cells.diagonal import Diagonal
+from rnnvg.bptt.stepping import Step, initial_parts, map_state, module_step, whole_state
 from rnnvg.bptt.weights import plain_module
 from rnnvg.errors import InputError, check_int
 
@@ -125,43 +127,15 @@ def _dtype(origin: Origin) -> torch.dtype:
 def _runner(origin: Origin) -> Callable[[GradientProfile, int, int, int], float]:
     if isinstance(origin.recurrence, Diagonal):
         return _diagonal(origin)
-    if isinstance(origin.recurrence, (nn.RNNBase, nn.RNNCellBase)):
+    if cell_of(origin.recurrence) is not None:
         module = plain_module(origin.recurrence).double()
         inputs = arguments.module_inputs(module, origin.inputs.double())
         state = map_state(origin.state, lambda part: part.detach().double())
-        layers = arguments.module_state(module, state, inputs)
-        parts = [h for h, _ in layers] + [c for _, c in layers if c is not None]
-        step = module_step(module, len(layers))
+        parts, step = initial_parts(module, state, inputs), module_step(module)
     else:
         inputs, step = origin.inputs.detach(), _function_step(origin)
         parts = [origin.state] if isinstance(origin.state, Tensor) else list(origin.state)
     return _autograd(step, inputs, [part.detach() for part in parts])
-
-
-def map_state(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """`change` applied to every tensor of a state: None, a tensor or a tuple of them."""
-    if state is None or isinstance(state, Tensor):
-        return None if state is None else change(state)
-    return tuple(change(part) for part in state)
-
-
-Step = Callable[[Tensor, list[Tensor]], list[Tensor]]
-
-
-def module_step(module: nn.RNNBase | nn.RNNCellBase, layers: int) -> Step:
-    """One step of a module on [h of every layer, then c of every layer]."""
-    pair = isinstance(module, (nn.LSTM, nn.LSTMCell))
-
-    def step(x: Tensor, parts: list[Tensor]) -> list[Tensor]:
-        if isinstance(module, nn.RNNCellBase):
-            after = module(x, tuple(parts) if pair else parts[0])
-            return list(after) if pair else [after]
-        h = torch.stack(parts[:layers])
-        sequence = x.unsqueeze(1 if module.batch_first else 0)
-        _, after = module(sequence, (h, torch.stack(parts[layers:])) if pair else h)
-        return [part for each in (after if pair else (after,)) for part in each.unbind()]
-
-    return step
 
 
 def _function_step(origin: Origin) -> Step:
@@ -205,10 +179,12 @@ def _asked(profile: GradientProfile, parts: list[Tensor]) -> list[Tensor]:
     """Of [h of every layer, c of every layer] those that `wrt` and `layer` name."""
     origin = profile.origin
     assert origin is not None
-    layers = getattr(origin.recurrence, "num_layers", 1)
-    is_step = not isinstance(origin.recurrence, (nn.RNNBase, nn.RNNCellBase))
-    kinds = ("hidden", "cell") + ("other",) * len(parts)
-    named = [(0, kinds[i]) if is_step else (i % layers, kinds[i // layers]) for i in range(len(parts))]
+    if cell_of(origin.recurrence) is None:
+        kinds = ("hidden", "cell") + ("other",) * len(parts)
+        named = [(0, kinds[i]) for i in range(len(parts))]
+    else:
+        layers = list(enumerate(read_cells(origin.recurrence)))  # type: ignore[arg-type]
+        named = [(index, cell.parts[i].kind) for i in range(len(layers[0][1].parts)) for index, cell in layers]
     return [
         part
         for part, (layer, kind) in zip(parts, named, strict=True)
@@ -219,10 +195,7 @@ def _asked(profile: GradientProfile, parts: list[Tensor]) -> list[Tensor]:
 def _in_order(profile: GradientProfile, parts: list[Tensor]) -> Tensor:
     """The state as the covectors have it, [B, N]: layer by layer, h before c."""
     assert profile.origin is not None
-    if not isinstance(profile.origin.recurrence, nn.RNNBase):
-        return torch.cat(parts, -1)
-    layers = profile.origin.recurrence.num_layers
-    return torch.cat([part for layer in range(layers) for part in parts[layer::layers]], -1)
+    return whole_state(parts, int(getattr(profile.origin.recurrence, "num_layers", 1)))
 
 
 def _diagonal(origin: Origin) -> Callable[[GradientProfile, int, int, int], float]:
@@ -240,10 +213,10 @@ def _diagonal(origin: Origin) -> Callable[[GradientProfile, int, int, int], floa
 
 def _weights(origin: Origin) -> dict[str, float]:
     """Relative distance of the summed temporal contributions from autograd's gradient, in float64."""
-    if not isinstance(origin.recurrence, (nn.RNNBase, nn.RNNCellBase)):
+    if cell_of(origin.recurrence) is None:
         return {}
-    from rnnvg.bptt.contributions import contributions_of
     from rnnvg.bptt.linearize import ModuleLinearization, linearize
+    from rnnvg.bptt.why.contributions import contributions_of
 
     module = plain_module(origin.recurrence).double()
     inputs = origin.inputs.detach().double()

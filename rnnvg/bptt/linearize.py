@@ -10,25 +10,21 @@ Axes: T steps, B sequences, N state coordinates, n adjoints or tangents carried 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.diagonal import Diagonal, DiagonalLinearization
-from rnnvg.bptt.layers import Buffers, GRULayer, Layer, LayerWeights, LSTMLayer, RNNLayer, StateViews, Trajectory
+from rnnvg.bptt.cells import Buffers, Cell, StateViews, Trajectory, Weight, cell_of, read_cells, steps_of
+from rnnvg.bptt.cells.diagonal import Diagonal, DiagonalLinearization
+from rnnvg.bptt.cells.step_function import StepLinearization
 from rnnvg.bptt.segments import KEEP_BYTES, Coordinate, Linearization, split_steps
-from rnnvg.bptt.step_function import StepLinearization
-from rnnvg.bptt.weights import NAMES, own_weights
 from rnnvg.errors import InputError
 
 # A segment's gates should stay in a core's own cache between the passes over them, and its products be large enough.
 SEGMENT_NUMBERS = 2**18
-# From so many adjoints on, forming a GRU step's Jacobian costs less than it saves.
-DENSE_FROM = 24
 
 Recurrence = nn.Module | Diagonal | Callable[..., Any]
 
@@ -55,10 +51,11 @@ def linearize(
     """
     if isinstance(recurrence, Diagonal):
         return DiagonalLinearization(recurrence.factors(inputs), state)
-    if isinstance(recurrence, (nn.RNNBase, nn.RNNCellBase)):
+    if cell_of(recurrence) is not None:
+        assert isinstance(recurrence, nn.Module)
         layers = module_layers(recurrence)
-        sequence = arguments.module_inputs(recurrence, inputs)
-        states = arguments.module_state(recurrence, state, sequence)
+        sequence = arguments.module_inputs(recurrence, inputs, layers)
+        states = arguments.module_state(recurrence, state, sequence, layers)
         return ModuleLinearization(layers, sequence, states, keep_bytes)
     if callable(recurrence):
         return StepLinearization(recurrence, inputs, state, keep_bytes)
@@ -68,37 +65,17 @@ def linearize(
     )
 
 
-def module_layers(module: nn.RNNBase | nn.RNNCellBase) -> list[Layer]:
+def module_layers(module: nn.Module, weight: Weight | None = None) -> list[Cell]:
     """The closed forms of a module's layers, bottom first, over its own weights (detached, not copied).
+
+    Args:
+        weight: name -> tensor to take instead of the module's own weight of that name.
 
     Raises:
         InputError: the module is bidirectional, has active dropout between layers, or overrides its class's forward.
     """
     arguments.check_module(module)
-    found, nonlinearity = own_weights(module), getattr(module, "nonlinearity", "tanh")
-    if isinstance(module, nn.RNNCellBase):
-        return [_layer(module, found, "", nonlinearity)]
-    return [_layer(module, found, f"_l{index}", nonlinearity) for index in range(module.num_layers)]
-
-
-def _layer(module: nn.Module, found: dict[str, Tensor], suffix: str, nonlinearity: str) -> Layer:
-    into, hidden, *others = (found.get(name + suffix) for name in NAMES)
-    assert into is not None
-    assert hidden is not None
-    weights = LayerWeights(into, hidden, *others)
-    if isinstance(module, (nn.LSTM, nn.LSTMCell)):
-        return LSTMLayer(weights)
-    if isinstance(module, (nn.GRU, nn.GRUCell)):
-        return GRULayer(weights)
-    return RNNLayer(weights, nonlinearity)
-
-
-@dataclass(frozen=True)
-class _LayerState:
-    """Where a layer's part of the state lies: columns of h and, for an LSTM, of c."""
-
-    hidden: slice
-    cell: slice | None
+    return read_cells(module, weight)
 
 
 class ModuleLinearization(Linearization):
@@ -111,142 +88,182 @@ class ModuleLinearization(Linearization):
 
     def __init__(
         self,
-        layers: list[Layer],
+        layers: Sequence[Cell],
         inputs: Tensor,
-        states: list[tuple[Tensor, Tensor | None]],
+        states: Sequence[tuple[Tensor, ...]],
         keep_bytes: int = KEEP_BYTES,
     ) -> None:
-        self.layers = layers
+        self.layers = list(layers)
         self.inputs = inputs
         self.places, coordinates = _places(layers)
         super().__init__(
             n_steps=inputs.shape[0],
             batch=inputs.shape[1],
             coordinates=coordinates,
-            output=self.places[-1].hidden,
+            output=self.places[-1][0],
             n_inputs=inputs.shape[2],
-            like=inputs,
+            like=states[-1][0],
         )
-        widest = max(layer.gates * layer.hidden for layer in layers)
+        widest = max(layer.widest for layer in layers)
         self.bounds = split_steps(self.n_steps, SEGMENT_NUMBERS // (self.batch * widest))
         self._buffers = [Buffers() for _ in layers]
-        per_step = sum((2 * layer.gates + 1) * layer.hidden + 2 * layer.output for layer in layers)
+        per_step = sum(layer.kept for layer in layers)
         keep = self.n_steps * self.batch * per_step * inputs.element_size() <= keep_bytes
         self._kept: list[Trajectory] | None = None
-        self._checkpoints: list[list[tuple[Tensor, Tensor | None]]] = []
+        self._checkpoints: list[Sequence[tuple[Tensor, ...]]] = []
         if keep:
             self._kept = self._run(inputs, states, [Buffers() for _ in layers])
             for path in self._kept:
-                self._note_nonfinite(path.hidden[1:], 0)
+                self._note_nonfinite(path.states[0][1:], 0)
             return
         for start, stop in self.bounds:
             self._checkpoints.append(states)
             paths = self._run(inputs[start:stop], states, self._buffers)
-            states = [(path.hidden[-1].clone(), None if path.cell is None else path.cell[-1].clone()) for path in paths]
+            states = [tuple(part[-1].clone() for part in path.states) for path in paths]
             for path in paths:
-                self._note_nonfinite(path.hidden[1:], start)
+                self._note_nonfinite(path.states[0][1:], start)
 
     @torch.no_grad()
-    def _run(self, x: Tensor, states: list[tuple[Tensor, Tensor | None]], buffers: list[Buffers]) -> list[Trajectory]:
+    def _run(self, x: Tensor, states: Sequence[tuple[Tensor, ...]], buffers: list[Buffers]) -> list[Trajectory]:
         """Every layer's trajectory over one segment."""
         paths = []
-        for layer, (h, c), new in zip(self.layers, states, buffers, strict=True):
-            paths.append(layer.run(x, h, c, new))
-            x = paths[-1].hidden[1:]
+        for layer, state, new in zip(self.layers, states, buffers, strict=True):
+            paths.append(layer.run(x, state, new))
+            x = paths[-1].states[0][1:]
         return paths
 
     def outputs(self) -> Tensor:
         """What the module gives, [T, B, P]: the top layer's h after every step."""
         if self._kept is not None:
-            return self._kept[-1].hidden[1:]
-        found = self.inputs.new_empty(self.n_steps, self.batch, self.output.stop - self.output.start)
+            return self._kept[-1].states[0][1:]
+        found = self.inputs.new_empty(self.n_steps, self.batch, self.n_outputs, dtype=self.dtype)
         for (start, stop), states in zip(self.bounds, self._checkpoints, strict=True):
-            found[start:stop] = self._run(self.inputs[start:stop], states, self._buffers)[-1].hidden[1:]
+            found[start:stop] = self._run(self.inputs[start:stop], states, self._buffers)[-1].states[0][1:]
         return found
 
     def segment(self, index: int, reuse: bool = False) -> ModuleSegment:
+        return self._segment(index, self._buffers if reuse else [Buffers() for _ in self.layers], None)
+
+    def changed_segment(self, index: int, change: str) -> ModuleSegment:
+        return self._segment(index, self._buffers, change)
+
+    def _segment(self, index: int, buffers: list[Buffers], change: str | None) -> ModuleSegment:
         start, stop = self.bounds[index]
-        buffers = self._buffers if reuse else [Buffers() for _ in self.layers]
         x = self.inputs[start:stop]
         if self._kept is not None:
             paths = [path.between(start, stop) for path in self._kept]
         else:
             paths = self._run(x, self._checkpoints[index], buffers)
-        return ModuleSegment(self, start, x, paths, buffers)
+        return ModuleSegment(self, start, x, paths, buffers, change)
+
+    def states(self) -> Iterator[tuple[int, Tensor]]:
+        for segment in self.segments(reuse=True):
+            assert isinstance(segment, ModuleSegment)
+            yield segment.start, torch.cat([part[1:] for path in segment.paths for part in path.states], -1)
 
     def view(self, vectors: Tensor) -> list[StateViews]:
         """Layer by layer, the parts of `vectors` [n, B, N] that a pull reads or writes."""
         rows = vectors.view(-1, self.size)
         return [
-            StateViews(
-                vectors[..., place.hidden],
-                rows[:, place.hidden],
-                None if place.cell is None else vectors[..., place.cell],
-            )
+            StateViews(tuple([vectors[..., each] for each in place]), tuple([rows[:, each] for each in place]))
             for place in self.places
         ]
 
 
-def _places(layers: list[Layer]) -> tuple[list[_LayerState], tuple[Coordinate, ...]]:
+def _places(layers: Sequence[Cell]) -> tuple[list[tuple[slice, ...]], tuple[Coordinate, ...]]:
+    """Layer by layer the columns of the state's parts, and the same as coordinates."""
     places, coordinates, at = [], [], 0
     for index, layer in enumerate(layers):
-        hidden = slice(at, at + layer.output)
-        coordinates.append(Coordinate(index, "hidden", hidden))
-        cell = None
-        if layer.has_cell:
-            cell = slice(hidden.stop, hidden.stop + layer.hidden)
-            coordinates.append(Coordinate(index, "cell", cell))
-        places.append(_LayerState(hidden, cell))
-        at = (cell or hidden).stop
+        columns = []
+        for kind, width in layer.parts:
+            columns.append(slice(at, at + width))
+            coordinates.append(Coordinate(index, kind, columns[-1]))
+            at += width
+        places.append(tuple(columns))
     return places, tuple(coordinates)
+
+
+class Local(NamedTuple):
+    """One layer's adjoints over a run of steps, with their factors: of its state after each step [c, B, ...], of its
+    preactivations, and what comes from the layer above."""
+
+    factors: Any
+    states: StateViews
+    delta: Any
+    above: Tensor | None
 
 
 class ModuleSegment:
     """The factors of a run of steps, and the two products with them.
 
-    Attributes, layer by layer: layers, places; factors (step by step); paths: the trajectories; deltas: what the pull that
-    came last left.
+    Attributes, layer by layer: layers, places; factors [c, B, ...] by name; paths: the trajectories; deltas: what the pull
+    that came last left.
     """
 
     def __init__(
-        self, whole: ModuleLinearization, start: int, x: Tensor, paths: list[Trajectory], buffers: list[Buffers]
+        self,
+        whole: ModuleLinearization,
+        start: int,
+        x: Tensor,
+        paths: list[Trajectory],
+        buffers: list[Buffers],
+        change: str | None = None,
     ) -> None:
         self.start, self.stop = start, start + x.shape[0]
         self.layers, self.places = whole.layers, whole.places
         self.inputs, self.paths = x, paths
         with torch.no_grad():
             found = zip(self.layers, paths, buffers, strict=True)
-            self.factors = [layer.factors(path, new) for layer, path, new in found]
-        self.deltas: list[tuple[Tensor, ...]] = []
+            self.factors = [layer.factors(path, new, change) for layer, path, new in found]
+        self._steps = [steps_of(each) for each in self.factors]
+        self.deltas: list[Any] = []
         self._buffers = buffers
         self._n = -1
 
     def pull(self, t: int, a: list[StateViews], out: list[StateViews], inputs: bool = True) -> None:
-        like = a[0].hidden
+        like = a[0].parts[0]
         if self._n != like.shape[0]:
             self._n = like.shape[0]
-            self.deltas = [layer.new_delta(like, new) for layer, new in zip(self.layers, self._buffers, strict=True)]
+            self.deltas = [
+                layer.new_delta(views.parts[0], new)
+                for layer, views, new in zip(self.layers, a, self._buffers, strict=True)
+            ]
         step, above = t - self.start, None
         for index in range(len(self.layers) - 1, -1, -1):
             layer, delta = self.layers[index], self.deltas[index]
-            if index == 0 and not inputs and self._n >= DENSE_FROM and isinstance(layer, GRULayer):
-                layer.pull_dense(self.factors[0][step], a[0], out[0], above, self._buffers[0])
+            factors = self._steps[index][step]
+            if index == 0 and not inputs and layer.pull_dense(factors, a[0], out[0], above, self._buffers[0]):
                 return
-            layer.pull(self.factors[index][step], a[index], out[index], delta, above)
+            layer.pull(factors, a[index], out[index], delta, above)
             if index:
                 above = layer.input_adjoint(delta)
 
     def input_adjoint(self) -> Tensor:
         return self.layers[0].input_adjoint(self.deltas[0])
 
+    def layer_inputs(self, index: int) -> Tensor:
+        """What layer `index` reads, [c, B, I]."""
+        return self.paths[index - 1].states[0][1:] if index else self.inputs
+
+    def local(self, views: list[StateViews], first: int, stop: int) -> list[Local]:
+        """Layer by layer the adjoints inside steps first..stop-1, from those of the states after them, [c, B, N] cut up."""
+        found: list[Local] = []
+        above = None
+        for layer, factors, a in reversed(list(zip(self.layers, self.factors, views, strict=True))):
+            part = type(factors)(*(each[first - self.start : stop - self.start] for each in factors))
+            delta = layer.new_delta(a.parts[0], Buffers())
+            layer.into_gates(part, a, delta, above)
+            found.append(Local(part, a, delta, above))
+            if len(found) < len(self.layers):
+                above = layer.input_adjoint(delta)
+        return found[::-1]
+
     def push(self, t: int, v: Tensor) -> Tensor:
         out = torch.empty_like(v)
         below = None
-        for layer, place, factors in zip(self.layers, self.places, self.factors, strict=True):
-            v_c = None if place.cell is None else v[..., place.cell]
-            hidden, cell = layer.push(factors[t - self.start], v[..., place.hidden], v_c, below)
-            out[..., place.hidden] = hidden
-            if place.cell is not None and cell is not None:
-                out[..., place.cell] = cell
-            below = hidden
+        for layer, place, steps in zip(self.layers, self.places, self._steps, strict=True):
+            after = layer.push(steps[t - self.start], tuple(v[..., each] for each in place), below)
+            for columns, part in zip(place, after, strict=True):
+                out[..., columns] = part
+            below = after[0]
         return out

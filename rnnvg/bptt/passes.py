@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnvg.bptt.calls import Recorder
-from rnnvg.bptt.contributions import TemporalContributions
+from rnnvg.bptt.why.contributions import TemporalContributions
 from rnnvg.errors import InputError, check_int
 
 

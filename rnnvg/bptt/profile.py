@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnvg.bptt import arguments, curves
 from rnnvg.bptt.linearize import Recurrence, linearize
@@ -127,10 +127,11 @@ class GradientProfile:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The curve with its spread on a log axis; for many sources the source x time map. Returns the Axes."""
-        from rnnvg.bptt import figures
+        from rnnvg.bptt import plots
 
-        many = len(self.sources) >= figures.MAP_FROM
-        return figures.draw_map(self, ax) if many else figures.draw_curve(self, ax)
+        if len(self.sources) >= plots.MAP_FROM:
+            return plots.draw_map(self.log_gain(), self.sources, self.distance, self.wrt, ax)
+        return plots.draw_curve(self.curve(), self.wrt, str(self.horizon()), ax)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the profile to one .npz file (no pickle); what it was made from is not saved."""
@@ -241,13 +242,12 @@ def gradient_profile(
             f"`generator` is a {type(generator).__name__}; pass a torch.Generator, or None for one seeded 0."
         )
     if output_grad is None:
-        wide = torch.complex128 if linear.dtype.is_complex else torch.float64
-        width = linear.output.stop - linear.output.start
-        outputs = unit_covectors(len(steps), linear.batch, width, generator, linear.device, wide)
+        outputs = unit_covectors(
+            len(steps), linear.batch, linear.n_outputs, generator, linear.device, linear.wide_dtype
+        )
     else:
         outputs = _given_covectors(recurrence, linear, output_grad, steps)
-    covectors = outputs.new_zeros(*steps.shape, linear.size)
-    covectors[..., linear.output] = outputs
+    covectors = linear.covectors(outputs)
     origin = Origin(recurrence, inputs, state, steps, covectors, layer, arguments.weight_versions(recurrence))
     return profile_of(linear, shared, origin, wrt)
 
@@ -316,21 +316,11 @@ def unit_covectors(
 
 def _given_covectors(recurrence: Recurrence, linear: Linearization, output_grad: Tensor, steps: np.ndarray) -> Tensor:
     """Rows of `output_grad` at the sources, [S, B, P] float64; zero where a sequence has no such source."""
-    batch_first = isinstance(recurrence, nn.RNNBase) and recurrence.batch_first
-    width = linear.output.stop - linear.output.start
-    lead = (linear.batch, linear.n_steps) if batch_first else (linear.n_steps, linear.batch)
-    if not isinstance(output_grad, Tensor) or tuple(output_grad.shape) != (*lead, width):
-        found = list(output_grad.shape) if isinstance(output_grad, Tensor) else type(output_grad).__name__
-        raise InputError(f"`output_grad` is {found}; pass dL_t/d(output_t) shaped like the output, {[*lead, width]}.")
-    if output_grad.device != linear.device:
-        raise InputError(
-            f"`output_grad` is on {output_grad.device} and the inputs on {linear.device}; pass the same device."
-        )
-    by_time = output_grad.detach().transpose(0, 1) if batch_first else output_grad.detach()
+    shape = (linear.n_steps, linear.batch, linear.n_outputs)
+    by_time = arguments.output_gradients(recurrence, output_grad, shape, linear.device)
     present = torch.from_numpy(steps >= 0).to(linear.device)
     index = torch.from_numpy(np.maximum(steps, 0)).to(linear.device)
     chosen = by_time[index, torch.arange(linear.batch, device=linear.device)]
     if not bool(torch.isfinite(chosen).all()):
         raise InputError("`output_grad` holds a value that is not finite at a source; pass finite numbers.")
-    wide = torch.complex128 if linear.dtype.is_complex else torch.float64
-    return chosen.to(wide) * present.unsqueeze(-1)
+    return chosen.to(linear.wide_dtype) * present.unsqueeze(-1)

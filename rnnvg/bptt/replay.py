@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnvg.bptt import arguments
 from rnnvg.bptt.calls import Call, Recorder, version
-from rnnvg.bptt.weights import plain_module
+from rnnvg.bptt.weights import FUSED, plain_module
 from rnnvg.errors import InputError
 
 # Rounding errors of one pass, in units of eps times the output's size, that need no explanation; beyond that the output may
@@ -86,7 +85,7 @@ def check_replay(
 
 def _cause(recorder: Recorder) -> str:
     module = recorder.module
-    kind = next(kind for kind in arguments.FUSED if isinstance(module, kind))
+    kind = next(kind for kind in FUSED if isinstance(module, kind))
     if type(module).forward is not kind.forward or "forward" in vars(module):
         return (
             f"`module` is a {type(module).__name__} with a forward of its own, which changes its inputs or computes something "

@@ -54,7 +54,7 @@ class Linearization:
     Attributes:
         n_steps, batch, size: T, B, N.
         coordinates: the blocks of the state, in order.
-        output: the columns that the recurrence shows to the outside (the top layer's h).
+        output: the columns that the recurrence shows to the outside (the top layer's h); there are P.
         n_inputs: I, or None where the recurrence has no input to differentiate by.
         dtype, device: of the states.
         bounds: [(start, stop), ...] of the segments, in order.
@@ -80,16 +80,46 @@ class Linearization:
         self.first_nonfinite = torch.full((batch,), -1, dtype=torch.int64)
         self._current: tuple[int, Segment] | None = None
 
+    @property
+    def n_outputs(self) -> int:
+        """P."""
+        return self.output.stop - self.output.start
+
+    @property
+    def wide_dtype(self) -> torch.dtype:
+        """The dtype of covectors: double precision, complex where the states are."""
+        return torch.complex128 if self.dtype.is_complex else torch.float64
+
+    def covectors(self, outputs: Tensor) -> Tensor:
+        """Covectors of the output [..., B, P] as covectors of the whole state [..., B, N], in double precision."""
+        found = outputs.new_zeros(*outputs.shape[:-1], self.size, dtype=self.wide_dtype)
+        found[..., self.output] = outputs.to(self.wide_dtype)
+        return found
+
     def segment(self, index: int, reuse: bool = False) -> Segment:
         """Segment `index` of `bounds`. With `reuse` it may take over the memory of the one before, which is then void."""
         raise NotImplementedError
 
-    def segments(self, steps: int | None = None, *, backwards: bool = False, reuse: bool = False) -> Iterator[Segment]:
+    def changed_segment(self, index: int, change: str) -> Segment:
+        """Segment `index` with its Jacobians changed by name (`Cell.changes`), in memory that the next one takes over."""
+        raise NotImplementedError
+
+    def segments(
+        self, steps: int | None = None, *, backwards: bool = False, reuse: bool = False, change: str | None = None
+    ) -> Iterator[Segment]:
         """The segments that hold steps 0..steps-1 (all by default), in order of time or backwards."""
         steps = self.n_steps if steps is None else steps
         indices = [index for index, (start, _) in enumerate(self.bounds) if start < steps]
         for index in reversed(indices) if backwards else indices:
-            yield self.segment(index, reuse)
+            yield self.segment(index, reuse) if change is None else self.changed_segment(index, change)
+
+    def states(self) -> Iterator[tuple[int, Tensor]]:
+        """The first step of every segment and the states after its steps, [c, B, N]; void when the next is asked for.
+
+        Raises:
+            InputError: a recurrence that is given by its factors alone has none.
+        """
+        raise InputError("`profile` is of a recurrence that is given by its factors alone and has no states to vary.")
 
     def view(self, vectors: Tensor) -> Any:
         """Contiguous `vectors` [n, B, N] in the form that a segment's pull takes: cut up once, used many times."""

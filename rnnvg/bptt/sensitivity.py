@@ -74,9 +74,9 @@ class ParameterSensitivity:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Sensitivity against the step, a line per parameter, on a log axis. Returns the Axes."""
-        from rnnvg.bptt import figures
+        from rnnvg.bptt import plots
 
-        ax = figures.new_axes() if ax is None else ax
+        ax = plots.new_axes() if ax is None else ax
         for name, values in self.by_step.items():
             ax.plot(np.arange(len(values)), np.where(values > 0, values, np.nan), label=name)
         ax.set_yscale("log")

@@ -16,8 +16,8 @@ from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.errors import InputError
 
 if TYPE_CHECKING:
-    from rnnvg.bptt.contributions import TemporalContributions
     from rnnvg.bptt.profile import GradientProfile
+    from rnnvg.bptt.why.contributions import TemporalContributions
 
 
 class Watcher:

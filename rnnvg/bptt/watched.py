@@ -16,12 +16,12 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.calls import Call, Gradients, Recorder, version
-from rnnvg.bptt.contributions import TemporalContributions, contributions_of
 from rnnvg.bptt.linearize import ModuleLinearization, linearize
 from rnnvg.bptt.passes import check_sum, chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, check_size, profile_of
 from rnnvg.bptt.replay import check_replay, stand_in
 from rnnvg.bptt.weights import widened
+from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
 from rnnvg.errors import InputError, check_name
 
 

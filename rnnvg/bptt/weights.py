@@ -7,6 +7,8 @@ a hook writes it before each call (weight_norm, spectral_norm, pruning), so that
 from __future__ import annotations
 
 import copy
+import itertools
+import operator
 from typing import Any
 
 import torch
@@ -21,21 +23,24 @@ NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 def own_weights(module: nn.Module) -> dict[str, Tensor]:
-    """The weights of a recurrent module or cell by name, detached, as its next call in evaluation mode would use them.
+    """The weights of a module by name, detached, as its next call in evaluation mode would use them.
 
     Nothing of the module changes: computed weights are computed in evaluation mode (no mask, no power iteration).
     """
     if isinstance(module, nn.RNNBase):
         names = list(module._flat_weights_names)
-    else:
+    elif isinstance(module, nn.RNNCellBase):
         names = [name for name in NAMES if getattr(module, name, None) is not None]
+    else:
+        names = [name for name, _ in itertools.chain(module.named_parameters(), module.named_buffers())]
+        names += list(getattr(module, "parametrizations", {}))
     computed = getattr(module, "parametrizations", None)
     inside = [] if computed is None else [each for each in computed.modules() if each.training]
     try:
         for each in inside:
             each.training = False
         with torch.no_grad():
-            found = {name: getattr(module, name).detach() for name in names}
+            found = {name: operator.attrgetter(name)(module).detach() for name in names}
             found |= {name: weight.detach() for name, weight in _written_by_hooks(module).items() if name in found}
     finally:
         for each in inside:

@@ -12,8 +12,8 @@ from rnnvg.errors import InputError
 
 if TYPE_CHECKING:
     from rnnvg.bptt import DecayAttribution
-    from rnnvg.bptt.overlay import Overlay
     from rnnvg.bptt.theory import WidePrediction
+    from rnnvg.bptt.theory.overlay import Overlay
     from rnnvg.models import SequenceModel
     from rnnvg.tasks import Batch, Task
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnvg.bptt.figures import COLOUR, new_axes
+from rnnvg.bptt.plots import COLOUR, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnvg.bptt import gradient_profile, linearize
-from rnnvg.bptt.arguments import CELLS, FUSED
-from rnnvg.bptt.gates import gate_values
 from rnnvg.bptt.linearize import ModuleLinearization
+from rnnvg.bptt.weights import CELLS, FUSED
+from rnnvg.bptt.why.gates import gate_values
 from rnnvg.errors import InputError
 
 NATS_PER_DECADE = math.log(10)

@@ -88,7 +88,7 @@ class Influence:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Influence against distance on log axes, every predicted word as a thin line, their geometric mean over it."""
-        from rnnvg.bptt.figures import COLOUR, new_axes
+        from rnnvg.bptt.plots import COLOUR, new_axes
 
         ax = new_axes() if ax is None else ax
         gain = self.profile.log_gain(reference=0)[:, :-1, 0] / np.log(10)

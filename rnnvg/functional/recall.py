@@ -62,7 +62,7 @@ class RecallCurve:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Accuracy against delay on a log axis, the logistic fit, the guess, and the delay of 50 %."""
-        from rnnvg.bptt.figures import COLOUR, new_axes
+        from rnnvg.bptt.plots import COLOUR, new_axes
 
         ax = new_axes() if ax is None else ax
         found = self.horizon()

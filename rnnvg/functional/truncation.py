@@ -58,7 +58,7 @@ class Truncation:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Influence against distance, whole and as training sees it, and the share of words for which it is cut off."""
-        from rnnvg.bptt.figures import COLOUR, new_axes
+        from rnnvg.bptt.plots import COLOUR, new_axes
 
         ax = new_axes() if ax is None else ax
         frame = self.to_frame()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnvg.bptt.areas import COLOURS, stack
+from rnnvg.bptt.plots import COLOURS, stack
 from rnnvg.report import causes, legend, style
 from rnnvg.report.results import Frame, Results
 from rnnvg.report.style import AFTER

@@ -8,7 +8,7 @@ import torch
 
 from rnnvg import gradient_profile, models, tasks
 from rnnvg.advise import predict
-from rnnvg.bptt.wide_limit import gaussian_mean
+from rnnvg.bptt.gaussian import gaussian_mean
 from rnnvg.horizon import slope
 
 TASK = tasks.make("adding", length=10)
@@ -32,7 +32,7 @@ def test_without_a_recurrent_matrix_the_carry_is_left(form, rate):
 
 
 def test_a_leak_of_everything_is_the_vanilla_network():
-    from rnnvg.bptt.mean_field import mean_field
+    from rnnvg.bptt.theory import mean_field
 
     curve = predict.own_cell("leaky", 0.3, 1.0, 12, sigma_w=0.7)
     np.testing.assert_allclose(curve[1:], mean_field(0.7, 0.3).rate * np.arange(12), atol=1e-9)

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rnnvg.bptt import gradient_profile
-from rnnvg.bptt.attribution import attribute_decay
-from rnnvg.bptt.counterfactual import changed_factors
-from rnnvg.bptt.layers import Buffers
-from rnnvg.bptt.linearize import ModuleLinearization, linearize, module_layers
+from rnnvg.bptt.linearize import linearize
+from rnnvg.bptt.why.attribution import attribute_decay
 from rnnvg.errors import InputError
 from tests.reference_causes import cell_step, changed_log_norms, kind_of, layer_weights, path_gradients
 
@@ -171,17 +169,35 @@ def test_counterfactuals_against_autograd_with_changed_derivatives(case, layers)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_unchanged_factors_are_the_engines_own(case):
+def test_unchanged_factors_are_the_equations(case):
+    """The named factors of every step, written out from the gates."""
     module = make(case, 1, 0)
     inputs = torch.randn(4, 2, 3, dtype=WIDE)
     linear = linearize(module, inputs)
-    assert isinstance(linear, ModuleLinearization)
-    (layer,) = module_layers(module)
-    path = linear.segment(0).paths[0]
-    for ours, theirs in zip(changed_factors(layer, path, None), layer.factors(path, Buffers()), strict=True):
-        pairs = zip(ours, theirs, strict=True) if isinstance(ours, tuple) else [(ours, theirs)]
-        for one, other in pairs:
-            torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-15)
+    (segment,) = linear.segments()
+    (factors,), (path,) = segment.factors, segment.paths
+    before, after = path.states[0][:-1], path.states[0][1:]
+    if case in ("tanh", "relu"):
+        wanted = {"slopes": 1 - after**2 if case == "tanh" else (after > 0).to(WIDE)}
+    elif "lstm" in case:
+        i, f, g, o = path.values.gates.unbind(-2)
+        cell = path.states[1]
+        wanted = {
+            "slope": o * (1 - torch.tanh(cell[1:]) ** 2),
+            "into_cell": torch.stack([g * i * (1 - i), cell[:-1] * f * (1 - f), i * (1 - g**2)], -2),
+            "into_output": torch.tanh(cell[1:]) * o * (1 - o),
+            "forget": f,
+        }
+    else:
+        (r, z), n, hn = path.values.gates.chunk(2, -1), path.values.candidates, path.values.from_h[..., 10:]
+        into_n = (1 - z) * (1 - n**2)
+        wanted = {
+            "into": torch.stack([into_n, into_n * hn * r * (1 - r), (before - n) * z * (1 - z), into_n * r], -2),
+            "update": z,
+        }
+    assert list(factors._fields) == list(wanted)
+    for name, value in wanted.items():
+        torch.testing.assert_close(getattr(factors, name), value, rtol=1e-11, atol=1e-14)
 
 
 def forgetful_lstm(bias: float, hidden: int = 4) -> nn.LSTM:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rnnvg.bptt.contributions import contributions_of, temporal_contributions
 from rnnvg.bptt.linearize import linearize
+from rnnvg.bptt.why.contributions import contributions_of, temporal_contributions
 from rnnvg.errors import InputError
 from tests.reference_causes import per_step_gradients
 
@@ -207,7 +207,7 @@ def test_many_segments_and_many_matrices_at_a_time_agree_with_one(monkeypatch):
     module = nn.GRU(3, 6, num_layers=2, batch_first=True, dtype=torch.float64)
     inputs, grad = torch.randn(2, 40, 3, dtype=torch.float64), torch.randn(2, 40, 6, dtype=torch.float64)
     whole = temporal_contributions(module, inputs, output_grad=grad)
-    monkeypatch.setattr("rnnvg.bptt.contributions.MATRIX_NUMBERS", 300)
+    monkeypatch.setattr("rnnvg.bptt.why.contributions.MATRIX_NUMBERS", 300)
     monkeypatch.setattr(sys.modules["rnnvg.bptt.linearize"], "SEGMENT_NUMBERS", 7 * 36)
     parts = temporal_contributions(module, inputs, output_grad=grad)
     for name in whole.names:

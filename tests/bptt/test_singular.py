@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rnnvg.bptt.linearize import linearize
-from rnnvg.bptt.singular import SingularValues, jacobian_singular_values, orthogonal_lengths
+from rnnvg.bptt.spectrum.singular import SingularValues, jacobian_singular_values, orthogonal_lengths
 from rnnvg.errors import InputError
 from tests.reference_causes import product_singular_values, step_jacobians
 
@@ -69,7 +69,7 @@ def test_rotations_of_rows_of_any_size():
 
 
 def test_one_rotation_makes_two_rows_orthogonal(monkeypatch):
-    monkeypatch.setattr("rnnvg.bptt.singular.MOST_ROUNDS", 1)
+    monkeypatch.setattr("rnnvg.bptt.spectrum.singular.MOST_ROUNDS", 1)
     rows = torch.tensor([[[3.0, 4.0], [1.0, 0.5]]], dtype=WIDE)
     lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
     found = orthogonal_lengths(lengths.squeeze(-1).log(), rows / lengths)[0].exp()

@@ -9,10 +9,9 @@ import torch
 from scipy.special import digamma
 from torch import nn
 
-from rnnvg.bptt import frames
-from rnnvg.bptt.diagonal import Diagonal
+from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.linearize import linearize
-from rnnvg.bptt.spectrum import lyapunov_spectrum
+from rnnvg.bptt.spectrum import frames, lyapunov_spectrum
 from rnnvg.errors import InputError
 from tests.reference_causes import naive_exponents, step_jacobians
 
@@ -175,7 +174,7 @@ def test_seldom_factorised_is_the_same_and_is_seldom_factorised(monkeypatch):
     monkeypatch.setattr(frames, "factor", lambda vectors, eps: calls.append(0) or factor(vectors, eps))
     seldom = lyapunov_spectrum(module, inputs)
     assert len(calls) < 60
-    monkeypatch.setattr("rnnvg.bptt.spectrum.LONGEST_INTERVAL", 1)
+    monkeypatch.setattr("rnnvg.bptt.spectrum.lyapunov.LONGEST_INTERVAL", 1)
     often = lyapunov_spectrum(module, inputs)
     np.testing.assert_allclose(seldom.exponents, often.exponents, rtol=1e-10, atol=1e-11)
 

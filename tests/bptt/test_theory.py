@@ -11,7 +11,9 @@ import torch
 from scipy.integrate import quad
 from torch import nn
 
-from rnnvg.bptt import gradient_profile, theory, wide_limit
+from rnnvg.bptt import gaussian, gradient_profile, theory
+from rnnvg.bptt.cells import gru, lstm
+from rnnvg.bptt.theory import wide_limit
 from rnnvg.errors import InputError
 
 SIGMA = 1 / math.sqrt(3)
@@ -34,30 +36,30 @@ def test_quadrature_is_good_to_its_error_bound(variance, mean):
 
     What a mean 30 away leaves of a slope is e^-30 and less, and only absolutely right.
     """
-    root, bound = mp.sqrt(mp.mpf(variance)), wide_limit.quadrature_error(variance)
+    root, bound = mp.sqrt(mp.mpf(variance)), gaussian.quadrature_error(variance)
     for narrow, wide in (
-        (wide_limit.square(np.tanh), lambda z: mp.tanh(z) ** 2),
-        (wide_limit.square(wide_limit.tanh_slope), lambda z: mp.sech(z) ** 4),
-        (wide_limit.sigmoid, lambda z: 1 / (1 + mp.exp(-z))),
-        (wide_limit.square(wide_limit.sigmoid_slope), lambda z: (mp.sech(z / 2) ** 2 / 4) ** 2),
+        (gaussian.square(np.tanh), lambda z: mp.tanh(z) ** 2),
+        (gaussian.square(gaussian.tanh_slope), lambda z: mp.sech(z) ** 4),
+        (gaussian.sigmoid, lambda z: 1 / (1 + mp.exp(-z))),
+        (gaussian.square(gaussian.sigmoid_slope), lambda z: (mp.sech(z / 2) ** 2 / 4) ** 2),
     ):
         with mp.workdps(30):
             step = [-mean / root + k / max(1, root) for k in (-30, -8, -2, 0, 2, 8, 30)] if root else []
             pieces = sorted([-12, -5, 0, 5, 12, *(z for z in step if abs(z) < 12)])
             exact = mp.quad(lambda z, f=wide: f(mean + root * z) * mp.exp(-z * z / 2), pieces) / mp.sqrt(2 * mp.pi)
-        found = wide_limit.gaussian_mean(narrow, variance, mean)
+        found = gaussian.gaussian_mean(narrow, variance, mean)
         assert abs(found - exact) <= bound * max(exact, 1e-9 if abs(mean) > 9 else 0)
 
 
 @pytest.mark.parametrize("variance", [1e-6, 0.1, 1.0, 6.0, 25.0])
 def test_quadrature(variance):
-    squared = wide_limit.gaussian_mean(wide_limit.square(np.tanh), variance)
+    squared = gaussian.gaussian_mean(gaussian.square(np.tanh), variance)
     assert squared == pytest.approx(exact_mean(lambda z: math.tanh(z) ** 2, variance), rel=1e-9)
-    slope = wide_limit.gaussian_mean(wide_limit.square(wide_limit.tanh_slope), variance)
+    slope = gaussian.gaussian_mean(gaussian.square(gaussian.tanh_slope), variance)
     assert slope == pytest.approx(exact_mean(lambda z: math.cosh(z) ** -4, variance), rel=1e-7)
-    shifted = wide_limit.gaussian_mean(wide_limit.sigmoid, variance, 1.5)
+    shifted = gaussian.gaussian_mean(gaussian.sigmoid, variance, 1.5)
     assert shifted == pytest.approx(exact_mean(lambda z: 1 / (1 + math.exp(-z - 1.5)), variance), rel=1e-9)
-    gate = wide_limit.gaussian_mean(wide_limit.sigmoid_slope, variance)
+    gate = gaussian.gaussian_mean(gaussian.sigmoid_slope, variance)
     assert gate == pytest.approx(exact_mean(lambda z: math.cosh(z / 2) ** -2 / 4, variance), rel=1e-9)
 
 
@@ -203,11 +205,11 @@ def test_wide_rnn_loses_a_factor_of_root_three_a_step():
 
 def test_norms_start_at_the_output_alone():
     """A covector on h reaches c through o tanh'(0) = 1/2: one step back ||dc|| = f / 2 and ||dh|| = sigma / 4."""
-    moments = wide_limit.lstm_moments(SIGMA, 0.0, 0.0, 0.0)
-    first = wide_limit.log_norms(moments, SIGMA, 2, has_cell=True)[0]
+    moments = lstm.moments(SIGMA, 0.0, 0.0, 0.0)
+    first = wide_limit.log_norms(moments, SIGMA, 2)[0]
     assert first == pytest.approx(math.log(math.hypot(0.5 / 2, SIGMA / 4)), rel=1e-9)
-    gru = wide_limit.log_norms(wide_limit.gru_moments(SIGMA, 0.0, 0.0, 0.0), SIGMA, 2, has_cell=False)[0]
-    assert gru == pytest.approx(math.log(math.hypot(0.5, SIGMA / 4)), rel=1e-9)
+    second = wide_limit.log_norms(gru.moments(SIGMA, 0.0, 0.0, 0.0), SIGMA, 2)[0]
+    assert second == pytest.approx(math.log(math.hypot(0.5, SIGMA / 4)), rel=1e-9)
 
 
 def sampled(n: int, *variances_and_means: tuple[float, float]) -> list[torch.Tensor]:
@@ -221,7 +223,7 @@ def sampled(n: int, *variances_and_means: tuple[float, float]) -> list[torch.Ten
 
 def test_moments_of_an_lstm_by_sampling_its_equations():
     sigma, inputs, bias, forget_bias = 1.0, 1.0, 0.5, 0.7
-    found = wide_limit.lstm_moments(sigma, inputs, bias, forget_bias)
+    found = lstm.moments(sigma, inputs, bias, forget_bias)
     assert found.q == pytest.approx(sigma**2 * found.state + inputs + bias, rel=1e-9)
     # E c^2 is a fixed point of c' = f c + i g; found by following the sampled equation.
     i, f, g, o = sampled(10**6, *[(found.q, mean) for mean in (0.0, forget_bias, 0.0, 0.0)])
@@ -250,7 +252,7 @@ def test_moments_of_an_lstm_by_sampling_its_equations():
 
 def test_moments_of_a_gru_by_sampling_its_equations():
     sigma, inputs, bias, update_bias = 1.0, 1.0, 1.0, 0.5
-    found = wide_limit.gru_moments(sigma, inputs, bias, update_bias)
+    found = gru.moments(sigma, inputs, bias, update_bias)
     assert found.q == pytest.approx(sigma**2 * found.state + inputs + bias, rel=1e-9)
     from_h = sigma**2 * found.state + bias / 2
     r, z, x, hn, h = sampled(

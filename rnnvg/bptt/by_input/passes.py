@@ -14,7 +14,7 @@ from torch import Tensor
 from rnnvg.bptt.by_input.float_range import LN2, Range, exponents_to_try, narrowest_dtype, observed
 from rnnvg.bptt.by_input.layout import Layout
 from rnnvg.bptt.by_input.subject import Forward
-from rnnvg.bptt.sweep import log_length
+from rnnvg.bptt.logscale import log_norm
 
 ROUNDING = 1e4  # a gradient from the future below so many units of rounding is rounding
 
@@ -67,7 +67,7 @@ class Passes:
             taken = wanted & torch.isfinite(rows).all(2).all(0)
             columns = taken.cpu().numpy()
             held = Range(self.narrowest, exponent)
-            logs = (log_length(rows[:, taken])[0] - exponent * LN2).cpu().numpy()
+            logs = (log_norm(rows[:, taken]) - exponent * LN2).cpu().numpy()
             result[:, columns], below = observed(logs, source, held)
             if counted:
                 self._count(below, held)

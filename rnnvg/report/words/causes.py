@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnvg.bptt.mean_field import side_of_edge
-from rnnvg.bptt.theory import EDGE_ERROR
+from rnnvg.bptt.gaussian import EDGE_ERROR, side_of_edge
 from rnnvg.report import causes
 from rnnvg.report.results import Frame, Results
 from rnnvg.report.style import AFTER, BEFORE

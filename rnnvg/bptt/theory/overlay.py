@@ -54,17 +54,17 @@ class Overlay:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Measured log10 gain with two standard errors, and theory dashed. Returns the Axes."""
-        from rnnvg.bptt import figures
+        from rnnvg.bptt import plots
 
-        ax = figures.new_axes() if ax is None else ax
+        ax = plots.new_axes() if ax is None else ax
         nats = math.log(10)
         mean, error = self.measured / nats, 2 * self.stderr / nats
-        ax.plot(self.distance, mean, color=figures.COLOUR, label=f"measured, {self.n_models} networks")
-        ax.fill_between(self.distance, mean - error, mean + error, color=figures.COLOUR, alpha=0.25, linewidth=0)
+        ax.plot(self.distance, mean, color=plots.COLOUR, label=f"measured, {self.n_models} networks")
+        ax.fill_between(self.distance, mean - error, mean + error, color=plots.COLOUR, alpha=0.25, linewidth=0)
         ax.plot(self.distance, self.predicted / nats, color="black", linestyle="--", label="theory")
         ax.set_xlabel("distance back from the loss (time steps)")
         ax.set_ylabel("log10 gain of the gradient")
-        ax.set_title(textwrap.fill(str(self), figures.TITLE_WIDTH), fontsize="medium")
+        ax.set_title(textwrap.fill(str(self), plots.TITLE_WIDTH), fontsize="medium")
         ax.legend(frameon=False)
         return ax
 

@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnvg.bptt import arguments, counterfactual, curves
-from rnnvg.bptt.gates import GateStatistics, gate_statistics
-from rnnvg.bptt.layers import RNNLayer
-from rnnvg.bptt.linearize import ModuleLinearization, module_layers
-from rnnvg.bptt.paths import chain_parts, log_length, path_shares
-from rnnvg.bptt.summed_adjoint import summed_adjoints
+from rnnvg.bptt import arguments, curves
+from rnnvg.bptt.adjoints import Sources, adjoints
+from rnnvg.bptt.cells import cell_of
+from rnnvg.bptt.linearize import ModuleLinearization, ModuleSegment, module_layers
+from rnnvg.bptt.logscale import log_norm
+from rnnvg.bptt.profile import unit_covectors
+from rnnvg.bptt.why import counterfactual
+from rnnvg.bptt.why.gates import GateStatistics, gate_statistics
+from rnnvg.bptt.why.paths import chain_parts, path_shares
 from rnnvg.errors import InputError, check_int
 from rnnvg.horizon import memory_horizon
 
@@ -129,9 +132,12 @@ class DecayAttribution:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Stacked areas over distance, means over sequences: nats added so far (RNN) or shares of what arrives (gated)."""
-        from rnnvg.bptt import areas
+        from rnnvg.bptt import plots
 
-        return areas.draw(self, ax)
+        if self.parts:
+            nats = {name: self.nats_so_far(name)[1:].mean(1) for name in self.parts}
+            return plots.draw_nats(nats, self.log_gain()[1:], ax)
+        return plots.draw_shares({name: share[1:] for name, share in self.shares.items()}, ax)
 
     def __str__(self) -> str:
         over = f"over {self.steps} step{'s' if self.steps > 1 else ''}: "
@@ -141,11 +147,11 @@ class DecayAttribution:
         shares = sorted(self.mean_shares().items(), key=lambda item: -abs(item[1]))
         paths = ", ".join(f"{100 * share:.0f} % by the {name}" for name, share in shares if abs(share) >= LEAST_SHARE)
         changed = ", ".join(f"{self.log_gain(name)[-1]:+.1f} with {name}" for name in self.counterfactuals)
-        return f"{over}{self.log_gain()[-1]:+.1f} nats, arriving {paths}; it would be {changed}"
+        return f"{over}{self.log_gain()[-1]:+.1f} nats, arriving {paths}{'; it would be ' + changed if changed else ''}"
 
 
 def attribute_decay(
-    module: nn.RNNBase | nn.RNNCellBase,
+    module: nn.Module,
     inputs: Tensor,
     state: Any = None,
     *,
@@ -170,28 +176,29 @@ def attribute_decay(
     >>> print(attribute_decay(module, torch.ones(50, 1, 1, dtype=torch.float64)))
     over 50 steps: +0.0 nats saturation, -34.7 nats recurrent matrix
     """
-    if not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+    if cell_of(module) is None:
         raise InputError(
             f"`module` is a {type(module).__name__}; pass an nn.RNN, nn.LSTM, nn.GRU or one of their cells, whose gates are "
             "known."
         )
     arguments.check_module(module, "module")
-    sequence = arguments.module_inputs(module, inputs)
-    step = _source_step(source, len(sequence))
     layers = module_layers(module)
-    states = arguments.module_state(module, state, sequence)
+    sequence = arguments.module_inputs(module, inputs, layers)
+    step = _source_step(source, len(sequence))
+    states = arguments.module_state(module, state, sequence, layers)
     linear = ModuleLinearization(layers, sequence[: step + 1], states)
-    covector = torch.zeros(linear.batch, linear.size, dtype=torch.float64, device=linear.device)
     if output_grad is None:
-        covector[:, linear.output] = _random_units(linear.batch, layers[-1].output).to(linear.device)
+        (outputs,) = unit_covectors(1, linear.batch, linear.n_outputs, None, linear.device, linear.wide_dtype)
     else:
-        covector[:, linear.output] = arguments.direct_gradients(module, inputs, output_grad)[step].double()
+        shape = (len(sequence), linear.batch, linear.n_outputs)
+        outputs = arguments.output_gradients(module, output_grad, shape, linear.device, finite=True)[step]
+    covector = linear.covectors(outputs)
+    chained = all(layer.chain for layer in layers)
     with torch.no_grad():
-        log_norm, split = _split(linear, step, covector)
+        log_norms, split = _split(linear, step, covector, chained)
         changed = counterfactual.log_norms(linear, step, covector)
-    chained = isinstance(layers[0], RNNLayer)
     return DecayAttribution(
-        log_norm=log_norm,
+        log_norm=log_norms,
         parts=split if chained else {},
         shares={} if chained else split,
         counterfactuals=changed,
@@ -208,26 +215,20 @@ def _source_step(source: str | int, n_steps: int) -> int:
     return check_int("source", source, least=-n_steps, most=n_steps - 1) % n_steps
 
 
-def _random_units(batch: int, width: int) -> Tensor:
-    """The covectors [B, P] that gradient_profile draws for its one source."""
-    drawn = torch.randn(1, batch, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)[0]
-    return drawn / torch.linalg.vector_norm(drawn, dim=-1, keepdim=True)
-
-
-def _split(linear: ModuleLinearization, source: int, covector: Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _split(
+    linear: ModuleLinearization, source: int, covector: Tensor, chained: bool
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """log_norm [K, B], and each step's parts or shares, part -> [K, B]."""
-    rows = {"log_norm": np.full((source + 2, linear.batch), np.nan)}
-    nothing = torch.zeros((), dtype=linear.dtype, device=linear.device)
-    output = nothing.expand(linear.n_steps, linear.batch, linear.output.stop - linear.output.start)
-    for found in summed_adjoints(linear, output, {source: covector}):
-        start, stop = found.segment.start, found.segment.stop
-        distance = source - np.arange(start, stop)
-        rows["log_norm"][distance] = (found.log_scale + log_length(found.states)).cpu().numpy()
-        split, arrived = chain_parts(found) if isinstance(linear.layers[0], RNNLayer) else path_shares(found)
-        for name, values in split.items():
-            rows.setdefault(name, np.full((source + 2, linear.batch), np.nan))
-            rows[name][distance + 1] = values.cpu().numpy()
-        if start == 0:
-            rows["log_norm"][-1] = (found.log_scale[0] + log_length(arrived[0])).cpu().numpy()
-    log_norm = rows.pop("log_norm")
-    return log_norm, rows
+    norms, split = np.full((source + 2, linear.batch), np.nan), {}
+    entering = Sources(linear, np.full((1, linear.batch), source), covector.unsqueeze(0), keep_silent=True)
+    for block in adjoints(linear, entering, source, 1, by_segment=True):
+        distance = source - np.arange(block.last, block.first - 1, -1)
+        norms[distance] = (block.log_scale + log_norm(block.vectors))[:, 0].cpu().numpy()
+        if block.segment is None:
+            continue
+        assert isinstance(block.segment, ModuleSegment)
+        after = block.vectors[:, 0].flip(0).contiguous()  # in order of time, as the factors are
+        local = block.segment.local(linear.view(after), block.first, block.last + 1)
+        for name, values in (chain_parts if chained else path_shares)(linear, after, local).items():
+            split.setdefault(name, np.full(norms.shape, np.nan))[distance + 1] = values.flip(0).cpu().numpy()
+    return norms, split

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnvg.bptt import frames
 from rnnvg.bptt.linearize import Recurrence
 from rnnvg.bptt.segments import Linearization
+from rnnvg.bptt.spectrum import frames
 from rnnvg.errors import InputError, check_int
 
 if TYPE_CHECKING:
@@ -71,18 +71,18 @@ class LyapunovSpectrum:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Exponents in order of size, a line per sequence, with two standard errors. Returns the Axes."""
-        from rnnvg.bptt import figures
+        from rnnvg.bptt import plots
 
-        ax = figures.new_axes() if ax is None else ax
+        ax = plots.new_axes() if ax is None else ax
         index = np.arange(1, self.exponents.shape[1] + 1)
         for row, error in zip(self.exponents, self.stderr, strict=True):
             finite = np.where(np.isfinite(row), row, np.nan)
-            style = {"color": figures.COLOUR, "marker": ".", "linewidth": 1, "elinewidth": 1, "alpha": 0.7}
+            style = {"color": plots.COLOUR, "marker": ".", "linewidth": 1, "elinewidth": 1, "alpha": 0.7}
             ax.errorbar(index, finite, yerr=2 * np.nan_to_num(error), **style)
         ax.axhline(0.0, color="0.4", linestyle=":", linewidth=1)
         ax.set_xlabel("index of the exponent")
         ax.set_ylabel("Lyapunov exponent (nats per step)")
-        ax.set_title(textwrap.fill(str(self), figures.TITLE_WIDTH), fontsize="medium")
+        ax.set_title(textwrap.fill(str(self), plots.TITLE_WIDTH), fontsize="medium")
         return ax
 
     def __str__(self) -> str:

@@ -5,7 +5,7 @@ The function is called on whole batches, with the real tensors and outside vmap,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -90,6 +90,10 @@ class StepLinearization(Linearization):
         kept = self._kept
         states = kept[index] if kept is not None else self._forward(start, stop, self._checkpoints[index])
         return StepSegment(self, start, states)
+
+    def states(self) -> Iterator[tuple[int, Tensor]]:
+        for index, (start, _) in enumerate(self.bounds):
+            yield start, self.segment(index).states[1:]
 
 
 class StepSegment:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -21,11 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnvg.bptt import arguments
-from rnnvg.bptt.linearize import ModuleSegment, linearize
+from rnnvg.bptt import arguments, curves
+from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.profile import GradientProfile, Origin, profile_of
-from rnnvg.bptt.segments import Linearization, Segment
-from rnnvg.bptt.step_function import StepSegment
+from rnnvg.bptt.segments import Linearization
 from rnnvg.bptt.sweep import sweep
 from rnnvg.errors import InputError
 from rnnvg.horizon import MemoryHorizon, memory_horizon
@@ -50,8 +49,10 @@ def covariance_weighted(profile: GradientProfile) -> GradientProfile:
     """
     origin = _origin(profile)
     linear = linearize(origin.recurrence, origin.inputs, origin.state)
-    weighted = _Weighted(linear, _root_of_covariance(linear, origin.steps.max(0)))
-    log_norm = sweep(weighted, origin.steps, origin.covectors, None, len(profile.distance))
+    root = _root_of_covariance(linear, origin.steps.max(0))
+    whole = [slice(0, linear.size)]
+    log_norm = sweep(linear, origin.steps, origin.covectors, whole, len(profile.distance), root=root)
+    np.put_along_axis(log_norm, (origin.steps + 1)[:, None], np.nan, 1)  # the initial state has no covariance
     lost = np.isnan(profile.log_norm)
     return dataclasses.replace(
         profile, log_norm=np.where(lost, np.nan, log_norm), wrt=COVARIANCE, layer=None, origin=None
@@ -133,8 +134,6 @@ def compare(one: MemoryHorizon, two: MemoryHorizon) -> int:
 
 def _horizon(profile: GradientProfile, threshold: float) -> MemoryHorizon:
     """Of the distances that every measure has: the initial state has neither an input nor a covariance."""
-    from rnnvg.bptt import curves
-
     return memory_horizon(curves.mean_log_gain(profile.log_gain())[:-1], threshold)
 
 
@@ -154,7 +153,7 @@ def _root_of_covariance(linear: Linearization, last: np.ndarray) -> Tensor:
     n, total = 0, torch.zeros(linear.size, dtype=torch.float64, device=linear.device)
     products = torch.zeros(linear.size, linear.size, dtype=torch.float64, device=linear.device)
     until = torch.from_numpy(last).to(linear.device)
-    for start, states in _states(linear):
+    for start, states in linear.states():
         steps = torch.arange(start, start + len(states), device=linear.device)
         rows = states[(steps.unsqueeze(1) <= until) & torch.isfinite(states).all(-1)].double()
         n += len(rows)
@@ -167,48 +166,3 @@ def _root_of_covariance(linear: Linearization, last: np.ndarray) -> Tensor:
     # Of the correlations: coordinates of very different size would take each other's digits.
     values, vectors = torch.linalg.eigh(covariance / torch.outer(safe, safe))
     return (spread.unsqueeze(1) * vectors * values.clamp(min=0).sqrt()).to(linear.dtype)
-
-
-def _states(linear: Linearization) -> Iterator[tuple[int, Tensor]]:
-    """Start and states [c, B, N] after each step of every segment."""
-    for segment in linear.segments(reuse=True):
-        if isinstance(segment, StepSegment):
-            yield segment.start, segment.states[1:]
-        elif isinstance(segment, ModuleSegment):
-            parts = [part[1:] for path in segment.paths for part in (path.hidden, path.cell) if part is not None]
-            yield segment.start, torch.cat(parts, -1)
-        else:
-            raise InputError(
-                "`profile` is of a recurrence that is given by its factors alone and has no states to vary."
-            )
-
-
-class _Weighted(Linearization):
-    """A linearisation whose input adjoint is the state's adjoint times a matrix: its norm is what the sweep then takes."""
-
-    def __init__(self, linear: Linearization, root: Tensor) -> None:
-        self.__dict__.update(linear.__dict__)
-        self._linear, self._root = linear, root
-
-    def view(self, vectors: Tensor) -> Any:
-        return self._linear.view(vectors), vectors
-
-    def segment(self, index: int, reuse: bool = False) -> Segment:
-        return _WeightedSegment(self._linear.segment(index, reuse), self._root)
-
-
-class _WeightedSegment:
-    def __init__(self, segment: Segment, root: Tensor) -> None:
-        self.start, self.stop = segment.start, segment.stop
-        self._segment, self._root = segment, root
-        self._adjoint = root
-
-    def pull(self, t: int, a: Any, out: Any, inputs: bool = True) -> None:
-        self._segment.pull(t, a[0], out[0], inputs=False)
-        self._adjoint = a[1]
-
-    def input_adjoint(self) -> Tensor:
-        return self._adjoint @ self._root
-
-    def push(self, t: int, v: Tensor) -> Tensor:
-        return self._segment.push(t, v)

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnvg.bptt import frames
 from rnnvg.bptt.linearize import Recurrence
+from rnnvg.bptt.spectrum import frames
 from rnnvg.errors import InputError, check_int
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ class SingularValues:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """log10 of the singular values in order of size, a line per sequence. Returns the Axes."""
-        from rnnvg.bptt import figures
+        from rnnvg.bptt import plots
 
-        ax = figures.new_axes() if ax is None else ax
+        ax = plots.new_axes() if ax is None else ax
         index = np.arange(1, self.log_values.shape[1] + 1)
         for row in self.log_values / np.log(10):
             ax.plot(index, np.where(np.isfinite(row), row, np.nan), marker=".", linewidth=1)
         ax.set_xlabel("index of the singular value")
         ax.set_ylabel("log10 of the singular value")
-        ax.set_title(textwrap.fill(str(self), figures.TITLE_WIDTH), fontsize="medium")
+        ax.set_title(textwrap.fill(str(self), plots.TITLE_WIDTH), fontsize="medium")
         return ax
 
     def __str__(self) -> str:

@@ -12,36 +12,33 @@ import torch
 from torch import Tensor
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.layers import Layer, LayerWeights, RNNLayer
+from rnnvg.bptt.cells import cell_of
 from rnnvg.bptt.linearize import ModuleLinearization, Recurrence, linearize, module_layers
 from rnnvg.bptt.segments import Linearization
+from rnnvg.bptt.weights import own_weights
 
 
 def linearize_wide(recurrence: Recurrence, inputs: Tensor, state: object) -> Linearization:
     """`linearize`, a module in float64 whatever its own dtype: products of small and large numbers need the digits."""
-    if isinstance(recurrence, (torch.nn.RNNBase, torch.nn.RNNCellBase)) and inputs.dtype != torch.float64:
-        layers = [_widened(layer) for layer in module_layers(recurrence)]
-        sequence = arguments.module_inputs(recurrence, inputs)
-        states = arguments.module_state(recurrence, state, sequence)
-        wide = [(h.double(), None if c is None else c.double()) for h, c in states]
-        return ModuleLinearization(layers, sequence.double(), wide)
-    return linearize(recurrence, inputs, state)
+    if cell_of(recurrence) is None or inputs.dtype == torch.float64:
+        return linearize(recurrence, inputs, state)
+    assert isinstance(recurrence, torch.nn.Module)
+    own = own_weights(recurrence)
+
+    def widened(name: str) -> Tensor | None:
+        found = own.get(name)
+        return None if found is None else wide(found)
+
+    layers = module_layers(recurrence)
+    sequence = arguments.module_inputs(recurrence, inputs, layers)
+    states = arguments.module_state(recurrence, state, sequence, layers)
+    parts = [tuple(wide(part) for part in each) for each in states]
+    return ModuleLinearization(module_layers(recurrence, widened), sequence.double(), parts)
 
 
-def _widened(layer: Layer) -> Layer:
-    given = layer.weights
-    weights = LayerWeights(
-        given.input.double(),
-        given.hidden.double(),
-        None if given.input_bias is None else given.input_bias.double(),
-        None if given.hidden_bias is None else given.hidden_bias.double(),
-        None if given.projection is None else given.projection.double(),
-    )
-    return RNNLayer(weights, layer.nonlinearity) if isinstance(layer, RNNLayer) else type(layer)(weights)
-
-
-def wide_dtype(linear: Linearization) -> torch.dtype:
-    return torch.complex128 if linear.dtype.is_complex else torch.float64
+def wide(tensor: Tensor) -> Tensor:
+    """In double precision, real or complex as it is."""
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
 def random_frame(linear: Linearization, n: int, seed: int = 0) -> Tensor:
@@ -50,7 +47,7 @@ def random_frame(linear: Linearization, n: int, seed: int = 0) -> Tensor:
     The first n of more tangents are these n.
     """
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(n, linear.size, generator=generator, dtype=wide_dtype(linear))
+    drawn = torch.randn(n, linear.size, generator=generator, dtype=linear.wide_dtype)
     frame = torch.linalg.qr(drawn.t())[0].to(linear.device)
     return frame.expand(linear.batch, linear.size, n)
 
@@ -88,7 +85,7 @@ def log_abs_det(linear: Linearization, t: int) -> Tensor:
     """ln |det J_t| per sequence, [B] float64, from the explicit Jacobian: rows by pullback, then LU; -inf where singular."""
     eye = torch.eye(linear.size, dtype=linear.dtype, device=linear.device)
     units = eye.unsqueeze(1).expand(linear.size, linear.batch, linear.size)
-    rows = linear.pullback(t, units).transpose(0, 1).to(wide_dtype(linear)).conj()
+    rows = linear.pullback(t, units).transpose(0, 1).to(linear.wide_dtype).conj()
     lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
     pivots = (
         torch.linalg.lu_factor_ex(rows / torch.where(lengths == 0, 1.0, lengths))[0].diagonal(dim1=-2, dim2=-1).abs()

@@ -4,14 +4,14 @@
 
 Each step's matrix is a sum of rank-one matrices (adjoint x input, one per sequence) whose lengths are kept as logs: 10^-3000
 is measured as well as 10^-3. Only a few steps' matrices exist at a time; the shares of the total need the total first, so
-the adjoint recursion runs twice.
+the rank-one factors are kept until then, or made twice where they are too many.
 Axes: T steps, B sequences, N state coordinates, R x Q a parameter's rows and columns (a bias has one column).
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.linearize import ModuleLinearization, module_layers
-from rnnvg.bptt.summed_adjoint import Chunk, chunks
+from rnnvg.bptt.adjoints import Summed, adjoints
+from rnnvg.bptt.cells import cell_of
+from rnnvg.bptt.linearize import ModuleLinearization, ModuleSegment, linearize
+from rnnvg.bptt.logscale import LogSum, unit_vectors
+from rnnvg.bptt.stepping import initial_parts, map_state, module_step, whole_state
 from rnnvg.bptt.weights import plain_module
 from rnnvg.errors import InputError, check_int, check_name
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MATRIX_NUMBERS = 2**21  # so many numbers of per-step matrices exist at a time
+KEEP_BYTES = 2**27  # beyond this the adjoints are followed a second time instead of kept
 RECENT = 10
 
 
@@ -37,12 +41,12 @@ RECENT = 10
 class _Origin:
     """What the contributions were computed from, for `verify`; `versions` notices weights changed since."""
 
-    module: nn.RNNBase | nn.RNNCellBase
+    module: nn.Module
     inputs: Tensor
     state: Any
     output_grad: Tensor
     state_grads: Mapping[int, Tensor]
-    versions: tuple[int, ...]
+    versions: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -132,15 +136,15 @@ class TemporalContributions:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """log10 of each step's contribution against the step, a line per parameter. Returns the Axes."""
-        from rnnvg.bptt import figures
+        from rnnvg.bptt import plots
 
-        ax = figures.new_axes() if ax is None else ax
+        ax = plots.new_axes() if ax is None else ax
         for name in self.names:
             finite = np.where(np.isfinite(self.log_norm[name]), self.log_norm[name], np.nan) / np.log(10)
             ax.plot(np.arange(self.n_steps), finite, label=name, linestyle="--" if "bias" in name else "-")
         ax.set_xlabel("time step")
         ax.set_ylabel("log10 of its contribution's norm")
-        ax.set_title(textwrap.fill(str(self), figures.TITLE_WIDTH), fontsize="medium")
+        ax.set_title(textwrap.fill(str(self), plots.TITLE_WIDTH), fontsize="medium")
         ax.legend(frameon=False, fontsize="small")
         return ax
 
@@ -153,7 +157,7 @@ class TemporalContributions:
 
 
 def temporal_contributions(
-    module: nn.RNNBase | nn.RNNCellBase, inputs: Tensor, state: Any = None, *, output_grad: Tensor
+    module: nn.Module, inputs: Tensor, state: Any = None, *, output_grad: Tensor
 ) -> TemporalContributions:
     """What each time step adds to the gradient of each parameter, for the sum of all steps' losses.
 
@@ -174,20 +178,21 @@ def temporal_contributions(
     >>> np.exp(found.log_norm["weight_ih_l0"]).round(6).tolist()
     [0.125, 0.25, 0.5, 1.0]
     """
-    if not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+    if cell_of(module) is None:
         raise InputError(
             f"`module` is a {type(module).__name__}; pass an nn.RNN, nn.LSTM, nn.GRU or one of their cells, whose "
             "parameters are known."
         )
     arguments.check_module(module, "module")
-    sequence = arguments.module_inputs(module, inputs)
-    direct = arguments.direct_gradients(module, inputs, output_grad)
-    linear = ModuleLinearization(module_layers(module), sequence, arguments.module_state(module, state, sequence))
+    linear = linearize(module, inputs, state)
+    assert isinstance(linear, ModuleLinearization)
+    shape = (linear.n_steps, linear.batch, linear.n_outputs)
+    direct = arguments.output_gradients(module, output_grad, shape, linear.device, finite=True)
     return contributions_of(module, linear, inputs, state, direct)
 
 
 def contributions_of(
-    module: nn.RNNBase | nn.RNNCellBase,
+    module: nn.Module,
     linear: ModuleLinearization,
     inputs: Tensor,
     state: Any,
@@ -204,37 +209,74 @@ def contributions_of(
             `output_grad` of the same step. A loss through h_n or c_n enters so at each sequence's last step.
     """
     grads = {} if state_grads is None else dict(state_grads)
-    names = _names(linear, "" if isinstance(module, nn.RNNCellBase) else "_l{}")
-    first = _FirstPass(linear.n_steps)
-    for chunk in chunks(linear, output_grad, grads, names):
+    first, kept, size = _FirstPass(linear.n_steps), [], 0
+    for chunk in _chunks(linear, output_grad, grads):
         first.add(chunk)
-    share = {name: np.full(linear.n_steps, np.nan) for name in names}
-    for chunk in chunks(linear, output_grad, grads, names):
-        share[chunk.name][chunk.start : chunk.stop] = chunk.shares(first.mantissa[chunk.name], first.log[chunk.name])
+        size += (chunk.left.numel() + chunk.right.numel()) * chunk.left.element_size()
+        if size <= KEEP_BYTES:
+            kept.append(chunk)
+        else:
+            kept.clear()
+    share = {name: np.full(linear.n_steps, np.nan) for name in first.log_norm}
+    for chunk in kept or _chunks(linear, output_grad, grads):
+        share[chunk.name][chunk.start : chunk.stop] = chunk.shares(first.total[chunk.name])
     total, log_norm_total = {}, {}
-    for name in names:
-        parameter, mantissa = getattr(module, name), first.mantissa[name]
+    for name, found in first.total.items():
+        parameter, mantissa = getattr(module, name), found.mantissa
         with np.errstate(over="ignore"):
-            whole = torch.where(mantissa == 0, 0.0, mantissa * np.exp(first.log[name]))
+            whole = torch.where(mantissa == 0, 0.0, mantissa * np.exp(found.log))
         total[name] = whole.view(parameter.shape).to(parameter.dtype)
-        log_norm_total[name] = first.log[name] + float(torch.linalg.vector_norm(mantissa).log())
-    origin = _Origin(module, inputs.detach(), state, output_grad, grads, _versions(module))
+        log_norm_total[name] = found.log + float(torch.linalg.vector_norm(mantissa).log())
+    origin = _Origin(module, inputs.detach(), state, output_grad, grads, arguments.weight_versions(module))
     return TemporalContributions(first.log_norm, share, first.cosine, log_norm_total, total, origin)
 
 
-def _names(linear: ModuleLinearization, suffix: str) -> list[str]:
-    names = []
-    for index, layer in enumerate(linear.layers):
-        weights = layer.weights
-        present = {
-            "weight_ih": True,
-            "weight_hh": True,
-            "bias_ih": weights.input_bias is not None,
-            "bias_hh": weights.hidden_bias is not None,
-            "weight_hr": weights.projection is not None,
-        }
-        names += [name + suffix.format(index) for name, here in present.items() if here]
-    return names
+@dataclass(frozen=True)
+class _Chunk:
+    """One parameter's contributions at steps start..stop-1 as sums over b of exp(log_weight) left (x) right.
+
+    log_weight [c, B] float64; left [c, B, R] and right [c, B, Q] of length 1 (or exactly 0)."""
+
+    name: str
+    start: int
+    stop: int
+    log_weight: Tensor
+    left: Tensor
+    right: Tensor
+
+    def scaled(self) -> tuple[Tensor, Tensor]:
+        """ln of each step's scale, [c] (0 where all is zero), and the left factors with what is then left of the weights."""
+        top = self.log_weight.max(1).values
+        top = torch.where(torch.isneginf(top), 0.0, top)
+        return top, self.left * (self.log_weight - top[:, None]).exp().to(self.left.dtype).unsqueeze(-1)
+
+    def shares(self, total: LogSum) -> np.ndarray:
+        """<M_t, M> / ||M||^2 for the total M, [c]."""
+        square = total.mantissa.square().sum()
+        if not square > 0:
+            return np.full(self.stop - self.start, np.nan)
+        top, left = self.scaled()
+        along = ((left.double() @ total.mantissa) * self.right.double()).sum((1, 2))
+        return (along / square * (top - total.log).exp()).cpu().numpy()
+
+
+def _chunks(linear: ModuleLinearization, output_grad: Tensor, state_grads: Mapping[int, Tensor]) -> Iterator[_Chunk]:
+    """Every parameter's rank-one factors, block by block, backwards in time."""
+    entering = Summed(linear, output_grad, state_grads)
+    for block in adjoints(linear, entering, entering.last, 1, by_segment=True):
+        segment, steps = block.segment, slice(block.first, block.last + 1)
+        if segment is None:
+            continue
+        assert isinstance(segment, ModuleSegment)
+        after, log_scale = block.vectors[:, 0].flip(0), block.log_scale[:, 0].flip(0)  # in order of time
+        local = segment.local(linear.view(after), steps.start, steps.stop)
+        for index, (layer, whole) in enumerate(zip(segment.layers, segment.paths, strict=True)):
+            path = whole.between(steps.start - segment.start, steps.stop - segment.start)
+            x = segment.layer_inputs(index)[steps.start - segment.start : steps.stop - segment.start]
+            _, states, delta, above = local[index]
+            for name, factors in layer.contributions(x, path, states, delta, above).items():
+                (left, log_left), (right, log_right) = (unit_vectors(each) for each in factors)
+                yield _Chunk(name, steps.start, steps.stop, log_scale + log_left + log_right, left, right)
 
 
 class _FirstPass:
@@ -244,19 +286,18 @@ class _FirstPass:
         self.n_steps = n_steps
         self.log_norm: dict[str, np.ndarray] = {}
         self.cosine: dict[str, np.ndarray] = {}
-        self.mantissa: dict[str, Tensor] = {}
-        self.log: dict[str, float] = {}
+        self.total: dict[str, LogSum] = {}
         self._later: dict[str, tuple[Tensor, Tensor]] = {}  # the step after the last one added
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: _Chunk) -> None:
         name = chunk.name
         if name not in self.log_norm:
             self.log_norm[name] = np.full(self.n_steps, np.nan)
             self.cosine[name] = np.full(self.n_steps, np.nan)
-            self.mantissa[name] = chunk.left.new_zeros(chunk.left.shape[-1], chunk.right.shape[-1], dtype=torch.float64)
-            self.log[name] = 0.0
+            shape = chunk.left.shape[-1], chunk.right.shape[-1]
+            self.total[name] = LogSum(chunk.left.new_zeros(shape, dtype=torch.float64))
         top, left = chunk.scaled()
-        at_once = max(1, MATRIX_NUMBERS // self.mantissa[name].numel())
+        at_once = max(1, MATRIX_NUMBERS // self.total[name].mantissa.numel())
         for stop in range(chunk.stop, chunk.start, -at_once):
             start = max(chunk.start, stop - at_once)
             part = slice(start - chunk.start, stop - chunk.start)
@@ -267,7 +308,7 @@ class _FirstPass:
         rows = matrices.flatten(1)
         norm = torch.linalg.vector_norm(rows, dim=1).double()
         self.log_norm[name][start:stop] = (top + norm.log()).cpu().numpy()
-        self._sum(name, torch.where(norm == 0, -torch.inf, top), matrices)
+        self.total[name].add(torch.where(norm == 0, -torch.inf, top), matrices)
         if name in self._later:
             row, its_norm = self._later[name]
             rows, norm = torch.cat([rows, row]), torch.cat([norm, its_norm])
@@ -276,44 +317,23 @@ class _FirstPass:
         self.cosine[name][start + 1 : start + 1 + len(cosine)] = cosine.cpu().numpy()
         self._later[name] = rows[:1].clone(), norm[:1]
 
-    def _sum(self, name: str, top: Tensor, matrices: Tensor) -> None:
-        highest = float(top.max())
-        if highest == -np.inf:
-            return
-        mantissa = self.mantissa[name]
-        if not mantissa.any():
-            self.log[name] = highest
-        elif highest > self.log[name]:
-            mantissa *= np.exp(self.log[name] - highest)
-            self.log[name] = highest
-        weights = (top - self.log[name]).exp()
-        mantissa += torch.tensordot(weights.to(matrices.dtype), matrices, dims=1)
-
-
-def _versions(module: nn.Module) -> tuple[int, ...]:
-    return tuple(parameter._version for parameter in module.parameters())
-
 
 def _residuals(found: TemporalContributions) -> dict[str, float]:
     """PyTorch's own module in float64, step by step: the gradients of its parameters against the sums."""
-    from rnnvg.bptt.certificate import map_state, module_step
-
     origin = found.origin
-    if origin is None or _versions(origin.module) != origin.versions:
+    if origin is None or arguments.weight_versions(origin.module) != origin.versions:
         raise InputError("`module` has had a weight changed since; compute the contributions again before verify().")
     module = plain_module(origin.module).double().requires_grad_()
     inputs = arguments.module_inputs(module, origin.inputs.double())
     state = map_state(origin.state, lambda part: part.detach().double())
-    layers = arguments.module_state(module, state, inputs)
-    parts = [h for h, _ in layers] + [c for _, c in layers if c is not None]
-    step, losses = module_step(module, len(layers)), []
+    parts, step, losses = initial_parts(module, state, inputs), module_step(module), []
+    layers = int(getattr(module, "num_layers", 1))
     with torch.enable_grad():
         for t, x in enumerate(inputs):
             parts = step(x, parts)
-            losses.append((parts[len(layers) - 1] * origin.output_grad[t].double()).sum())
+            losses.append((parts[layers - 1] * origin.output_grad[t].double()).sum())
             if t in origin.state_grads:
-                whole = torch.cat([part for layer in range(len(layers)) for part in parts[layer :: len(layers)]], -1)
-                losses.append((whole * origin.state_grads[t].double()).sum())
+                losses.append((whole_state(parts, layers) * origin.state_grads[t].double()).sum())
         gradients = torch.autograd.grad(torch.stack(losses).sum(), [getattr(module, name) for name in found.names])
     residuals = {}
     for name, wanted in zip(found.names, gradients, strict=True):

@@ -7,17 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
-
-from rnnvg.bptt.wide_limit import gaussian_mean, quadrature_error, square, tanh_slope
+from rnnvg.bptt.cells import vanilla
+from rnnvg.bptt.gaussian import Side, side_of_edge
 from rnnvg.errors import InputError, check_float
-
-XTOL, RTOL = 1e-15, 1e-14  # of the search for q
-EPS = float(np.finfo(float).eps)
-STEEPEST = 2.0  # |d/dq E sech^4(sqrt(q) z)| is at most half of the largest |(sech^4)''|, which is 4, at 0
-Side = Literal["below the edge", "at the edge", "past the edge"]
 
 
 @dataclass(frozen=True)
@@ -53,29 +46,11 @@ class MeanField:
     @property
     def warning(self) -> str | None:
         """A sentence where the setting is past the edge of chaos, chi > 1; None otherwise."""
-        if self.side != "past the edge":
-            return None
-        edge = critical_sigma_w(self.input_variance)
-        return (
-            f"sigma_w = {self.sigma_w:.4g} is past the edge (chi = {growth_as_text(self.chi)} > 1), so gradients grow; "
-            f"the edge is at {edge:.4g}."
-        )
+        return vanilla.tanh_warning(self.sigma_w, self.input_variance, self.chi, self.side)
 
     def __str__(self) -> str:
         at_edge = ", at the edge" if self.side == "at the edge" else ""
         return f"q = {self.q:.4g}, chi = {self.chi:.4g}: {self.rate:+.4g} nats a step{at_edge}"
-
-
-def side_of_edge(growth: float, error: float) -> Side:
-    """On which side of 1 a growth a step lies that is known to within `error`."""
-    if growth > 1 + error:
-        return "past the edge"
-    return "below the edge" if growth < 1 - error else "at the edge"
-
-
-def growth_as_text(growth: float) -> str:
-    """Four digits, or what a growth just above 1 has above it: "1 > 1" would say nothing."""
-    return f"{growth:.4g}" if growth >= 1.001 else f"1 + {growth - 1:.2g}"
 
 
 def mean_field(sigma_w: float, input_variance: float = 0.0) -> MeanField:
@@ -92,30 +67,8 @@ def mean_field(sigma_w: float, input_variance: float = 0.0) -> MeanField:
     0.333333333
     """
     sigma_w, s0 = check_sigma_w(sigma_w), check_variance("input_variance", input_variance)
-    return _mean_field(sigma_w, s0)
-
-
-def _mean_field(sigma_w: float, s0: float) -> MeanField:
-    from scipy.optimize import brentq
-
-    def update(q: float) -> float:
-        return sigma_w**2 * gaussian_mean(square(np.tanh), q) + s0
-
-    q, q_error = 0.0, 0.0
-    if s0 > 0 or sigma_w > 1:  # update(q) is concave in q: one crossing above this bound
-        low = s0 if s0 > 0 else (sigma_w**2 - 1) / (4 * sigma_w**2)
-        q = float(brentq(lambda q: update(q) - q, low, sigma_w**2 + s0, xtol=XTOL, rtol=RTOL))  # pyright: ignore[reportArgumentType]
-        slope = 1 - sigma_w**2 * gaussian_mean(_half_second_derivative, q)
-        # near the edge without inputs both the slope and what rounding does to update(q) are proportional to q
-        q_error = XTOL + RTOL * q + (quadrature_error(q) + EPS) * q / max(slope, EPS)
-    chi = sigma_w**2 * gaussian_mean(square(tanh_slope), q)
-    return MeanField(sigma_w, s0, q, chi, quadrature_error(q) * chi + STEEPEST * sigma_w**2 * q_error)
-
-
-def _half_second_derivative(z: np.ndarray) -> np.ndarray:
-    """(tanh^2)'' / 2, whose mean is d/dq E tanh^2(sqrt(q) z)."""
-    open_part = tanh_slope(z)
-    return open_part**2 - 2 * np.tanh(z) ** 2 * open_part
+    moments, chi_error = vanilla.tanh_moments(sigma_w, s0)
+    return MeanField(sigma_w, s0, moments.q, sigma_w**2 * moments.all_factors, chi_error)
 
 
 def critical_sigma_w(input_variance: float = 0.0) -> float:
@@ -124,14 +77,7 @@ def critical_sigma_w(input_variance: float = 0.0) -> float:
     >>> critical_sigma_w()
     1.0
     """
-    from scipy.optimize import brentq
-
-    s0 = check_variance("input_variance", input_variance)
-    if s0 == 0:
-        return 1.0
-    # chi > sigma_w^2 / (2 sqrt(q + 1)) and q < sigma_w^2 + s0
-    above = 4.0 + 2 * s0**0.25
-    return float(brentq(lambda sigma: _mean_field(sigma, s0).chi - 1, 1.0, above, xtol=1e-12))  # pyright: ignore
+    return vanilla.critical_sigma_w(check_variance("input_variance", input_variance))
 
 
 def check_sigma_w(value: float) -> float:

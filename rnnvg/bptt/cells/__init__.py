@@ -1,0 +1,65 @@
+"""Recurrences with closed forms: one file each, with all of its equations.
+
+    vanilla.py lstm.py gru.py      layers that stack            cell.py     what each of them answers
+    diagonal.py                    decay factors alone          parts.py    what they are made of
+    step_function.py               any step(x_t, state), by automatic differentiation
+
+A new recurrence is a new file with a subclass of `Cell`, and its class in CELLS: then `gradient_profile`,
+`lyapunov_spectrum`, `attribute_decay` and `temporal_contributions` take its module. What `Cell` leaves to it:
+
+    read           the module's weights -> the layers, bottom first
+    run            inputs and a first state -> the trajectory over a segment
+    factors        trajectory -> what each step's Jacobian is made of, by name
+    into_gates     adjoint of a state -> adjoints of the preactivations     pull   on to the state before     push   J v
+    input_adjoint, contributions, paths     what the input, each parameter, each path gets of it
+
+The module is called like nn.RNN, `module(inputs, state) -> output, state` with states [layers, B, width], where it has
+`num_layers`, and like nn.RNNCell, `module(x, state) -> state`, where it has not; a state of several parts is a tuple.
+A Jacobian may be diagonal (a minGRU's factors are its gates, of the input alone), structured (a DeltaNet's
+state is a part of d_k d_v coordinates: unflatten it, and pull by I - beta k k^T) or complex (`state_dtype`): `pull` and `push`
+are the cell's own, and nothing outside looks into its factors.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rnnvg.bptt.cells.cell import Cell, Paths, Weight, steps_of
+from rnnvg.bptt.cells.gru import GRU
+from rnnvg.bptt.cells.lstm import LSTM
+from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory
+from rnnvg.bptt.cells.vanilla import Vanilla
+from rnnvg.bptt.weights import own_weights
+
+CELLS: list[type[Cell]] = [
+    Vanilla,
+    LSTM,
+    GRU,
+]
+
+__all__ = [
+    "CELLS",
+    "Buffers",
+    "Cell",
+    "Gate",
+    "Part",
+    "Paths",
+    "StateViews",
+    "Trajectory",
+    "Weight",
+    "cell_of",
+    "read_cells",
+    "steps_of",
+]
+
+
+def cell_of(module: object) -> type[Cell] | None:
+    """The closed form of a module's class, or None where there is none."""
+    return next((cell for cell in CELLS if isinstance(module, cell.modules)), None)
+
+
+def read_cells(module: nn.Module, weight: Weight | None = None, reverse: bool = False) -> list[Cell]:
+    """A module's layers, bottom first, over the weights that `weight(name)` gives, or its own as its next call uses them."""
+    cell = cell_of(module)
+    assert cell is not None
+    return list(cell.read(module, own_weights(module).get if weight is None else weight, reverse))

@@ -1,0 +1,65 @@
+"""Vectors with their scale kept as a logarithm, so that 10^-3000 is as good a length as 1.
+
+Axes: the last one is the vector's; everything before it is looped over. Logs are natural and float64.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SAFE = 2.0**-40  # norms from here to its inverse are taken without scaling first
+
+
+def nonzero(values: Tensor) -> Tensor:
+    """`values` with 1 for 0, to divide by."""
+    return torch.where(values == 0, 1.0, values)
+
+
+def scaled_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors over their largest coordinate (a zero stays zero), and its log, -inf for a zero vector."""
+    largest = vectors.abs().amax(-1, keepdim=True)
+    return vectors / nonzero(largest), largest.double().log().squeeze(-1)
+
+
+def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors of length 1 (a zero stays zero), and the logs of their lengths, -inf for a zero vector."""
+    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    if bool(((norm > SAFE) & (norm < 1 / SAFE)).all()):
+        return vectors / norm, norm.double().log().squeeze(-1)
+    scaled, log = scaled_vectors(vectors)  # squares of what is smaller would leave the dtype's range
+    norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
+    return scaled / nonzero(norm), log + norm.double().log().squeeze(-1)
+
+
+def log_norm(vectors: Tensor) -> Tensor:
+    """ln of the Euclidean length, -inf for a zero vector; computed in float64, and no square leaves the range."""
+    wide = vectors.to(torch.complex128 if vectors.dtype.is_complex else torch.float64)
+    largest = wide.abs().amax(-1, keepdim=True)
+    safe = nonzero(largest)
+    return (torch.linalg.vector_norm(wide / safe, dim=-1, keepdim=True).log() + safe.log()).squeeze(-1)
+
+
+def log_norm_of_parts(logs: list[Tensor]) -> Tensor:
+    """ln of the length of a vector from those of its parts."""
+    return logs[0] if len(logs) == 1 else 0.5 * torch.logsumexp(2 * torch.stack(logs), 0)
+
+
+class LogSum:
+    """A sum of terms exp(log) x tensor, of any size: `mantissa` times exp(`log`)."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.mantissa, self.log = like, 0.0
+
+    def add(self, logs: Tensor, terms: Tensor) -> None:
+        """Add the terms [c, ...] at scales exp(logs) [c]; -inf is an exact zero."""
+        highest = float(logs.max())
+        if highest == -torch.inf:
+            return
+        if not self.mantissa.any():
+            self.log = highest
+        elif highest > self.log:
+            self.mantissa *= torch.tensor(self.log - highest, dtype=torch.float64).exp()
+            self.log = highest
+        weights = (logs - self.log).exp()
+        self.mantissa += torch.tensordot(weights.to(terms.dtype), terms, dims=1)
