@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import rnnvg
-from rnnvg.bptt import cells, linearize
+from rnnvg.bptt import cells, linearize, theory
 from tests.extending.minimal_gated_unit import MGU, MinimalGatedUnit
 
 WIDE = torch.float64
@@ -144,4 +144,4 @@ def test_refusals_name_what_to_pass(unit):
     with pytest.raises(rnnvg.InputError, match="`state` is"):
         rnnvg.gradient_profile(module, inputs, state[:, :1])
     with pytest.raises(rnnvg.InputError, match="there is no theory" if module.num_layers == 1 else "has 2 layers"):
-        rnnvg.bptt.theory.predict_for(module, inputs)
+        theory.predict_for(module, inputs)
