@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rnnvg.advise.remedies import NAMES, NONE, REMEDIES
+from rnnvg.advise.remedies import NONE, REMEDIES
 from rnnvg.advise.settings import Settings
 from rnnvg.advise.trial import EXPLODING
 from rnnvg.horizon import MemoryHorizon, PairedHorizons, compare_horizons, mark, pool_horizons
@@ -75,7 +75,7 @@ class Advice:
     Attributes:
         settings: task, network and training that all trials share.
         seeds: networks for each remedy.
-        trials: what rnnvg.advise.trial.run_trial gave, by remedy and seed.
+        trials: what rnnvg.advise.trial.read_trial gave, by remedy and seed.
         left_out: remedy -> why it was not applied.
     """
 
@@ -97,7 +97,7 @@ class Advice:
     def effects(self) -> tuple[Effect, ...]:
         """The network as it is, then every remedy that was applied, in the order in which they are proposed."""
         present = {each["remedy"] for each in self.trials}
-        return tuple(self._effect(name) for name in (NONE, *NAMES) if name in present)
+        return tuple(self._effect(name) for name in REMEDIES if name in present)
 
     def first(self) -> Effect | None:
         """What to try first: most seeds solved, then fewest steps. Where nothing solves more than the network as it is: of the

@@ -1,22 +1,22 @@
-"""advise(): every trial of every remedy, in this process or in workers; what is done is kept and not done again."""
+"""advise(): a run for every remedy and seed, in one directory of results; what is done is kept and not done again."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from rnnvg.advise.advice import Advice
 from rnnvg.advise.remedies import NONE, chosen
 from rnnvg.advise.settings import Settings, settings
-from rnnvg.advise.trial import EXPLODING, run_trial
-from rnnvg.bench.files import disk_faults_named, write_whole
+from rnnvg.advise.trial import EXPLODING, read_trial, spec_of
+from rnnvg.bench import Event, RunSpec, Store, execute, run_all
 from rnnvg.errors import InputError, check_int
 
 OnProgress = Callable[[int, int, str], object]
 Job = tuple[str, int]  # remedy and seed
-TRIALS = "trials"
 
 
 def advise(
@@ -35,15 +35,17 @@ def advise(
     Args:
         task, cell, options: as rnnvg.advise.settings.settings takes them.
         seeds: independently drawn networks for each remedy, at least 2; those of one seed are a pair.
-        remedies: names of rnnvg.advise.NAMES; None: all of them. Those that do not fit the cell are left out, with a reason.
+        remedies: names of rnnvg.advise.NAMES; None: all that fit the cell, with a reason for those that do not.
         jobs: worker processes; 1 is this process. The numbers are the same for any number. More than one needs a script's
             call to stand under `if __name__ == "__main__":`.
-        directory: where trials are kept as they end (DIR/trials/<id>.json), so that the same call goes on; None: nowhere.
-        on_progress: called as on_progress(done, of, name of the trial) at the start and after each trial.
+        directory: of results, as rnnvg.bench fills one: runs are kept as they end, so that the same call goes on; None:
+            nowhere.
+        on_progress: called as on_progress(done, of, name of the run) at the start and after each run.
 
     Raises:
-        InputError: an argument that is unknown or out of its range; a directory that cannot be written.
-        WorkersLostError: a worker process died; what is done is kept.
+        InputError: an argument that is unknown or out of its range; a remedy that does not fit the cell; a directory that
+            cannot be written or holds other settings.
+        WorkersLostError: no worker comes up; what is done is kept.
         KeyboardInterrupt: passed on.
     """
     from rnnvg import models
@@ -58,57 +60,45 @@ def advise(
     names = [NONE, *(each.name for each in fitting)]
     if "clipping" in names:
         names += EXPLODING
-    slow = {each.name for each in fitting if each.network.get("cell") in models.OWN_CELLS}
+    specs = {(name, seed): spec_of(shared, name, seed) for name in names for seed in range(seeds)}
     # The long ones first, so that no worker is left alone with one at the end.
-    wanted = [(name, seed) for name in sorted(names, key=lambda name: name not in slow) for seed in range(seeds)]
-    folder = None if directory is None else Path(directory) / TRIALS
-    found = _kept(shared, folder, wanted)
-    tell = on_progress or (lambda done, of, name: None)
-    tell(len(found), len(wanted), "")
-    for job, trial in _done(shared, [each for each in wanted if each not in found], jobs):
-        found[job] = trial
-        if folder is not None:
-            with disk_faults_named(folder):
-                write_whole(folder / f"{shared.trial_id(*job)}.json", json.dumps(trial, indent=1))
-        tell(len(found), len(wanted), f"{job[0]} s{job[1]}")
-    ordered = tuple(found[name, seed] for name in names for seed in range(seeds))
-    return Advice(settings=shared, seeds=seeds, trials=ordered, left_out=left_out)
+    ordered = sorted(specs.items(), key=lambda job: job[1].cell not in models.OWN_CELLS)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory()) if directory is None else directory
+        _do(dict(ordered), Path(folder), jobs, on_progress or (lambda done, of, name: None))
+        store = Store(folder)
+        trials = tuple(read_trial(shared, *job, store) for job in specs)
+    return Advice(settings=shared, seeds=seeds, trials=trials, left_out=left_out)
 
 
-def _kept(shared: Settings, folder: Path | None, wanted: Sequence[Job]) -> dict[Job, dict[str, Any]]:
-    """Trials that are done already; a file that cannot be read is done again."""
-    found: dict[Job, dict[str, Any]] = {}
-    if folder is None:
-        return found
-    with disk_faults_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    for job in wanted:
-        try:
-            trial = json.loads((folder / f"{shared.trial_id(*job)}.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-            continue
-        if isinstance(trial, dict) and (trial.get("remedy"), trial.get("seed")) == job:
-            found[job] = trial
-    return found
-
-
-def _done(shared: Settings, todo: Sequence[Job], jobs: int) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Every trial of `todo` as it ends."""
-    jobs = min(jobs, len(todo))
-    if jobs <= 1:
-        for job in todo:
-            yield job, run_trial(shared, *job)
+def _do(specs: dict[Job, RunSpec], folder: Path, jobs: int, tell: OnProgress) -> None:
+    """Every run that the folder does not hold yet, in this process or in workers."""
+    names = {spec.id: f"{remedy} s{seed}" for (remedy, seed), spec in specs.items()}
+    # A remedy that changes nothing of some network would be the same run twice.
+    wanted = list({spec.id: spec for spec in specs.values()}.values())
+    store = Store(folder)
+    if jobs == 1:
+        store.check_settings(wanted)
+        done = len(store.read().results.keys() & names.keys())
+        tell(done, len(wanted), "")
+        for spec in wanted:
+            if store.result(spec.id) is None:
+                execute(spec, folder)
+                done += 1
+                tell(done, len(wanted), names[spec.id])
         return
-    from distributed import KilledWorker, as_completed
+    done = 0
 
-    from rnnvg.bench.cluster import WorkersLostError, local_workers
+    def observe(event: Event) -> None:
+        nonlocal done
+        if event.kind == "plan":
+            done = event.done
+            tell(done, len(wanted), "")
+        elif event.kind == "done":
+            done += 1
+            tell(done, len(wanted), names[event.run])
 
-    with local_workers(jobs) as client:
-        futures = {
-            client.submit(run_trial, shared, *job, pure=False, priority=-place): job for place, job in enumerate(todo)
-        }
-        try:
-            for future in as_completed(futures, loop=client.loop):
-                yield futures[future], future.result()
-        except KilledWorker:
-            raise WorkersLostError("A worker process died; what is done is kept, and the same call goes on.") from None
+    run_all(wanted, folder, jobs=jobs, observer=observe)
+
+
+__all__ = ["Settings", "advise"]

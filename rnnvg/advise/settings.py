@@ -1,4 +1,8 @@
-"""What all trials of one piece of advice share: the task, the network as it is, the training, and how it is measured."""
+"""What all runs of one piece of advice share: the task, the network as it is, the training, and how it is measured.
+
+A remedy is a change to a run's specification: `Settings.spec` makes it. Runs of one seed are paired: they draw the same
+weights, batches and probe sequences.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnvg.advise.remedies import REMEDIES, Remedy
+from rnnvg.advise.remedies import REMEDIES, Base
 from rnnvg.errors import InputError, check_float, check_int, check_name
 
 if TYPE_CHECKING:
+    from rnnvg.bench import RunSpec
     from rnnvg.tasks import Task
 
 WRT = ("state", "input")
@@ -20,7 +25,7 @@ WRT = ("state", "input")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a trial depends on beside its remedy and seed. Made by `settings`, which checks it.
+    """Everything that a run depends on beside its remedy and seed. Made by `settings`, which checks it.
 
     Attributes:
         task: {"name": ..., and every setting}.
@@ -44,26 +49,50 @@ class Settings:
     sequences: int
     t_max: int
 
-    def trial_id(self, remedy: str, seed: int) -> str:
-        """A readable name that is a function of everything that the trial depends on, and of what the remedy changes."""
-        change = asdict(REMEDIES[remedy]) if remedy in REMEDIES else remedy
-        text = json.dumps([asdict(self), change], sort_keys=True)
-        return f"{remedy}-s{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    @property
+    def name(self) -> str:
+        """A readable name that is a function of everything that the runs depend on: of a directory of their own."""
+        own = {key: value for key, value in asdict(self).items() if key != "threshold"}
+        digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+        sizes = [f"{letter}{self.task[key]}" for key, letter in (("length", "T"), ("delay", "D")) if key in self.task]
+        init = [self.init] if self.init != "default" else []
+        return "-".join([self.task["name"], *sizes, self.cell, f"h{self.hidden}", *init, digest])
 
-    def network(self, remedy: Remedy) -> dict[str, Any]:
-        """The arguments of `models.build` beside the task."""
-        found = {"cell": self.cell, "hidden": self.hidden, "init": self.init, **remedy.network}
-        return {**found, "t_max": self.t_max} if remedy.needs_t_max or found["init"] == "chrono" else found
+    def spec(self, remedy: str, seed: int, **changes: Any) -> RunSpec:
+        """The specification of a run: the network as it is, with what the remedy changes.
+
+        Args:
+            changes: settings by dotted name that differ beside, such as {"training.steps": 100}.
+        """
+        from rnnvg.bench import run_spec
+
+        fields: dict[str, Any] = {
+            "cell": self.cell,
+            "hidden": self.hidden,
+            "init": self.init,
+            "t_max": self.t_max if self.init == "chrono" else None,
+            "training": {
+                "steps": self.steps,
+                "batch": self.batch,
+                "lr": self.lr,
+                "clip": None,
+                "eval_every": max(1, min(50, self.steps // 4)),
+                "checkpoints": (0,),
+            },
+            "measure": {"sequences": self.sequences, "wrt": (self.wrt,), "why": False},
+            "seed": seed,
+            "paired": True,
+        }
+        base = Base(t_max=self.t_max, lr=self.lr, steps=self.steps)
+        for name, value in {**REMEDIES[remedy].changes(base), **changes}.items():
+            part, _, setting = name.rpartition(".")
+            (fields[part] if part else fields)[setting] = value
+        return run_spec(self.task, **fields)
 
     def make_task(self) -> Task:
         from rnnvg import tasks
 
         return tasks.make(self.task["name"], **{key: value for key, value in self.task.items() if key != "name"})
-
-
-def subseed(purpose: str, seed: int) -> int:
-    """A seed for one purpose, in [0, 2^63): the same for every remedy, so that trials of one seed are a pair."""
-    return int.from_bytes(hashlib.sha256(f"advise/{purpose}/{seed}".encode()).digest()[:8], "big") >> 1
 
 
 def settings(

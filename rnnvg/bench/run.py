@@ -98,7 +98,7 @@ class _Run:
             models.unconstrain(model.core)  # a weight file holds the weights that the network has
             models.save(model, self.folder / WEIGHTS, id=self.spec.id, task=self.spec.task, step=result.steps)
             certificate, last = None, []
-            if result.status == "ok":
+            if result.status == "ok" and self.spec.measure.why:
                 last = causes.after_training(model, task, self.probe, result.steps, self.spec.subseed("covectors"))
                 certificate = measure.residuals(model, task, self.probe, self.spec.subseed("covectors"))
             step_floor = self._floor(model)
@@ -201,8 +201,8 @@ class _Run:
         curves = pd.concat([measure.curve(each, step) for each in profiles])
         # On the disk at once: a run that is taken up again does not come by its earlier checkpoints.
         write_whole(self.folder / f"part-{step:09d}.csv", tables.to_csv(curves, tables.CURVE))
-        rows = causes.at_checkpoint(model, self.task, self.probe, step)
-        if step == 0:
+        rows = causes.at_checkpoint(model, self.task, self.probe, step) if self.spec.measure.why else []
+        if step == 0 and self.spec.measure.why:
             rows += causes.before_training(model, self.probe, self._drawn_by_init())
         write_whole(self.folder / f"cause-{step:09d}.csv", tables.to_csv(rows, causes.COLUMNS))
         self.measuring += time.perf_counter() - start

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NETWORK = ("hidden", "layers", "init", "embed", "tied", "dropout", "t_max", "gain", "constraint")
 # Settings that came later: left out of a specification where they have this value, so that older runs keep their ids.
 _LATER = {"gain": None, "constraint": None, "paired": False}
+_LATER_IN_MEASURE = {"why": True}
 _LATER_IN_TRAINING = {"warmup": None, "omega": None, "flossing": None}
 # Version of the layout of results; part of every id, so that results of another layout are never taken for this one's.
 SCHEMA = 1
@@ -69,6 +70,8 @@ class Measure(_Part):
 
     sequences: _Count = 32
     wrt: Annotated[tuple[Literal["state", "hidden", "cell", "input"], ...], Field(min_length=1)] = ("state", "input")
+    # Why the gradient vanishes (rnnvg.bench.causes), and the certificate: about a second a run.
+    why: _Flag = True
 
 
 class RunSpec(_Part):
@@ -107,7 +110,8 @@ class RunSpec(_Part):
     def to_dict(self) -> dict[str, Any]:
         """The specification as plain JSON values; `RunSpec.model_validate` gives the same one back."""
         found = _without(self.model_dump(mode="json", by_alias=True), _LATER)
-        return found | {"training": _without(found["training"], _LATER_IN_TRAINING)}
+        parts = {"training": _LATER_IN_TRAINING, "measure": _LATER_IN_MEASURE}
+        return found | {part: _without(found[part], later) for part, later in parts.items()}
 
     @property
     def canonical(self) -> str:

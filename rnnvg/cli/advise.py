@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnvg.advise.remedies import NAMES as REMEDIES
 from rnnvg.cli import defaults, options, output
 from rnnvg.errors import InputError
 
@@ -16,19 +17,8 @@ if TYPE_CHECKING:
 
     from rnnvg.advise import Advice
 
-# Written out, so that --help starts without torch; a test holds them to rnnvg.advise.
-REMEDIES = (
-    "forget-bias",
-    "chrono",
-    "orthogonal",
-    "identity-relu",
-    "leaky",
-    "residual",
-    "layer-norm",
-    "smaller-lr",
-    "clipping",
-    "gated-cell",
-)
+# Written out, so that --help starts without torch; a test holds it to rnnvg.advise.
+ROOT = "runs/advise"
 WRT = ("state", "input")
 QUICK = {"seeds": 3, "steps": 250, "lr": 0.01}
 QUICK_LENGTH = 20  # of adding
@@ -64,7 +54,11 @@ FULL = {"seeds": 5, "steps": 600, "lr": 0.005}
 @click.option(
     "--jobs", type=options.Whole(1), default=2, help="Worker processes; the numbers are the same for any number."
 )
-@options.out("runs/advise")
+@click.option(
+    "--out",
+    metavar="DIR",
+    help="Directory for the results; made where missing.  [default: one for each setting, under runs/advise]",
+)
 @options.quiet
 @options.as_json
 def command(
@@ -80,7 +74,7 @@ def command(
     threshold: float | None,
     remedies: tuple[str, ...] | None,
     jobs: int,
-    out: str,
+    out: str | None,
     quiet: bool,
     as_json: bool,
     **rest: Any,
@@ -91,15 +85,16 @@ def command(
     that theory predicts and the one that is there, the change of the memory horizon with a 95 % interval over seeds, and the
     steps to solve the task. What a remedy leaves alone is the same in both networks of a pair: weights and sequences.
 
-    DIR gets advice.csv (a row a remedy), trials.csv (a row a network), and figures/advise-remedies.svg and .png. Trials are
-    kept as they end in DIR/trials: interrupted, the same command does only what is missing; the networks that were in
-    training start again.
+    A remedy that does not fit the cell is refused before anything is trained. DIR gets advice.csv (a row a remedy),
+    trials.csv (a row a network), figures/advise-remedies.svg and .png, and in DIR/runs every network with its curves, as
+    rnnvg bench leaves them: interrupted or killed, the same command goes on. Other settings go to a directory of their own.
 
     \b
     rnnvg advise --quick
     rnnvg advise --task copy --cell lstm --remedies forget-bias,chrono,clipping
     """
     from rnnvg.advise import advise
+    from rnnvg.advise.settings import settings as checked
     from rnnvg.bench import WorkersLostError
 
     name = defaults.task_name(task, text)
@@ -113,22 +108,22 @@ def command(
     own = defaults.task_settings(text, length, delay, settings)
     if threshold is not None:
         rest["threshold"] = threshold
+    rest |= {"steps": int(budget["steps"]) if steps is None else steps, "lr": budget["lr"] if lr is None else lr}
+    folder = Path(ROOT, checked({"name": name, **own}, **rest).name) if out is None else Path(out)
     with _Bar(quiet) as bar:
         try:
             found = advise(
                 {"name": name, **own},
                 seeds=int(budget["seeds"]) if seeds is None else seeds,
-                steps=int(budget["steps"]) if steps is None else steps,
-                lr=budget["lr"] if lr is None else lr,
                 remedies=remedies,
                 jobs=jobs,
-                directory=out,
+                directory=folder,
                 on_progress=bar,
                 **rest,
             )
         except WorkersLostError as error:
             raise click.ClickException(str(error)) from error
-    files = _written(found, Path(out))
+    files = _written(found, folder)
     output.result(_as_json(found, files) if as_json else f"{found}\n\n{_table(found)}\n\nFigure: {files['figure']}")
 
 

@@ -21,7 +21,7 @@ def small(cell="rnn", **options):
 def test_what_a_remedy_leaves_alone_is_the_same_in_both():
     shared = small()
     base = run_trial(shared, "none", 1)
-    for name in ("smaller-lr", "clipping"):
+    for name in ("smaller-lr", "warm-up", "clipping", "omega"):
         other = run_trial(shared, name, 1)
         assert other["start"] == base["start"]
         assert other["predicted"] == base["predicted"]
@@ -70,9 +70,15 @@ def test_remedies_that_do_not_fit_are_left_out_with_a_reason():
         "forget-bias": "needs a forget gate: take an LSTM first",
         "chrono": "needs gates: take an LSTM or a GRU first",
     }
-    fitting, left_out = chosen("gru", ("clipping", "leaky"))
-    assert [each.name for each in fitting] == ["clipping"]
-    assert left_out == {"leaky": "is for networks without gates"}
+    fitting, left_out = chosen("gru", ("warm-up", "clipping", "chrono"))
+    assert [each.name for each in fitting] == ["chrono", "warm-up", "clipping"]
+    assert left_out == {}
+    with pytest.raises(InputError) as caught:
+        chosen("gru", ("clipping", "leaky"))
+    assert str(caught.value) == (
+        "`remedies` 'leaky' is for networks without gates; got cell 'gru'. It fits: rnn, rnn-relu. Leave it out, or pass "
+        "another cell."
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from rnnvg import advise, models, tasks
+from rnnvg import advise, load_results, models, tasks
 from rnnvg.cli import advise as command
 from rnnvg.cli import options
 
@@ -23,29 +23,29 @@ def test_names_are_those_of_the_library():
 def test_it_is_taken_up_again_and_ends_in_tables_and_a_figure(rnnvg, tmp_path, monkeypatch):
     from rnnvg.advise import run
 
-    real, done = run.run_trial, []
+    real, done = run.execute, []
 
-    def interrupted(shared, remedy, seed):
+    def interrupted(spec, directory):
         if len(done) == 3:
             raise KeyboardInterrupt
-        done.append((remedy, seed))
-        return real(shared, remedy, seed)
+        done.append(spec.id)
+        return real(spec, directory)
 
-    monkeypatch.setattr(run, "run_trial", interrupted)
-    arguments = ["advise", *TINY, "--remedies", "leaky,clipping,chrono", "--out", "made"]
+    monkeypatch.setattr(run, "execute", interrupted)
+    arguments = ["advise", *TINY, "--remedies", "leaky,clipping", "--out", "made"]
     told = rnnvg(*arguments)
     assert told.exit_code == 130
-    assert len(list((tmp_path / "made/trials").glob("*.json"))) == 3
-    (tmp_path / f"made/trials/{next(iter((tmp_path / 'made/trials').glob('leaky*'))).name}").write_text("{")
-    monkeypatch.setattr(run, "run_trial", lambda *job: done.append(job[1:]) or real(*job))
+    results = list((tmp_path / "made/runs").glob("*/result.json"))
+    assert len(results) == 3
+    results[0].write_text("{")
+    monkeypatch.setattr(run, "execute", lambda spec, directory: done.append(spec.id) or real(spec, directory))
     told = rnnvg(*arguments)
     assert told.exit_code == 0, told.stderr
-    assert len(done) == 3 + 8  # 10 trials, one of them again
+    assert len(done) == 3 + 8  # 10 runs, one of them again
     assert told.stdout.startswith("Cause: ")
     assert told.stdout.isascii()
-    assert "Left out: chrono needs gates: take an LSTM or a GRU first." in told.stdout
     table = pd.read_csv(tmp_path / "made/advice.csv")
-    assert table["remedy"].tolist() == ["none", "leaky", "clipping", "chrono"]
+    assert table["remedy"].tolist() == ["none", "leaky", "clipping"]
     assert len(pd.read_csv(tmp_path / "made/trials.csv")) == 10
     for ending in ("svg", "png"):
         assert (tmp_path / f"made/figures/advise-remedies.{ending}").stat().st_size > 10_000
@@ -53,10 +53,36 @@ def test_it_is_taken_up_again_and_ends_in_tables_and_a_figure(rnnvg, tmp_path, m
     again = rnnvg(*arguments, "--json")
     assert not done
     found = json.loads(again.stdout)
-    assert [row["remedy"] for row in found["remedies"]] == ["none", "leaky", "clipping", "chrono"]
+    assert [row["remedy"] for row in found["remedies"]] == ["none", "leaky", "clipping"]
     assert found["remedies"][2]["log_change_start"] == 0
     assert found["clipping"][0]["cosine"] == pytest.approx(1)
     assert found["settings"]["t_max"] == 5
+    # What is there is a directory of results like any other.
+    frame = load_results(tmp_path / "made")
+    assert len(frame) == 10
+    assert set(frame["cell"]) == {"rnn", "leaky", "rnn-relu"}
+
+
+def test_what_does_not_fit_is_left_out_or_refused(rnnvg, tmp_path):
+    told = rnnvg("advise", *TINY, "--cell", "rnn", "--remedies", "chrono")
+    assert told.exit_code == 2
+    assert told.stderr == (
+        "Error: `remedies` 'chrono' needs gates: take an LSTM or a GRU first; got cell 'rnn'. It fits: lstm, gru. Leave it "
+        "out, or pass another cell.\n"
+    )
+    assert not list(tmp_path.iterdir())
+    told = rnnvg("advise", *TINY, "--cell", "gru", "--steps", 1)
+    assert told.exit_code == 0, told.stderr
+    assert "Left out: forget-bias needs a forget gate: take an LSTM first." in told.stdout
+
+
+def test_every_setting_has_a_directory_of_its_own(rnnvg, tmp_path):
+    for steps in (1, 2, 1):
+        told = rnnvg("advise", *TINY, "--steps", steps, "--remedies", "smaller-lr")
+        assert told.exit_code == 0, told.stderr
+    made = sorted(each.name for each in (tmp_path / "runs/advise").iterdir())
+    assert len(made) == 2
+    assert all(name.startswith("adding-T6-rnn-h4-") for name in made)
 
 
 @pytest.mark.acceptance
