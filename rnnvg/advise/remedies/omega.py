@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnnvg.advise.remedies.remedy import FOR_VANILLA, MATRIX, SATURATION, VANILLA, Remedy
 
-WEIGHT = 1.0
+WEIGHT = 4.0  # Pascanu et al. take 2 to 4
 
 REMEDY = Remedy(
     "omega",
