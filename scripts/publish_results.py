@@ -7,20 +7,21 @@ python scripts/publish_results.py runs/published/* --commit "$(git rev-parse --s
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from rnnvg import load_results
 from rnnvg.bench import Store, plan
 from rnnvg.bench.files import write_whole
 from rnnvg.bench.outcome import outcome
-from rnnvg.report import benchmark, comparison, legend, results, style, svg, tables
-from rnnvg.report.page import Page, Picture, Section, Table, render
+from rnnvg.report import legend, results, tables
+from rnnvg.report.page import Page, Section, Table, render
+from rnnvg.report.sections import gradient, horizons, ladder, learned, published
 
 ROOT = Path(__file__).resolve().parent.parent
-ALT = "Gradient magnitude against time-step distance on a log axis, before and after training."
-CAPTION = "How much of the gradient is left at each distance; log axis. Thick: geometric mean over seeds."
-LADDER = "Length solved against gradient horizon, a point a network. Arrow up: the ladder ended before the network did."
 
 
 def tables_of(directory: Path, target: Path) -> dict[str, Any]:
@@ -38,28 +39,31 @@ def tables_of(directory: Path, target: Path) -> dict[str, Any]:
 def section(directory: Path, found: dict[str, Any]) -> Section:
     """One benchmark on the page."""
     (grid, *_) = plan.kept(directory).grids
-    shown = (
-        [Table.of(benchmark.published_shown(found["published"]), "Published, and here.")]
-        if "published" in found
-        else []
-    )
+    shown = published.tables(found["published"]) if "published" in found else []
     picture = None
     if Store(directory).results():
         read = results.read(directory)
         if "ladder" in found:
-            shown.append(
-                Table.of(benchmark.ladder_shown(found["ladder"], found["rungs"]), "Every length that was tried.")
-            )
-            with style.applied():
-                figure = benchmark.draw_ladder(found["ladder"], found["rungs"], read)
-                picture = Picture("length-solved", LADDER, LADDER, svg.to_svg(figure), svg.to_png(figure))
+            climbs = ladder.climbs(found["ladder"], found["rungs"], read)
+            shown += ladder.tables(climbs)
+            picture = ladder.PART.picture(read, climbs)
         else:
-            drawn = comparison.picture(read, "gradient-against-distance", CAPTION, ALT)
-            picture = Picture(f"{grid.name}-gradient", drawn.alt, drawn.caption, drawn.svg, drawn.png)
-        shown.append(Table.of(tables.scores_shown(tables.score_table(read)), "Scores: median over seeds (range)."))
-        shown.append(Table.of(tables.horizons_shown(tables.horizon_table(read)), "Memory horizons, time steps."))
+            picture = gradient.PART.picture(read)
+        shown += learned.score_tables(learned.frame(read))
+        shown += horizons.horizon_tables(horizons.frame(read))[:1]
         shown.append(Table.of(tables.settings_table(read), "Settings and versions", folded=True))
+        picture = replace(picture, name=f"{grid.name}-{picture.name}")
     return Section(grid.name, grid.title, grid.about, picture, tables=shown)
+
+
+def verdicts(found: list[dict[str, Any]]) -> Section | None:
+    """One table of all benchmarks: published claim and verdict, with how many came out again; None for no figure."""
+    frames = [each["published"] for each in found if "published" in each]
+    if not frames:
+        return None
+    every = pd.concat(frames, ignore_index=True)
+    table = Table.of(published.verdicts_shown(every), "Published figures and what was found here: median over seeds.")
+    return Section("verdicts", "Published figures", paragraphs=published.sentences(every), tables=[table])
 
 
 def made_with(directories: list[Path]) -> list[str]:
@@ -80,17 +84,18 @@ def markdown(frame: Any) -> str:
 
 
 def main(directories: list[Path], commit: str, out: Path) -> None:
-    sections, told, colours = [], [], {}
+    sections, told, colours, outcomes = [], [], {}, []
     for directory in sorted(directories, key=lambda each: each.name):
         found = tables_of(directory, out / directory.name)
+        outcomes.append(found)
         sections.append(section(directory, found))
         if Store(directory).results():
             colours |= {network: look[0] for network, look in legend.looks(results.read(directory)).items()}
         told.append(f"## {sections[-1].title}\n\n{sections[-1].lead} Again: `rnnvg bench run {directory.name}`.\n")
         if "published" in found:
-            told.append(markdown(benchmark.published_shown(found["published"])) + "\n")
+            told.append(markdown(published.published_shown(found["published"])) + "\n")
         if "ladder" in found and "rungs" in found:
-            told.append(markdown(benchmark.ladder_shown(found["ladder"], found["rungs"])) + "\n")
+            told.append(markdown(ladder.ladder_shown(found["ladder"], found["rungs"])) + "\n")
     versions = made_with(directories)
     lead = (
         "The benchmarks of published results in their small sizes, beside the figures that the papers give. Few seeds, "
@@ -98,7 +103,12 @@ def main(directories: list[Path], commit: str, out: Path) -> None:
         "a network cannot do what it did not do here."
     )
     page = Page(
-        "Published results, small", lead, sections, chips=colours, footer=f"Commit {commit}. {'; '.join(versions)}."
+        "Published results, small",
+        lead,
+        sections,
+        chips=colours,
+        footer=f"Commit {commit}. {'; '.join(versions)}.",
+        first=verdicts(outcomes),
     )
     write_whole(out / "index.html", render(page))
     head = f"# Results\n\n{lead}\n\nThe same with figures: [index.html](index.html). Made at commit {commit}.\n"

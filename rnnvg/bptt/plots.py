@@ -29,7 +29,7 @@ COLOURS = {
     "forget gate": "#CC79A7",
     "update gate": "#CC79A7",
     "candidate": "#E69F00",
-    "output gate": "#0072B2",
+    "output gate": "#7F5FC9",
 }
 OTHER_COLOURS = ("#56B4E9", "#CC79A7", "#0072B2", "#D55E00", "#F0E442", "#000000")
 

@@ -90,7 +90,8 @@ def state_in_words(state: State) -> str:
 
 def outcome_in_words(frames: Mapping[str, pd.DataFrame], width: int) -> str:
     """Figures beside published ones, and ladders."""
-    from rnnvg.report.benchmark import ladder_shown, published_shown
+    from rnnvg.report.sections.ladder import ladder_shown
+    from rnnvg.report.sections.published import published_shown
     from rnnvg.report.terminal import as_text
 
     parts = []

@@ -48,8 +48,8 @@ def rendered(directory: Path, as_json: bool) -> str | dict[str, Any]:
     from rnnvg import report
     from rnnvg.report import results, tables, terminal
 
-    path = report.write(directory)
     found = results.read(directory)
+    path = report.write(found)
     if not as_json:
         return f"{terminal.summary(found, output.width())}\n\nReport: {path}"
     return {

@@ -18,11 +18,24 @@ GROUP = ["problem", "network", "cell", "when"]
 
 
 def split(results: Results, quantity: str) -> Frame:
-    """ "nats", "share", "log_gain" or "counterfactual" by part and distance, mean over seeds: GROUP, part, distance, value."""
-    frame = moments(_of(results, quantity))
-    frame = frame.astype({"distance": int})
-    grouped = frame.groupby([*GROUP, "part", "distance"], sort=False, dropna=False)["value"]
-    return grouped.mean().reset_index()
+    """ "nats", "share", "log_gain" or "counterfactual" by part and distance: GROUP, part, distance, value.
+
+    The values are those of one run, the median seed: the one whose gain over the whole distance is the median (the lower of
+    two), so that its parts add to its gain.
+    """
+    frame = moments(_of(results, quantity)).astype({"distance": int})
+    middle = _median_seeds(results)
+    return frame.merge(middle, on=[*GROUP, "id"])[[*GROUP, "part", "distance", "value"]]
+
+
+def _median_seeds(results: Results) -> Frame:
+    """The run of each network and moment whose gain at the largest distance is the median: GROUP, id."""
+    gains = moments(_of(results, "log_gain"))
+    if gains.empty:
+        return pd.DataFrame(columns=[*GROUP, "id"])
+    ends = gains[gains["distance"] == gains.groupby([*GROUP, "id"])["distance"].transform("max")]
+    ordered = ends.sort_values("value", kind="stable").groupby(GROUP, sort=False)["id"]
+    return ordered.agg(lambda ids: ids.iloc[(len(ids) - 1) // 2]).reset_index()
 
 
 def exponents(results: Results) -> Frame:
@@ -30,7 +43,9 @@ def exponents(results: Results) -> Frame:
     frame = _of(results, "exponent")
     frame = frame.assign(index=frame["part"].astype(float).astype(int))
     columns = ["problem", "network", "cell", "id", "seed", "step", "index", "value", "stderr"]
-    return frame[columns].sort_values(["id", "index", "step"], kind="stable").reset_index(drop=True)
+    order = {run: place for place, run in enumerate(dict.fromkeys(frame["id"]))}  # that of the legend
+    frame = frame.assign(order=frame["id"].map(order)).sort_values(["order", "index", "step"], kind="stable")
+    return frame[columns].reset_index(drop=True)
 
 
 def source_map(results: Results, problem: str, network: str) -> Frame | None:
@@ -47,18 +62,21 @@ def source_map(results: Results, problem: str, network: str) -> Frame | None:
 
 
 def gates(results: Results) -> Frame:
-    """Gate statistics, mean over seeds: GROUP, gate, mean, closed, open, implied (time constant, steps), measured (e-fold)."""
+    """Gate statistics, median over seeds: GROUP, layer, gate, mean, closed, open, implied (time constant, steps), measured
+    (e-fold)."""
     frame = moments(_of(results, "gate"))
     if frame.empty:
         return pd.DataFrame(columns=[*GROUP, "layer", "gate", "mean", "closed", "open", "implied", "measured"])
     named = frame["part"].str.split("/", expand=True)
     frame = frame.assign(layer=named[0].astype(int), gate=named[1], what=named[2])
-    table = frame.pivot_table(index=[*GROUP, "layer", "gate"], columns="what", values="value", sort=False).reset_index()
+    table = frame.pivot_table(
+        index=[*GROUP, "layer", "gate"], columns="what", values="value", sort=False, aggfunc="median"
+    ).reset_index()
     table = table.rename(columns={"time constant": "implied"})
     if "implied" not in table:
         table["implied"] = math.nan
     constants = moments(_of(results, "time constant"))
-    measured = constants.groupby(GROUP)["value"].mean().rename("measured").reset_index()
+    measured = constants.groupby(GROUP)["value"].median().rename("measured").reset_index()
     table = table.merge(measured, on=GROUP, how="left")
     table["measured"] = table["measured"].where(table["implied"].notna())
     return table
@@ -71,7 +89,7 @@ def theory(results: Results) -> Frame:
     """
     predicted = _of(results, "theory").astype({"distance": int})
     width = {record["id"]: record["spec"]["hidden"] for record in results.records}
-    predicted = predicted[predicted["distance"] <= predicted["id"].map(width)]
+    predicted = predicted[predicted["distance"] <= predicted["id"].map(width).astype(float)]
     measured = results.curves[(results.curves["step"] == 0) & (results.curves["wrt"] == "state")]
     measured = measured.assign(measured=measured["log10_gain"] * math.log(10))[["id", "distance", "measured"]]
     frame = (
@@ -81,14 +99,18 @@ def theory(results: Results) -> Frame:
     return frame[["problem", "network", "cell", "id", "distance", "predicted", "measured"]]
 
 
-def theory_rates(results: Results) -> Frame:
-    """Rates of `theory`, nats a step: problem, network, cell, n, measured, stderr, predicted, z, edge.
+def edges(results: Results) -> Frame:
+    """How much the zero state grows a step before training, by run id."""
+    return _of(results, "edge").groupby("id")["value"].first()
+
+
+def theory_rates(rows_of_theory: Frame) -> Frame:
+    """Rates of `theory` (with a column edge), nats a step: problem, network, cell, n, measured, stderr, predicted, z, edge.
 
     z is in standard errors over seeds, nan for fewer than two; edge above 1 says that the zero state is unstable.
     """
-    edges = _of(results, "edge").groupby("id")["value"].first()
     rows = []
-    for (problem, network, cell), own in theory(results).groupby(["problem", "network", "cell"], sort=False):
+    for (problem, network, cell), own in rows_of_theory.groupby(["problem", "network", "cell"], sort=False):
         rates = np.array(
             [
                 [np.polyfit(seed["distance"], seed[column], 1)[0] for column in ("measured", "predicted")]
@@ -110,7 +132,7 @@ def theory_rates(results: Results) -> Frame:
                 "stderr": error,
                 "predicted": predicted,
                 "z": (measured - predicted) / error if error else math.nan,
-                "edge": float(edges.reindex(own["id"].unique()).mean()),
+                "edge": float(own.groupby("id")["edge"].first().mean()),
             }
         )
     return pd.DataFrame(
@@ -119,12 +141,12 @@ def theory_rates(results: Results) -> Frame:
 
 
 def recent(results: Results) -> Frame:
-    """The fraction of the update from the last steps: problem, network, cell, last (steps), value, least, most."""
+    """The fraction of the update from the last steps, median: problem, network, cell, last (steps), value, least, most."""
     frame = _of(results, "recent")
     frame = frame.assign(last=frame["part"].astype(float))
     grouped = frame.groupby(["problem", "network", "cell"], sort=False)
     return grouped.agg(
-        last=("last", "max"), value=("value", "mean"), least=("value", "min"), most=("value", "max")
+        last=("last", "max"), value=("value", "median"), least=("value", "min"), most=("value", "max")
     ).reset_index()
 
 

@@ -11,7 +11,7 @@ from rnnvg.report.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
     from matplotlib.legend import Legend
 
 TRAINING_DASHES = (0, (4, 2))
@@ -30,23 +30,22 @@ def looks(results: Results) -> dict[str, tuple[str, str, Any]]:
     return found
 
 
-def networks(figure: Figure, results: Results, extra: list[Artist]) -> Legend:
-    """A legend above the axes: a line a network, then what else the figure explains."""
+def lines(look: dict[str, tuple[str, str, Any]]) -> list[Any]:
+    """An entry a network: its line."""
     from matplotlib.lines import Line2D
 
-    lines: list[Any] = [
+    return [
         Line2D([], [], color=colour, linestyle=dashes, linewidth=2.2, label=network)
-        for network, (colour, _, dashes) in looks(results).items()
+        for network, (colour, _, dashes) in look.items()
     ]
-    return above(figure, [*lines, *extra])
 
 
-def above(figure: Figure, entries: list[Artist]) -> Legend:
-    """A legend of `entries` above the axes, clear of every curve, in as few rows as fit the figure's width."""
+def above(figure: FigureBase, entries: list[Any], width: float | None = None) -> Legend:
+    """A legend of `entries` above the axes, clear of every curve, in as few rows as fit `width` inches (the figure's)."""
     return figure.legend(
         handles=entries,
         loc="outside upper center",
-        ncols=columns([str(entry.get_label()) for entry in entries], figure.get_figwidth()),
+        ncols=columns([str(entry.get_label()) for entry in entries], width or figure.get_figwidth()),  # type: ignore[attr-defined]
         columnspacing=1.4,
         handlelength=1.9,
     )

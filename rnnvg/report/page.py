@@ -1,27 +1,20 @@
-"""A page of sections, each a figure with its words and tables, as one HTML file that needs nothing else.
+"""A page of sections, each a figure with its sentences and tables, as one HTML file that needs nothing else.
 
-Any report is assembled from these parts; what they say is decided elsewhere.
+Any report is assembled from these pieces; what they say is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from rnnvg.report.picture import Picture
+
 SVG_ROOM = 500_000  # characters; a figure with more strokes than that is put in as PNG
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure: its file's stem, alt text for readers who cannot see it, a caption, and itself as SVG and PNG."""
-
-    name: str
-    alt: str
-    caption: str
-    svg: str = field(repr=False)
-    png: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with an anchor, a lead that says what is measured, a picture, what it shows, and tables."""
+    """A heading with an anchor, a lead that says what is measured, a picture, what it shows, and tables; perhaps folded."""
 
     anchor: str
     title: str
@@ -50,6 +43,7 @@ class Section:
     picture: Picture | None = None
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,11 +53,12 @@ class Page:
     Attributes:
         title: of the page.
         lead: what is measured and how to read it.
-        paragraphs: what came out, at a glance.
         sections: in the order of the page and its list of contents.
+        paragraphs: what came out, at a glance.
         chips: text of a table cell -> colour of the chip before it.
         names: what a paragraph may begin with to be found at a glance; set in bold there.
         footer: how the page was made.
+        first: the first screen: its paragraphs are the finding, then its table and its figure, all above the lead.
     """
 
     title: str
@@ -73,24 +68,31 @@ class Page:
     chips: Mapping[str, str] = field(default_factory=dict)
     names: Sequence[str] = ()
     footer: str = ""
+    first: Section | None = None
 
 
 def render(page: Page) -> str:
-    """The page as one HTML document: no network, no script, nothing outside it."""
+    """The page as one HTML document: no network, one script of its own, nothing outside it."""
     import jinja2
     from markupsafe import Markup
 
-    from rnnvg.report.svg import inline
+    from rnnvg.report import svg
 
     def drawn(picture: Picture) -> Markup:
-        if len(picture.svg) <= SVG_ROOM:
-            return Markup(inline(picture.svg, picture.name, picture.alt))
-        data = base64.b64encode(picture.png).decode()
-        return Markup('<img class="drawn" alt="{}" src="data:image/png;base64,{}">').format(picture.alt, Markup(data))
+        if len(picture.svg) > SVG_ROOM:
+            data = base64.b64encode(picture.png).decode()
+            source = Markup("data:image/png;base64,") + Markup(data)
+            return Markup('<img class="drawn" alt="{}" src="{}">').format(picture.alt, source)
+        whole = Markup(svg.inline(picture.svg, picture.name, picture.alt))
+        if not picture.pieces:
+            return whole
+        pieces = Markup(svg.stacked(picture.pieces, picture.name, picture.alt))
+        return Markup('<div class="whole">{}</div>\n<div class="pieces">{}</div>').format(whole, pieces)
 
     def beginning(paragraph: str) -> str:
         return max((name for name in page.names if paragraph.startswith(name)), key=len, default="")
 
+    script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rnnvg.report", "."),
         autoescape=True,
@@ -98,4 +100,35 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(page=page, drawn=drawn, beginning=beginning)
+    return environment.get_template("page.html").render(
+        page=page,
+        drawn=drawn,
+        beginning=beginning,
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def save(page: Page, directory: str | Path, name: str, frames: Mapping[str, Any]) -> Path:
+    """Writes a page as `name`, its pictures as figures/*.svg and .png, and frames as tables/*.csv, each in one move.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: the directory cannot be written.
+    """
+    from rnnvg.bench.files import disk_faults_named, write_whole
+
+    folder = Path(directory)
+    every = [*([page.first] if page.first else []), *page.sections]
+    with disk_faults_named(folder):
+        for kind in ("figures", "tables"):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+        for picture in [section.picture for section in every if section.picture is not None]:
+            write_whole(folder / "figures" / f"{picture.name}.svg", picture.svg)
+            write_whole(folder / "figures" / f"{picture.name}.png", picture.png)
+        for stem, frame in frames.items():
+            write_whole(folder / "tables" / f"{stem}.csv", frame.to_csv(index=False, lineterminator="\n"))
+        write_whole(folder / name, render(page))
+    return folder / name

@@ -1,33 +1,32 @@
-"""Statistics that the report draws and words: curves and horizons pooled over the seeds of each network.
+"""What the seeds of each network say together: horizons, curves and losses as tidy frames.
 
-Tidy frames in, tidy frames out; nothing is drawn here. The unit is an independently trained model, a seed.
+The unit is an independently trained model, a seed; readers see medians with every seed's value (`rnnvg.horizon.spread`).
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
-from rnnvg.horizon import MemoryHorizon, pool_horizons
+from rnnvg.horizon import Spread, spread
 from rnnvg.report.results import Frame, Results, moments
 from rnnvg.report.style import AFTER, BEFORE
 
 THRESHOLD = math.exp(-1)
 GROUP = ["problem", "network", "cell", "when"]
-NUMBERS = ["median", "center", "low", "high", "coverage", "bound", "least", "most"]
-COLUMNS = ["problem", "network", "cell", "wrt", "threshold", "when", "runs", "n", "n_censored", *NUMBERS]
+NUMBERS = ["median", "low", "high", "coverage", "bound", "least", "most"]
+COLUMNS = ["problem", "network", "cell", "wrt", "threshold", "when", "runs", "n", "n_censored", *NUMBERS, "spread"]
 
 
-@lru_cache(maxsize=2)  # a report asks for the same table in its figure, its words and its tables
 def horizons(results: Results) -> Frame:
-    """Memory horizons pooled over seeds, a row per problem, network, wrt, threshold and moment.
+    """Memory horizons over seeds, a row per problem, network, wrt, threshold and moment.
 
     Columns: problem, network, cell, wrt, threshold, when, runs (how many there should be), n (how many were measured),
-    n_censored, median, center, low, high (steps; nan where they do not exist), coverage, bound (steps: the median with
-    every censored horizon at the last distance seen, so that a median of inf can be read as "> bound"), least, most.
+    n_censored, median (inf where it is beyond what was observed), low, high (steps: the range, from six seeds on the
+    order-statistic interval; high is inf where it goes on beyond what was observed), coverage (nan for a range), bound (the
+    median with every censored horizon at the last distance seen), least, most (of what was seen), spread (a Spread, or None).
     """
     seen = moments(results.horizons)
     measures = results.horizons[["wrt", "threshold"]].dropna().drop_duplicates().sort_values(["wrt", "threshold"])
@@ -42,37 +41,38 @@ def horizons(results: Results) -> Frame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _pool(group: Frame) -> dict[str, float]:
-    if group.empty:
-        return {"n": 0, "n_censored": 0, **dict.fromkeys(NUMBERS, math.nan)}
-    single = [
-        MemoryHorizon(
-            threshold=float(row.threshold),
-            last=int(row.last),
-            first_below=None if pd.isna(row.first_below) else int(row.first_below),
-            censored=bool(row.censored),
-            rate=float(row.rate),
-            e_fold=None if pd.isna(row.e_fold) else float(row.e_fold),
-        )
-        for row in group.itertuples()
-    ]
-    pool = pool_horizons(single)
+def at(frame: Frame, wrt: str = "state", threshold: float = THRESHOLD, when: str | None = None) -> Frame:
+    """The rows of a frame of horizons for one wrt and threshold, and one moment if given."""
+    if frame.empty:
+        return frame
+    chosen = (frame["wrt"] == wrt) & np.isclose(frame["threshold"].astype(float), threshold)
+    return frame[chosen if when is None else chosen & (frame["when"] == when)]
+
+
+def over(seeds: Frame) -> Spread | None:
+    """The spread of some seeds' horizons (rows with last and censored); None for no seed."""
+    if seeds.empty:
+        return None
+    last = seeds["last"].to_numpy(dtype=float)
+    return spread(last, np.where(seeds["censored"].to_numpy(dtype=bool), np.inf, last))
+
+
+def _pool(group: Frame) -> dict[str, object]:
+    found = over(group)
+    if found is None:
+        return {"n": 0, "n_censored": 0, **dict.fromkeys(NUMBERS, math.nan), "spread": None}
     return {
-        "n": pool.n,
-        "n_censored": pool.n_censored,
-        "median": pool.median,
-        "center": _or_nan(pool.center),
-        "low": _or_nan(pool.low),
-        "high": _or_nan(pool.high),
-        "coverage": _or_nan(pool.coverage),
+        "n": found.n,
+        "n_censored": int(group["censored"].sum()),
+        "median": found.median.most if found.median.above else found.median.seen,
+        "low": math.nan if found.n < 2 else found.low.least,
+        "high": math.nan if found.n < 2 else found.high.most,
+        "coverage": math.nan if found.coverage is None else found.coverage,
         "bound": float(group["last"].median()),
         "least": float(group["last"].min()),
         "most": float(group["last"].max()),
+        "spread": found,
     }
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def curves(results: Results, wrt: str = "state") -> Frame:
@@ -83,20 +83,17 @@ def curves(results: Results, wrt: str = "state") -> Frame:
     return frame.loc[frame["log10_gain"].notna(), columns].reset_index(drop=True)
 
 
-def mean_curves(single: Frame) -> Frame:
-    """The geometric mean over seeds of what `curves` gives: problem, network, cell, when, distance, log10_gain, n.
+def median_curves(single: Frame) -> Frame:
+    """The median over seeds of what `curves` gives: problem, network, cell, when, distance, log10_gain, n.
 
-    Where a seed's gain is an exact zero the median stands for the mean. Distances that only some of the seeds reach are
-    left out, so that the mean is of the same models all along.
+    Distances that only some of the seeds reach are left out, so that the median is of the same models all along.
     """
     grouped = single.groupby([*GROUP, "distance"], sort=False)["log10_gain"]
-    with np.errstate(invalid="ignore"):
-        frame = grouped.agg(["mean", "median", "min", "size"]).reset_index()
+    frame = grouped.agg(["median", "size"]).reset_index()
     seeds = single.groupby(GROUP, sort=False)["id"].nunique().rename("seeds").reset_index()
     frame = frame.merge(seeds, on=GROUP)
-    frame["log10_gain"] = np.where(np.isfinite(frame["min"]), frame["mean"], frame["median"])
-    kept = frame[frame["size"] == frame["seeds"]]
-    return kept.rename(columns={"size": "n"})[[*GROUP, "distance", "log10_gain", "n"]].reset_index(drop=True)
+    kept = frame[frame["size"] == frame["seeds"]].rename(columns={"size": "n", "median": "log10_gain"})
+    return kept[[*GROUP, "distance", "log10_gain", "n"]].reset_index(drop=True)
 
 
 def measured(results: Results, split: str, metric: str = "loss") -> Frame:
@@ -104,3 +101,10 @@ def measured(results: Results, split: str, metric: str = "loss") -> Frame:
     frame = results.training
     frame = frame[(frame["metric"] == metric) & (frame["split"] == split)]
     return frame.sort_values(["id", "step"], kind="stable").reset_index(drop=True)
+
+
+def through_training(results: Results, wrt: str = "state", threshold: float = THRESHOLD) -> Frame:
+    """Horizon of every run at every checkpoint: problem, network, cell, id, seed, status, step, last, censored."""
+    frame = at(results.horizons, wrt, threshold)
+    columns = ["problem", "network", "cell", "id", "seed", "status", "step", "last", "censored"]
+    return frame[columns].sort_values(["id", "step"], kind="stable").reset_index(drop=True)

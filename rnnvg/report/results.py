@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -43,6 +43,7 @@ class Results:
         records: the result.json files as dicts, sorted by id.
         damaged: id -> what is wrong with its files, of runs that are left out for it.
         causes: id, step, quantity, part, distance, value, stderr of causes.csv; empty for results that have none.
+        directory: where they were read from; None for results that were never in files.
     """
 
     runs: Frame
@@ -52,6 +53,7 @@ class Results:
     records: list[dict[str, Any]] = field(repr=False)
     damaged: dict[str, str] = field(default_factory=dict)
     causes: Frame = field(default_factory=lambda: pd.DataFrame(columns=["id", *NAMED, *CAUSES]))
+    directory: Path | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -125,7 +127,8 @@ def read(directory: str | Path) -> Results:
     if not reading.results:
         raise InputError(f"`directory` {str(directory)!r} holds no results. {_HOW_TO_GET_SOME.format(directory)}")
     frames = [store.frame(name) for name in ("curves.csv", "horizons.csv", "training.csv")]
-    return collect(reading.results.values(), *frames, damaged=reading.damaged, causes=_causes(store, reading.results))
+    found = collect(reading.results.values(), *frames, damaged=reading.damaged, causes=_causes(store, reading.results))
+    return replace(found, directory=Path(directory))
 
 
 def _causes(store: Store, runs: Iterable[str]) -> Frame:

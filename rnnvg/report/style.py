@@ -135,6 +135,22 @@ def panels(rows: int, problems: int, *, height: float, sharey: bool = False) -> 
         for ax in stack[:-1]:
             ax.sharex(stack[-1])
             ax.tick_params(labelbottom=False)
+        for ax in stack:  # each panel can stand alone: on a narrow screen it does
+            ax.tick_params(labelleft=True)
+    return figure, axes
+
+
+def row_panels(rows: int, problems: int, *, height: float, sharey: bool = False) -> tuple[Figure, Any]:
+    """As `panels`, but each row is a figure of its own within the figure, with room for a legend above it.
+
+    All problems stand side by side; every panel has its own x axis.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(5.2, 3.3 * problems), (height + 0.55) * rows + 0.2), layout="constrained")
+    stripes: Any = figure.subfigures(rows, 1, squeeze=False)[:, 0]
+    axes = np.array([stripe.subplots(1, problems, sharey=sharey, squeeze=False)[0] for stripe in stripes], dtype=object)
     return figure, axes
 
 

@@ -1,11 +1,9 @@
-"""The report's tables: horizons, scores against baselines, runs, and the settings to get them again.
-
-`horizon_table` and `score_table` hold numbers, for work; the `..._shown` ones are what a page or a terminal prints.
-"""
+"""The report's tables of numbers: horizons, scores against baselines, and the settings to get them again."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +15,23 @@ from rnnvg.report.style import AFTER, BEFORE
 
 
 def horizon_table(source: str | Path | Results) -> Frame:
-    """Memory horizons pooled over seeds: a row per problem, network, wrt, threshold and moment.
+    """Memory horizons over seeds: a row per problem, network, wrt, threshold and moment.
 
     Args:
         source: a results directory, or what `results.read` gave.
 
     Returns:
         DataFrame with problem, network, cell, wrt ("state", "input", ...), threshold, when ("before training", "after
-        training"), runs, n (seeds measured), n_censored, median, center, low, high, coverage, bound, least, most as
-        `pool_horizons` defines them, in time steps (nan where there is none; an infinite median is read "> bound"), and
-        horizon, the same as text.
+        training"), runs, n (seeds measured), n_censored, median, low, high, coverage, bound, least, most as
+        `pooled.horizons` defines them, in time steps (nan where there is none; an infinite median is read "> bound"), and
+        horizon, the same as text: the median, and each seed's value or from six seeds on the interval.
 
     Raises:
         InputError: `source` is a directory without results.
     """
-    frame = pooled.horizons(results_of(source)).copy()
-    if len(frame):
-        frame["horizon"] = [wording.horizon(row) for row in frame.itertuples()]
-    return frame
+    frame = pooled.horizons(results_of(source))
+    written = [wording.over(found) for found in frame["spread"]]
+    return frame.drop(columns="spread").assign(horizon=written) if len(frame) else frame.drop(columns="spread")
 
 
 def score_table(source: str | Path | Results) -> Frame:
@@ -53,15 +50,23 @@ def score_table(source: str | Path | Results) -> Frame:
     Raises:
         InputError: `source` is a directory without results.
     """
+    from rnnvg.report.sections import learned
+
+    return scores(learned.runs_of(learned.frame(results_of(source)))).drop(columns="values")
+
+
+def scores(every_run: Frame) -> Frame:
+    """`score_table` of a frame with a row a run, baselines filled in for each problem; and values, each run's score."""
     from scipy.stats import binomtest
 
-    rows, results = [], results_of(source)
-    for (problem, network, cell), runs in results.runs.groupby(["problem", "network", "cell"], sort=False):
+    rows = []
+    for (problem, network, cell), runs in every_run.groupby(["problem", "network", "cell"], sort=False):
         ended = runs[runs["status"] == "ok"]
         solved = int(ended["solved"].sum())
         interval = binomtest(solved, len(runs)).proportion_ci(confidence_level=0.95, method="exact")
-        about = {name: results.known(problem, name) for name in ("metric", "baseline_text")}
-        levels = {name: results.known(problem, name) for name in ("baseline", "baseline_loss", "best_loss")}
+        first = runs.iloc[0]
+        about = {name: first[name] for name in ("metric", "baseline_text")}
+        levels = {name: first[name] for name in ("baseline", "baseline_loss", "best_loss")}
         rows.append(
             {
                 "problem": problem,
@@ -79,6 +84,7 @@ def score_table(source: str | Path | Results) -> Frame:
                 "least": float(ended["value"].min()),
                 "most": float(ended["value"].max()),
                 **{name: math.nan if level is None else level for name, level in levels.items()},
+                "values": ended["value"].to_list(),
                 "loss": float(ended["loss"].median()),
                 "seconds": float(runs["seconds"].median()),
                 "parameters": float(runs["parameters"].median()),
@@ -87,41 +93,28 @@ def score_table(source: str | Path | Results) -> Frame:
     return pd.DataFrame(rows)
 
 
-def horizons_shown(table: Frame, wrt: str = "state") -> Frame:
-    """`horizon_table` for readers: a row a problem and network, a column a threshold and moment."""
-    table = table[table["wrt"] == wrt] if len(table) else table
-    rows = []
-    for (problem, network), group in table.groupby(["problem", "network"], sort=False) if len(table) else ():
-        row = {"task": problem, "network": network}
-        for threshold in sorted(group["threshold"].unique(), reverse=True):
-            for when in (BEFORE, AFTER):
-                cell = group[(group["threshold"] == threshold) & (group["when"] == when)]
-                row[f"{when.split()[0]}, {style.threshold_name(threshold)}"] = cell["horizon"].iloc[0]
-        ended = group.loc[group["when"] == AFTER, "n"].max()
-        runs = group["runs"].max()
-        row["runs"] = str(runs) if ended == runs else f"{ended} of {runs}"
-        rows.append(row)
-    shown = pd.DataFrame(rows)
-    first = [column for column in shown if column.startswith("before")]
-    # Before training networks differ little: the main threshold is enough.
-    return shown.drop(columns=first[1:])
+def columns(thresholds: Sequence[float]) -> list[tuple[str, float]]:
+    """Moment and threshold of each column of a table of horizons; before training the main threshold is enough."""
+    return [(BEFORE, each) for each in thresholds[:1]] + [(AFTER, each) for each in thresholds]
 
 
 def scores_shown(table: Frame) -> Frame:
-    """`score_table` for readers: a row a problem and network, intervals and ranges written out."""
+    """`scores` for readers: a row a problem and network. Text is never solved; its rows say nothing of it."""
     rows = []
     for row in table.itertuples():
         broken = [f"{getattr(row, status)} {status}" for status in ("diverged", "failed") if getattr(row, status)]
+        text = row.metric == "perplexity"
+        fraction = f"{row.solved} of {row.runs} [{100 * row.solved_low:.0f}–{100 * row.solved_high:.0f}\u00a0%]"
         rows.append(
             {
                 "task": row.problem + (f" ({style.metric_short(row.metric)})" if row.metric else ""),
                 "network": row.network,
-                "score": _with_range(row.value, row.least, row.most, row.ok),
+                "score": wording.values(pd.Series(row.values, dtype=float)),
                 "baseline": _known(row.baseline),
                 "loss": _known(row.loss),
                 "lowest loss": _known(row.best_loss),
-                "solved": f"{row.solved}/{row.runs} [{100 * row.solved_low:.0f}–{100 * row.solved_high:.0f}\u00a0%]",
-                "at step": "" if math.isnan(row.steps_to_solve) else f"{row.steps_to_solve:g}",
+                "solved": "–" if text else fraction,
+                "at step": "" if text or math.isnan(row.steps_to_solve) else f"{row.steps_to_solve:g}",
                 "broken off": ", ".join(broken),
             }
         )
@@ -131,23 +124,6 @@ def scores_shown(table: Frame) -> Frame:
     return shown if any(shown["broken off"]) else shown.drop(columns="broken off")
 
 
-def runs_shown(results: Results) -> Frame:
-    """Every run, those that diverged or failed among them with the reason."""
-    rows = [
-        {
-            "run": run.id,
-            "status": run.status + (f": {run.reason}" if run.reason else ""),
-            "score": _known(run.value),
-            "solved at step": _known(run.solved_at),
-            "steps": _known(run.steps),
-            "parameters": "" if math.isnan(run.parameters) else f"{run.parameters:,.0f}",
-            "seconds": _known(run.seconds),
-        }
-        for run in results.runs.itertuples()
-    ]
-    return pd.DataFrame(rows)
-
-
 def settings_table(source: str | Path | Results) -> Frame:
     """Every setting that the results depend on, a row each, and the versions that they were made with.
 
@@ -155,23 +131,27 @@ def settings_table(source: str | Path | Results) -> Frame:
         DataFrame with group ("task", "network", "training", "measure", "versions"), setting, and a column a problem.
         Values that differ between the runs of a problem are listed.
     """
-    results = results_of(source)
-    record_of = {record["id"]: record for record in results.records}
-    values: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
-    for run in results.runs.itertuples():
-        for key, value in _settings(record_of[run.id]):
-            values.setdefault(key, {}).setdefault(run.problem, {})[_plain(value)] = None
-    rows = [
-        {"group": group, "setting": setting, **{name: ", ".join(told.get(name, {})) for name in results.problems}}
-        for (group, setting), told in sorted(values.items(), key=lambda item: GROUPS.index(item[0][0]))
-    ]
-    return pd.DataFrame(rows)
+    from rnnvg.report.sections import settings
+
+    return settings_wide(settings.frame(results_of(source)))
+
+
+def settings_wide(rows: Frame) -> Frame:
+    """`settings_table` of a frame with a row a run and a column "group/setting" a setting."""
+    names = [name for group in GROUPS for name in rows if str(name).startswith(f"{group}/")]
+    shown = []
+    for name in names:
+        group, setting = str(name).split("/", 1)
+        values = {problem: dict.fromkeys(own[name].dropna()) for problem, own in rows.groupby("problem", sort=False)}
+        shown.append({"group": group, "setting": setting, **{key: ", ".join(value) for key, value in values.items()}})
+    return pd.DataFrame(shown)
 
 
 GROUPS = ("task", "network", "training", "measure", "versions")
 
 
-def _settings(record: dict[str, Any]) -> list[tuple[tuple[str, str], Any]]:
+def settings_of(record: dict[str, Any]) -> list[tuple[tuple[str, str], Any]]:
+    """((group, setting), value) of everything that a run depends on."""
     spec, baseline = record["spec"], record.get("baseline") or {}
     found = {
         "training length (time steps)": record.get("training_steps"),
@@ -194,21 +174,16 @@ def results_of(source: str | Path | Results) -> Results:
     return source if isinstance(source, Results) else read(source)
 
 
-def _with_range(value: float, least: float, most: float, n: int) -> str:
-    if n == 0:
-        return "none"
-    return wording.number(value) + (f" ({wording.number(least)}–{wording.number(most)})" if n > 1 else "")
-
-
 def _known(value: float) -> str:
     return "" if math.isnan(value) else wording.number(value)
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A setting as text."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items())
+        return ", ".join(f"{key} {plain(each)}" for key, each in value.items())
     if isinstance(value, list | tuple):
-        return " ".join(_plain(each) for each in value)
+        return " ".join(plain(each) for each in value)
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,34 +1,40 @@
-"""The report's tables in plain text, for a terminal or a pipe: no colours, no letters that an encoding may lack."""
+"""The report's first screen in plain text, for a terminal or a pipe: no colours, no letters that an encoding may lack."""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
 
+import pandas as pd
+
 from rnnvg.report import tables
 from rnnvg.report.results import Frame, Results
+from rnnvg.report.sections import finding
 
-_PLAIN = str.maketrans({"∞": "inf", "–": "-", "\u00a0": ""})
+_PLAIN = str.maketrans({"∞": "inf", "–": "-", "\u00a0": "", "“": '"', "”": '"', "·": "*", "′": "'"})
 
 
 def summary(source: str | Path | Results, width: int = 100) -> str:
-    """Horizons, scores and what went wrong in plain text for a terminal, at most `width` characters wide.
+    """The finding in a sentence, then its table, and what went wrong, for a terminal: at most `width` characters wide.
 
     Raises:
         InputError: `source` is a directory without results.
     """
     results = tables.results_of(source)
-    horizons = tables.horizon_table(results)
-    parts = []
-    if len(horizons):
-        parts += ["Memory horizons, time steps: geometric mean over seeds (median where one is censored) [interval]"]
-        parts += [as_text(tables.horizons_shown(horizons), width), ""]
-    parts += ["Scores: median (range) over seeds; solved runs [exact 95 % interval]"]
-    parts += [as_text(tables.scores_shown(tables.score_table(results)), width)]
+    rows = finding.frame(results)
+    parts = [textwrap.fill(plain(" ".join(finding.sentences(rows))), width)]
+    for table in finding.tables(rows):
+        shown = pd.DataFrame(table.rows, columns=list(table.columns))
+        parts += ["", as_text(shown, width), "", textwrap.fill(plain(table.caption), width)]
     broken = results.runs[results.runs["status"] != "ok"]
     if len(broken):
         parts += ["", *(f"{run.id} {run.status}: {run.reason}" for run in broken.itertuples())]
     return "\n".join(parts)
+
+
+def plain(text: str) -> str:
+    """Text without letters that a terminal's encoding may lack."""
+    return text.translate(_PLAIN)
 
 
 def as_text(frame: Frame, width: int = 100) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnnvg.report import opening, pooled
+from rnnvg.report import pooled
 from rnnvg.report.results import Frame, Results
 
-OPEN = 2.0  # a horizon that has not even doubled has not opened
+OPEN = 2.0  # a horizon that has not more than doubled has not opened
 FALL = 0.95  # a loss that never gets below this share of the baseline has not fallen
 BEFORE, AFTER, TOGETHER = "before", "after", "together"
 NEVER_OPENED, CLOSED, NEVER_FELL = "never opened", "closed again", "never fell"
@@ -20,8 +20,8 @@ NEVER_OPENED, CLOSED, NEVER_FELL = "never opened", "closed again", "never fell"
 def timing(results: Results, wrt: str = "state", threshold: float = pooled.THRESHOLD) -> Frame:
     """When the horizon of each finished run opened, and when its loss fell.
 
-    The horizon has opened at the checkpoint from which on ln(horizon + 1) stays at or above half of the way from its
-    start to its largest, if it doubles at all; it has closed again where it is below that at the end. The held-out loss
+    The horizon has opened at the checkpoint from which on it stays at or above half of the way, in logs, from its start
+    to its largest, if it more than doubles at all; it has closed again where it is below that at the end. The held-out loss
     has fallen at the first evaluation where it is half of the way from the baseline (or its own start, if that is lower)
     to its lowest, if it gets at all below 95 % of that. Both are only seen at intervals: one comes before the other
     where their intervals say so, otherwise they come together.
@@ -31,7 +31,7 @@ def timing(results: Results, wrt: str = "state", threshold: float = pooled.THRES
         fell_after and fell_at (training steps; it happened after the first and not later than the second; nan where it
         did not), order ("before", "after", "together", "never opened", "closed again", "never fell").
     """
-    seen = opening.through_training(results, wrt, threshold)
+    seen = pooled.through_training(results, wrt, threshold)
     loss = pooled.measured(results, "valid")
     rows = []
     for run in results.runs[results.runs["status"] == "ok"].itertuples():
@@ -71,8 +71,8 @@ def timing(results: Results, wrt: str = "state", threshold: float = pooled.THRES
 
 
 def _opened(step: np.ndarray, last: np.ndarray) -> tuple[float, float] | str:
-    logs = np.log1p(last)
-    if last.max() + 1 < OPEN * (last[0] + 1):
+    logs = np.log(np.maximum(last, 1.0))
+    if last.max() <= OPEN * max(last[0], 1.0):
         return NEVER_OPENED
     below = np.flatnonzero(logs < (logs[0] + logs.max()) / 2)  # the start is
     if below[-1] == len(step) - 1:

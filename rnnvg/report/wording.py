@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pandas as pd
 
 from rnnvg.horizon import Bounded, Spread, mark
+from rnnvg.horizon import spread as over_seeds
 
 MOST_STEPS = 1e6  # beyond it an interval over a few seeds says only that it is wide
 
@@ -90,6 +90,18 @@ def listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
+def problem(label: str) -> str:
+    """A task's label inside a sentence.
+
+    >>> problem("Adding problem, length 50"), problem("Copy memory"), problem("Next word")
+    ('the adding problem, length 50', 'copy memory', 'next-word prediction')
+    """
+    name, comma, settings = label.partition(", ")
+    known = {"Next word": "next-word prediction"}
+    inside = known.get(name, f"the {name.lower()}" if name.endswith((" problem", " language")) else name.lower())
+    return f"{inside}{comma}{settings}"
+
+
 def span(values: pd.Series) -> str:
     """The range of a column of whole numbers.
 
@@ -109,33 +121,43 @@ def count(number_of: int, one: str, several: str | None = None) -> str:
     return f"{number_of} {one if number_of == 1 else several or one + 's'}"
 
 
-def spread(found: Spread, write: Callable[[float], str] = steps, most: int = 5) -> str:
+def spread(
+    found: Spread, write: Callable[[float], str] = steps, most: int = 5, each: Callable[[float], str] | None = None
+) -> str:
     """Median over models, and each model's value in brackets; with more than `most` models the interval.
+
+    Args:
+        write, each: how the median and the value of each model are written; `each` is `write` where it is left out.
 
     >>> from rnnvg.horizon import spread as over
     >>> spread(over([48, 54, 51])), spread(over([3, 5, 8, 13, 21, 34])), spread(over([7]))
     ('51 (48, 54, 51)', '10.5 [3, 34]', '7')
     """
 
-    def text(value: Bounded) -> str:
-        return mark(value, "" if math.isnan(value.seen) else write(value.seen))
+    def text(value: Bounded, written: Callable[[float], str] = write) -> str:
+        return mark(value, "" if math.isnan(value.seen) else written(value.seen))
 
     if found.n == 1:
         return text(found.median)
     if found.n <= most:
-        return f"{text(found.median)} ({', '.join(map(text, found.values))})"
+        return f"{text(found.median)} ({', '.join(text(value, each or write) for value in found.values)})"
     return f"{text(found.median)} [{text(found.low)}, {text(found.high)}]"
 
 
-def horizon(row: Any) -> str:
-    """A pooled horizon (a row of `pooled.horizons`) with its interval in brackets: "51 [48, 54]", "> 88", "none"."""
-    if row.n == 0:
-        return "none"
-    return middle(row) + ("" if math.isnan(row.low) else f" [{steps(row.low)}, {steps(row.high)}]")
+def over(found: Spread | None, write: Callable[[float], str] = steps) -> str:
+    """`spread`, or "none" where nothing was measured."""
+    return "none" if found is None else spread(found, write)
 
 
-def middle(row: Any) -> str:
-    """A pooled horizon without its interval: the geometric mean, or the median where a seed is censored."""
-    if not math.isnan(row.center):
-        return steps(row.center)
-    return f"> {steps(row.bound)}" if math.isinf(row.median) else steps(row.median)
+def values(column: pd.Series) -> str:
+    """Scores or losses over seeds; those that are not finite are left out.
+
+    >>> values(pd.Series([0.254, 0.5, 0.125])), values(pd.Series([math.nan]))
+    ('0.254 (0.25, 0.5, 0.12)', 'none')
+    """
+    known = [float(each) for each in column if math.isfinite(each)]
+    return spread(over_seeds(known), number, each=_two_digits) if known else "none"
+
+
+def _two_digits(value: float) -> str:
+    return number(float(f"{value:.2g}"))

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rnnvg.report.page import Page
+    from rnnvg.report.part import Part
+    from rnnvg.report.results import Results
+
+TITLE = "How far back does the learning signal reach?"
+LEAD = (
+    "A recurrent network learns from the gradient of its loss, which travels back through the time steps and "
+    "shrinks, or grows, "
+    "by a factor at every one; where it has vanished, nothing that happened earlier can be learned from. Here "
+    "its magnitude is "
+    "measured at every distance on held-out sequences, before and after training."
+)
 
 
-def write(directory: str | Path, quiet: bool = True) -> Path:
+def write(directory: str | Path | Results, quiet: bool = True, parts: Sequence[Part] | None = None) -> Path:
     """Renders the report of a results directory; nothing is trained or measured.
 
     Writes report.html (one file, nothing else needed), figures/<name>.svg and .png, tables/<name>.csv, each in one move:
     a reader sees the old file or the new one. The same results give the same bytes.
 
     Args:
-        directory: what a comparison or a benchmark wrote.
+        directory: what a comparison or a benchmark wrote, or what `rnnvg.report.results.read` gave of it.
         quiet: say nothing; otherwise one line on stderr with the report's path.
+        parts: the sections in their order; None: `rnnvg.report.sections.COMPARISON`.
 
     Returns:
         The path of report.html.
@@ -22,32 +39,52 @@ def write(directory: str | Path, quiet: bool = True) -> Path:
     Raises:
         InputError: there is no such directory, it holds no results, or it cannot be written.
     """
-    from rnnvg.bench.files import disk_faults_named, write_whole
-    from rnnvg.report import comparison, pairs, tables
-    from rnnvg.report.benchmark import with_benchmarks
-    from rnnvg.report.functional import with_memory
-    from rnnvg.report.page import render
-    from rnnvg.report.results import read
+    from rnnvg.errors import InputError
+    from rnnvg.report import pairs, tables
+    from rnnvg.report.page import save
+    from rnnvg.report.sections import horizons
 
-    results = read(directory)
-    page = with_benchmarks(with_memory(comparison.page(results), results, directory), results, directory)
+    results = tables.results_of(directory)
+    if results.directory is None:
+        raise InputError("`directory` holds results that were never in files. Pass the path of a results directory.")
     frames = {
         "horizons": tables.horizon_table(results),
         "scores": tables.score_table(results),
         "settings": tables.settings_table(results),
-        "paired": pairs.table(results).drop(columns="spread"),
+        "paired": pairs.table(horizons.frame(results)).drop(columns="spread"),
     }
-    folder = Path(directory)
-    with disk_faults_named(folder):
-        for name in ("figures", "tables"):
-            (folder / name).mkdir(exist_ok=True)
-        for section in page.sections:
-            if section.picture is not None:
-                write_whole(folder / "figures" / f"{section.picture.name}.svg", section.picture.svg)
-                write_whole(folder / "figures" / f"{section.picture.name}.png", section.picture.png)
-        for name, frame in frames.items():
-            write_whole(folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-        write_whole(folder / "report.html", render(page))
+    path = save(page(results, parts), results.directory, "report.html", frames)
     if not quiet:
-        print(f"Report: {folder / 'report.html'}", file=sys.stderr)
-    return folder / "report.html"
+        print(f"Report: {path}", file=sys.stderr)
+    return path
+
+
+def page(results: Results, parts: Sequence[Part] | None = None) -> Page:
+    """The whole report of a directory of results: every part that the results hold something for."""
+    from rnnvg.report import legend
+    from rnnvg.report.page import Page
+    from rnnvg.report.sections import COMPARISON
+    from rnnvg.report.wording import count
+
+    title, about = _benchmark(results)
+    first, *rest = [section for part in parts or COMPARISON if (section := part.section(results)) is not None]
+    return Page(
+        title=title or TITLE,
+        lead=" ".join([*about, LEAD]),
+        first=first,
+        sections=rest,
+        chips={network: look[0] for network, look in legend.looks(results).items()},
+        names=results.problems,
+        footer=f"Written by rnnvg from {count(len(results.runs), 'run')}. Figures and tables lie beside this page.",
+    )
+
+
+def _benchmark(results: Results) -> tuple[str, list[str]]:
+    """Title and descriptions of the benchmarks that a directory holds."""
+    from rnnvg.bench.plan import FOLDER, kept
+
+    folder = results.directory
+    if folder is None or not any((folder / FOLDER).glob("*.json")):
+        return "", []
+    grids = kept(folder).grids
+    return "; ".join(grid.title for grid in grids if grid.title), [grid.about for grid in grids if grid.about]

@@ -70,7 +70,7 @@ def compared(tmp_path_factory):
 @pytest.fixture
 def no_drawing(monkeypatch):
     """The report is named and not written: drawing takes seconds."""
-    monkeypatch.setattr("rnnvg.report.write", lambda directory: directory / "report.html")
+    monkeypatch.setattr("rnnvg.report.write", lambda results: results.directory / "report.html")
 
 
 @pytest.fixture

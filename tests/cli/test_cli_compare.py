@@ -34,13 +34,13 @@ def no_training(monkeypatch):
     monkeypatch.setattr("rnnvg.bench.cluster.local_workers", refuse)
 
 
-def test_a_comparison_prints_both_tables_and_ends_by_naming_the_report(compared):
+def test_a_comparison_prints_its_finding_then_the_table_and_ends_by_naming_the_report(compared):
     directory, told = compared.directory, compared.finished
-    horizons, scores, last = told.stdout.split("\n\n")
-    assert horizons.startswith("Memory horizons")
-    assert scores.startswith("Scores")
-    for table in (horizons, scores):
-        assert all(network in table for network in ("RNN (tanh)", "LSTM", "GRU"))
+    finding, table, caption, last = told.stdout.split("\n\n")
+    assert finding.startswith("After training the gradient reaches more than twice as far back as before")
+    assert all(network in table for network in ("RNN (tanh)", "LSTM", "GRU"))
+    assert all(column in table for column in ("horizon before", "after", "score", "baseline", "solved"))
+    assert caption.startswith("Memory horizon: the last distance")
     assert last == f"Report: {directory / 'report.html'}\n"
     preparing, drawing, spent = told.stderr.splitlines()
     assert (preparing, drawing) == (f"Preparing 3 runs in {directory} ...", "Drawing the figures ...")

@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_results import in_memory
 
 from rnnvg.bench.ladder import CLIMBED, RUNGS
 from rnnvg.bench.published import COLUMNS
-from rnnvg.report import benchmark, style
+from rnnvg.report import style
+from rnnvg.report.sections import ladder, published
 
 CLIMBS = pd.DataFrame(
     [
@@ -36,18 +38,16 @@ POINTS = pd.DataFrame(
 
 
 def test_the_ladder_for_readers():
-    shown = benchmark.ladder_shown(CLIMBS, TRIED)
+    shown = ladder.ladder_shown(CLIMBS, TRIED)
     assert shown["length"].tolist() == ["< 10", "40", ">= 80 so far"]
     assert shown["network"].tolist() == ["RNN (tanh)", "LSTM/chrono", "GRU"]
     assert shown["solved there"].tolist() == ["", "3/3 [29–100 %]", "2/3 [9–99 %]"]
     assert shown["every length tried"].tolist() == ["10: 0/3", "40: 3/3, 50: 1/3", "80: 2/3"]
 
 
-def test_length_solved_against_gradient_horizon(monkeypatch):
-    monkeypatch.setattr(benchmark, "ladder_points", lambda *_: POINTS)
-    with style.applied():
-        figure = benchmark.draw_ladder(CLIMBS, TRIED, None)
-    (ax,) = figure.axes
+def test_length_solved_against_gradient_horizon():
+    points = POINTS.assign(setting="length", problem="Adding problem")
+    (ax,) = ladder.PART.panels(in_memory({}), points).figure.axes
     drawn = {line.get_label(): line for line in ax.lines[1:]}
     assert {name: tuple(np.ravel(line.get_data())) for name, line in drawn.items()} == {
         "RNN (tanh)": (2, 10),
@@ -77,7 +77,7 @@ def test_published_figures_for_readers(status, here):
     numbers = (0.164, "", 0.25, 0.2, 0.3, 1 / 6, 2, 1)
     row = ("b", "adding", "lstm", "length 600", "mse", *numbers, status, "hidden 8 (paper: 130)", "a paper")
     row += ("", "not comparable", "hidden 8 (paper: 130)", 0.1)
-    (shown,) = benchmark.published_shown(pd.DataFrame([row], columns=list(COLUMNS))).to_dict("records")
+    (shown,) = published.published_shown(pd.DataFrame([row], columns=list(COLUMNS))).to_dict("records")
     assert shown == {
         "task": "Adding problem, mse",
         "network": "LSTM (length 600)",
@@ -86,3 +86,35 @@ def test_published_figures_for_readers(status, here):
         "what differs": "hidden 8 (paper: 130)",
         "source": "a paper",
     }
+
+
+VERDICTS = pd.DataFrame(
+    [
+        {
+            "benchmark": "b",
+            "cell": cell,
+            "metric": "mse",
+            "published": 0.01,
+            "claim": "",
+            "ours": ours,
+            "verdict": verdict,
+            "because": why,
+        }
+        for cell, ours, verdict, why in (
+            ("lstm", 0.011, "reproduced", ""),
+            ("gru", 0.02, "partly", ""),
+            ("rnn", 0.2, "not", "the analysis"),
+            ("rnn-relu", np.nan, "not run", "There is no data."),
+        )
+    ]
+)
+
+
+def test_the_verdicts_for_readers():
+    shown = published.verdicts_shown(VERDICTS)
+    assert shown["verdict"].tolist() == ["reproduced", "partly", "not reproduced", "untested"]
+    assert shown["published claim"].unique().tolist() == ["MSE 0.01"]
+    assert shown["here"].tolist() == ["0.011", "0.02", "0.2", ""]
+    assert published.sentences(VERDICTS) == [
+        "Of the published figures 1 reproduced, 1 partly, 1 not reproduced and 1 untested."
+    ]

@@ -14,8 +14,8 @@ from rnnvg.bench.remembered import answers, remember
 from rnnvg.cli import main
 from rnnvg.errors import InputError
 from rnnvg.functional.quadrants import BOTH, LATCHED, NEITHER, UNUSED
-from rnnvg.report import functional, style
-from rnnvg.report.page import Page, Section
+from rnnvg.report import style
+from rnnvg.report.sections import functional, settings
 
 DELAYS = np.array([1, 2, 4, 8, 16, 32, 64, 160])
 
@@ -68,8 +68,7 @@ def test_every_network_is_in_its_quadrant(four):
 
 def test_the_figure_shows_every_network_once(four):
     results, answered, table = four
-    with style.applied():
-        figure = functional.draw(results, answered, table)
+    figure = functional.PART.panels(results, functional.joined(results, answered)).figure
     upper, lower = figure.axes
     points = {
         line.get_label(): line.get_xydata()[0].tolist()
@@ -88,7 +87,8 @@ def test_the_figure_shows_every_network_once(four):
         assert axis.get_ylabel()
     assert "time steps" in lower.get_xlabel()
     # No name of a quadrant lies over another one or over a point.
-    figure.draw_without_rendering()
+    with style.applied():
+        figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in lower.texts if text.get_text()]
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
     for place in points.values():
@@ -96,42 +96,48 @@ def test_the_figure_shows_every_network_once(four):
         assert not any(box.contains(*at) for box in boxes)
 
 
-def test_the_words_give_horizons_quadrants_and_correlation(four):
-    words = functional.paragraphs(four[2])
-    assert len(words) == 1
-    assert words[0].startswith("Delayed recall: half is left at a delay of ")
-    assert "LSTM more than 160" in words[0]
+def shown_of(results, answered):
+    return [
+        [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        for table in functional.tables(functional.joined(results, answered))
+    ]
+
+
+def test_the_words_and_tables_give_quadrants_horizons_and_correlation(four):
+    results, answered, _ = four
+    (said,) = functional.sentences(functional.joined(results, answered))
+    assert said.startswith("Networks by what they remember at the longest delay of training: ")
     for name in (BOTH, LATCHED, UNUSED, NEITHER):
-        assert f"1 in “{name}”" in words[0]
-    assert "over 4 networks." in words[0]
+        assert f"1 in “{name}”" in said
+    over_seeds, every = shown_of(results, answered)
+    lstm = next(row for row in over_seeds if row["network"] == "LSTM")
+    assert (lstm["functional horizon, 50 %"], lstm["longest delay of training"]) == ("> 160", "40")
+    assert lstm["gradient and memory of the task"].endswith("over 4 networks")
+    assert len(every) == 5
 
 
 def test_few_networks_have_no_correlation_and_a_misfit_is_told(four):
     results = in_memory({**RUN, "horizons": {0: 2, 500: 3}}, {**RUN, "seed": 1, "horizons": {0: 2, 500: 4}})
     answered = asked(run_00=30, run_01=30)
     answered.loc[answered["delay"] < 3, "right"] = 70
-    words = functional.paragraphs(functional.horizons(results, answered))
-    assert words[0].endswith(
+    over_seeds, every = shown_of(results, answered)
+    assert over_seeds[0]["gradient and memory of the task"].endswith(
         "2 networks: too few for a rank correlation with an interval, which takes 4; the two horizons of each network and "
-        "its quadrant can be reported."
+        "its quadrant can be reported"
     )
-    assert words[1] == (
-        "The accuracy of 2 networks on Delayed recall does not fall in one logistic step (more than 0.15 off the fit): read "
-        "the curve, not the number."
-    )
+    assert [row["fit"] for row in every] == ["read the curve: no single logistic step"] * 2
 
 
 def test_networks_that_came_later_are_told(four):
     results, answered, _ = four
-    assert functional.unasked(results, answered) == []
-    assert functional.unasked(results, answered[answered["id"] != "run-02"]) == [
+    assert len(functional.sentences(functional.joined(results, answered))) == 1
+    assert functional.sentences(functional.joined(results, answered[answered["id"] != "run-02"]))[1] == (
         "1 trained network of delayed recall not yet asked what is remembered: rnnvg report DIR --functional asks."
-    ]
+    )
 
 
-def test_without_answers_the_page_stays_as_it_is(four, tmp_path):
-    page = Page("title", "lead", [])
-    assert functional.with_memory(page, four[0], tmp_path) is page
+def test_without_answers_there_is_no_section(four):
+    assert functional.PART.section(four[0]) is None
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +159,7 @@ def directory(tmp_path_factory):
 
 def test_the_command_asks_and_the_report_shows(directory, monkeypatch):
     # The page's other figures take seconds and have tests of their own.
-    last = Section("settings", "Settings and versions")
-    monkeypatch.setattr("rnnvg.report.comparison.page", lambda results: Page("title", "lead", [last]))
+    monkeypatch.setattr("rnnvg.report.sections.COMPARISON", (settings.PART, functional.PART))
     told = call("report", directory, "--functional", "--json")
     assert told.exit_code == 0, told.output
     json.loads(told.stdout)

@@ -8,11 +8,11 @@ import pytest
 from synthetic_results import AFTER as RATES
 from synthetic_results import in_memory, write_results
 
-from rnnvg.report import cause_figures, cause_sections, causes, comparison, pairs, results, style, wording
-from rnnvg.report.words import causes as words
+from rnnvg.report import causes, pairs, results, wording
+from rnnvg.report.sections import exponents, horizons, sources, theory, why
 
 
-def test_the_split_is_the_mean_over_seeds(comparison):
+def test_the_split_is_that_of_the_median_seed(comparison):
     frame = causes.split(comparison, "nats")
     own = frame[
         (frame["problem"] == "Adding problem") & (frame["when"] == "after training") & (frame["distance"] == 200)
@@ -23,45 +23,75 @@ def test_the_split_is_the_mean_over_seeds(comparison):
     assert set(causes.split(comparison, "share")["network"]) == {"LSTM", "GRU"}
 
 
-def test_the_sentence_of_a_vanilla_network_and_of_a_gated_one(comparison):
-    said = next(each for each in words.attribution(comparison) if each.startswith("Adding problem: RNN"))
-    assert (
-        "RNN (tanh) after training, over 200 steps: -20.0 nats saturation, -30.7 nats recurrent matrix; before" in said
-    )
-    assert (
-        "LSTM after training, over 200 steps: -2.8 nats, arriving 90 % by the cell and 10 % by the forget gate (the "
-        in said
-    )
-    assert "(the same trajectory with update gate open would give -2.0); before training" in said
-    recent = [each for each in words.attribution(comparison) if "last 10 steps" in each]
-    assert len(recent) == 3
-    assert recent[1].endswith("make 50 % in RNN (tanh), 50 % in LSTM and 50 % in GRU.")
+def test_the_parts_of_the_median_seed_add_to_its_gain(tmp_path):
+    rates = iter([0.1, 0.3, 0.2])
+    directory = write_results(tmp_path, tasks=("adding",), cells=("rnn",), seeds=3)
+    found = results.read(directory)
+    frame = found.causes
+    for run, rate in zip(sorted(set(frame["id"])), rates, strict=True):
+        for quantity, part, factor in (("log_gain", None, 1), ("nats", "saturation", 0.25), ("nats", "matrix", 0.75)):
+            own = (frame["id"] == run) & (frame["quantity"] == quantity)
+            own &= True if part is None else frame["part"] == part
+            frame.loc[own, "value"] = -rate * factor * frame.loc[own, "distance"]
+    nats, gain = causes.split(found, "nats"), causes.split(found, "log_gain")
+    total = nats.groupby(["when", "distance"])["value"].sum()
+    pd.testing.assert_series_equal(total, gain.groupby(["when", "distance"])["value"].sum())
+    assert gain["value"].min() == pytest.approx(-0.2 * 200)
+
+
+def test_what_takes_the_gradient_and_by_which_path_it_arrives(comparison):
+    rows = why.frame(comparison)
+    assert why.sentences(rows) == [
+        "After training the recurrent matrix takes more of the gradient of RNN (tanh) in 3 of 3 cases.",
+        "From far away the gradient arrives mostly along one path: that of LSTM by the cell and that of GRU by the carry.",
+    ]
+    table = why.tables(rows)[0]
+    shown = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    cells = {(row["task"], row["network"], row["when"]): row for row in shown}
+    rnn, gru = (cells["Adding problem", network, "after"] for network in ("RNN (tanh)", "GRU"))
+    assert rnn["taken by, or arriving by"] == "saturation -20.0, matrix -30.7"
+    assert (rnn["distance"], rnn["nats"], rnn["update from last steps"]) == ("200", "-50.7", "50 % from 10")
+    assert gru["taken by, or arriving by"] == "carry 90 %, update gate 10 %"
+    assert gru["would be, with"] == "-2.0 with update gate open"
 
 
 def test_exponents_before_and_after(comparison):
-    said = words.exponents(comparison)
-    assert said[0].startswith(
-        "Copy memory, largest exponent in nats a step before and after training: RNN (tanh) from -0.37 to -0.37"
+    rows = exponents.frame(comparison)
+    assert exponents.sentences(rows) == [
+        "The largest exponent stays at or below zero at every checkpoint of every run."
+    ]
+    (table,) = exponents.tables(rows)
+    first = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (first["network"], first["before"], first["above zero at some time"]) == (
+        "RNN (tanh)",
+        "-0.368 (-0.368, -0.368, -0.368)",
+        "0 of 3",
     )
-    assert "above zero at" not in " ".join(said)
 
 
 def test_an_exploding_network_is_said_to_cross_zero(tmp_path):
     directory = write_results(tmp_path, tasks=("adding",), cells=("rnn",), seeds=2, gain=lambda cell, after: -0.02)
-    assert "and above zero at some checkpoint in 2 of 2 runs" in words.exponents(results.read(directory))[0]
+    assert exponents.sentences(exponents.frame(results.read(directory))) == [
+        "The largest exponent is above zero at some checkpoint in 2 of 2 runs."
+    ]
 
 
 def test_theory_rates_and_their_z_scores(comparison):
-    rates = causes.theory_rates(comparison)
+    rows = theory.frame(comparison)
+    rates = causes.theory_rates(rows)
     row = rates[(rates["problem"] == "Adding problem") & (rates["network"] == "GRU")].iloc[0]
     assert (row["n"], row["predicted"]) == (3, pytest.approx(-0.6))
     assert row["z"] == pytest.approx((row["measured"] - row["predicted"]) / row["stderr"])
     assert causes.theory(comparison)["distance"].max() <= 64  # the width
-    assert any("z = " in each for each in words.theory(comparison))
+    (table,) = theory.tables(rows)
+    assert table.columns[-3:] == ["z", "seeds", "zero state, a step"]
+    assert all(float(row[5]) == pytest.approx(z, abs=0.05) for row, z in zip(table.rows, rates["z"], strict=True))
+    far = int((rates["z"].abs() > 3).sum())
+    assert theory.sentences(rows)[0].startswith(f"{far} of 9 rates lie more than three standard errors from theory")
 
 
 def test_gates_show_implied_beside_measured_time_constants(comparison):
-    shown = words.gates_shown(comparison)
+    shown = why.gates_shown(why.frame(comparison))
     row = shown[(shown["network"] == "LSTM") & (shown["task"] == "Adding problem") & (shown["when"] == "after")].iloc[0]
     assert (row["gate"], row["mean"], row["above 0.9"], row["implied time constant"]) == (
         "forget gate",
@@ -80,28 +110,39 @@ def test_a_source_map_has_every_source_and_nothing_after_the_loss(comparison):
     assert causes.source_map(in_memory({"cell": "gru"}), "Adding problem", "GRU") is None
 
 
-@pytest.mark.parametrize("name", cause_sections.FIGURES)
-def test_figures_have_a_panel_a_problem_and_say_their_units(comparison, name):
-    with style.applied():
-        figure = cause_sections.FIGURES[name](comparison)
-    axes = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
-    assert {ax.get_title() for ax in axes} - {""} == {"Copy memory", "Adding problem", "Next word"}
+PARTS = [why.PART, sources.PART, exponents.PART, theory.PART]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_figures_have_a_panel_a_problem_and_say_their_units(comparison, part):
+    panels = part.panels(comparison)
+    axes = list(panels.axes.ravel())
+    titles = " ".join(ax.get_title().lower() for ax in axes)
+    assert all(name in titles for name in ("copy memory", "adding problem", "next word"))
     labels = {ax.get_xlabel() for ax in axes} - {""}
     assert labels <= {"distance (time steps back)", "time step reached", "training step"}
     assert all(ax.collections or ax.lines for ax in axes)
 
 
+def test_every_row_of_why_has_a_legend_in_which_no_colour_means_two_things(comparison):
+    panels = why.PART.panels(comparison)
+    legends = [group[0] for group in panels.groups[::4]]
+    names = [[text.get_text() for text in each.get_texts()] for each in legends]
+    assert names == [["saturation", "matrix"], ["cell", "forget gate"], ["carry", "update gate"]]
+    for each in legends:
+        colours = [handle.get_facecolor() for handle in each.legend_handles]
+        assert len(set(colours)) == len(colours)
+
+
 def test_areas_reach_the_gain(comparison):
-    with style.applied():
-        figure = cause_figures.areas(comparison)
-    panel: Any = figure.axes[0]
+    panel: Any = why.PART.panels(comparison).axes[0, 0]
     corners: list[Any] = [path.vertices for each in panel.collections for path in each.get_paths()]
     bottom = min(each[:, 1].min() for each in corners)
     assert bottom == pytest.approx(panel.lines[0].get_ydata()[-1], rel=1e-6)
 
 
 def test_results_without_causes_have_no_such_sections():
-    assert cause_sections.sections(in_memory({"cell": "rnn"}), "", comparison.picture) == []
+    assert [part.section(in_memory({"cell": "rnn"})) for part in PARTS] == [None] * 4
 
 
 # Pairs ------------------------------------------------------------------------------------------------------------------
@@ -114,14 +155,14 @@ def runs(rnn, lstm):
 
 def test_networks_are_paired_by_their_seed():
     found = in_memory(*runs([1, 3, 7], [8, 15, 49]))
-    (row,) = pairs.table(found).itertuples()
+    (row,) = pairs.table(horizons.frame(found)).itertuples()
     assert (row.first, row.second, row.n) == ("LSTM", "RNN (tanh)", 3)
     assert (row.ratio, row.low, row.high) == (pytest.approx(7), pytest.approx(5), pytest.approx(8))
-    assert pairs.sentences(found) == [
+    assert pairs.sentences(horizons.frame(found)) == [
         "Three seeds cannot settle which of two networks reaches farther: all of them the same way has a probability of "
         "0.25 by chance. Six are the fewest that can."
     ]
-    assert pairs.shown(found).iloc[0].to_dict() == {
+    assert pairs.shown(horizons.frame(found)).iloc[0].to_dict() == {
         "task": "Adding problem",
         "networks": "LSTM against RNN (tanh)",
         "times as far": "7.0 (8.0, 5.0, 7.0)",
@@ -132,19 +173,15 @@ def test_networks_are_paired_by_their_seed():
 
 def test_ties_and_open_ratios_are_named():
     censored = in_memory(*runs([1, 2], [(200, "censored"), (200, "censored")]))
-    assert pairs.shown(censored).iloc[0]["times as far"] == "> 140 (> 200, > 100)"
-    tied = pairs.shown(in_memory(*runs([5, 5, 5], [5, 5, 5]))).iloc[0]
+    assert pairs.shown(horizons.frame(censored)).iloc[0]["times as far"] == "> 140 (> 200, > 100)"
+    tied = pairs.shown(horizons.frame(in_memory(*runs([5, 5, 5], [5, 5, 5])))).iloc[0]
     assert (tied["longer in"], tied["sign-flip test"]) == ("0 of 3, 3 tied", "identical")
-    assert pairs.sentences(in_memory(*runs([1], [5]))) == []
+    assert pairs.sentences(horizons.frame(in_memory(*runs([1], [5])))) == []
 
 
 def test_six_seeds_can_settle_it():
     found = in_memory(*runs([1] * 6, [10, 12, 11, 13, 14, 10]))
-    assert pairs.sentences(found) == ["1 of 1 pairs of networks differ by the exact sign-flip test at 5 %."]
-    assert pairs.shown(found).iloc[0]["sign-flip test"] == "p = 0.031"
-
-
-def test_an_absurdly_wide_interval_is_not_printed_to_the_last_step():
-    row = pd.Series({"n": 2, "center": 8.2, "low": 0.0, "high": 1_716_310_334.0, "median": 8.0, "bound": 8.0})
-    assert wording.horizon(row) == "8.2 [0, > 1e6]"
-    assert wording.horizon(pd.concat([row.drop("high"), pd.Series({"high": 344_655.0})])) == "8.2 [0, 340,000]"
+    assert pairs.sentences(horizons.frame(found)) == [
+        "1 of 1 pairs of networks differ by the exact sign-flip test at 5 %."
+    ]
+    assert pairs.shown(horizons.frame(found)).iloc[0]["sign-flip test"] == "p = 0.031"

@@ -9,16 +9,19 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from synthetic_results import in_memory
 
-from rnnvg.report import cause_sections, curves, horizons, legend, losses, opening, pooled, style
-from rnnvg.report import comparison as page_of
+from rnnvg.report import legend, pooled, style
+from rnnvg.report.results import moments
+from rnnvg.report.sections import COMPARISON, finding, gradient, learned, opening
 from rnnvg.report.style import AFTER, BEFORE
 
-DRAW = {"curves": curves.draw, "horizons": horizons.draw, "opening": opening.draw, "losses": losses.draw}
+DRAW = {"curves": gradient.PART, "horizons": finding.PART, "opening": opening.PART, "losses": learned.PART}
+ELSEWHERE = {"why-it-vanishes", "every-source", "exponents-through-training", "theory-at-initialisation"}
+ELSEWHERE |= {"functional-horizon", "length-solved"}
 
 
 def drawn(results, name) -> Figure:
+    figure = DRAW[name].panels(results).figure
     with style.applied():
-        figure = DRAW[name](results)
         figure.draw_without_rendering()
     return figure
 
@@ -43,8 +46,8 @@ def thin(ax):
 
 
 def test_every_figure_of_the_page_is_tested_here():
-    elsewhere = set(cause_sections.FIGURES.values())  # tests/report/test_report_causes.py
-    assert set(page_of.FIGURES.values()) - elsewhere == set(DRAW.values())
+    figures = {part.name for part in COMPARISON if part.draw is not None}
+    assert figures - ELSEWHERE == {part.name for part in DRAW.values()}
 
 
 @pytest.mark.parametrize("name", DRAW)
@@ -144,9 +147,9 @@ def test_the_settings_come_back_after_an_error():
     assert dict(matplotlib.rcParams) == before
 
 
-def test_curves_every_seed_thin_and_the_mean_thick(comparison, figures):
+def test_curves_every_seed_thin_and_the_median_thick(comparison, figures):
     axes = np.reshape(figures["curves"].axes, (2, 3))
-    mean = pooled.mean_curves(pooled.curves(comparison))
+    mean = pooled.median_curves(pooled.curves(comparison))
     for row, when in enumerate((BEFORE, AFTER)):
         for column, problem in enumerate(comparison.problems):
             ax = axes[row, column]
@@ -155,7 +158,7 @@ def test_curves_every_seed_thin_and_the_mean_thick(comparison, figures):
                     (mean["problem"] == problem) & (mean["when"] == when) & (mean["network"] == line.get_label())
                 ]
                 assert line.get_xdata().tolist() == part["distance"].to_list()
-                inside = part["log10_gain"].to_numpy() > curves.FLOOR
+                inside = part["log10_gain"].to_numpy() > gradient.FLOOR
                 np.testing.assert_array_equal(line.get_ydata()[inside], part["log10_gain"].to_numpy()[inside])
                 assert to_hex(line.get_color()) == style.CELL_COLOURS[comparison.cell_of(line.get_label())]
             assert [line.get_label() for line in thick(ax)] == ["RNN (tanh)", "LSTM", "GRU"]
@@ -172,7 +175,7 @@ def test_curves_thresholds_training_length_and_log_axis(figures):
             ]
             assert sorted(levels) == [-2, pytest.approx(math.log10(math.exp(-1)))]
             assert [line.get_xdata()[0] for line in ax.lines if list(line.get_xdata()) == [length, length]] == [length]
-    assert [text.get_text() for text in axes[0, 2].texts] == ["1/e", "0.01"]
+    assert all([text.get_text() for text in ax.texts] == ["1/e", "0.01"] for ax in axes[0])
     ticks = [label.get_text() for label in axes[1, 0].get_yticklabels()]
     assert "1" in ticks
     assert "$10^{-9}$" in ticks
@@ -189,17 +192,17 @@ def test_curves_make_room_for_a_gradient_that_grows():
     assert figure.axes[0].get_ylim()[1] > 8
 
 
-def test_horizons_seeds_estimates_and_intervals(comparison, figures):
-    table = pooled.horizons(comparison)
+def test_horizons_seeds_medians_and_ranges(comparison, figures):
+    seen = pooled.at(moments(comparison.horizons))
     for ax, problem in zip(figures["horizons"].axes, comparison.problems, strict=True):
-        rows = table[(table["problem"] == problem) & (table["wrt"] == "state")]
-        rows = rows[np.isclose(rows["threshold"], math.exp(-1)) & (rows["n"] > 0)]
-        middles = [line.get_xdata()[0] for line in labelled(ax, "pooled")]
-        assert sorted(middles) == pytest.approx(sorted(horizons.best_guess(row)[0] for row in rows.itertuples()))
-        starts = [line.get_xdata()[0] for line in labelled(ax, "interval")]
-        assert sorted(starts) == pytest.approx(sorted(rows["low"].dropna()))
+        rows = seen[seen["problem"] == problem]
+        groups = [own["last"] for _, own in rows.groupby(["network", "when"])]
+        middles = [line.get_xdata()[0] for line in labelled(ax, "median")]
+        assert sorted(middles) == pytest.approx(sorted(own.median() for own in groups))
+        ends = [tuple(line.get_xdata()) for line in labelled(ax, "interval")]
+        assert sorted(ends) == sorted((own.min(), own.max()) for own in groups if len(own) > 1)
         seeds = [x for label in ("seeds", "censored seeds") for line in labelled(ax, label) for x in line.get_xdata()]
-        assert len(seeds) == rows["n"].sum()
+        assert sorted(seeds) == sorted(x for own in groups if len(own) > 1 for x in own)
 
 
 def test_horizons_what_is_censored_is_an_arrow(figures):
@@ -207,26 +210,28 @@ def test_horizons_what_is_censored_is_an_arrow(figures):
     (seeds,) = labelled(copy, "censored seeds")
     assert seeds.get_marker() == ">"
     assert seeds.get_xdata().tolist() == [88, 88, 88]
-    assert [line.get_marker() for line in labelled(copy, "pooled")].count(">") == 1
-    assert [line.get_marker() for line in labelled(adding, "pooled")].count(">") == 0
+    assert [line.get_marker() for line in labelled(copy, "median")].count(">") == 1
+    assert [line.get_marker() for line in labelled(adding, "median")].count(">") == 0
 
 
 def test_horizons_before_is_hollow_and_after_is_filled(figures):
     ax = figures["horizons"].axes[1]
-    faces = [to_hex(line.get_markerfacecolor()) for line in labelled(ax, "pooled")]
+    faces = [to_hex(line.get_markerfacecolor()) for line in labelled(ax, "median")]
     assert faces[0::2] == [style.PAPER] * 3
     assert set(faces[1::2]) == set(style.CELL_COLOURS.values()) - {style.CELL_COLOURS["rnn-relu"]}
 
 
-def test_horizons_an_interval_that_leaves_the_axis_goes_on_as_an_arrow(figures):
-    ax = figures["horizons"].axes[2]  # next word: two runs of the vanilla RNN, an interval up to 98 steps
-    (arrow,) = labelled(ax, "interval goes on")
-    assert arrow.get_xdata()[0] == ax.get_xlim()[1]
+def test_horizons_a_range_that_goes_on_beyond_what_was_observed_ends_in_an_arrow(figures):
+    copy, adding, _ = figures["horizons"].axes
+    (arrow,) = labelled(copy, "goes on")
+    assert arrow.get_xdata()[0] == 88
+    assert not labelled(adding, "goes on")
+    assert "range over seeds" in [text.get_text() for text in figures["horizons"].legends[0].get_texts()]
 
 
 def test_horizon_axis_has_a_place_for_zero():
     figure = drawn(in_memory({"horizons": {0: 0, 9: 30}}), "horizons")
-    (zero, thirty) = labelled(figure.axes[0], "pooled")
+    (zero, thirty) = labelled(figure.axes[0], "median")
     assert (zero.get_xdata()[0], thirty.get_xdata()[0]) == (0, pytest.approx(30))
     assert figure.axes[0].get_xlim()[0] < 0
     places = figure.axes[0].transData.transform([(0, 0), (30, 0)])
@@ -236,7 +241,7 @@ def test_horizon_axis_has_a_place_for_zero():
 def test_horizons_with_one_seed_claim_no_interval():
     figure = drawn(in_memory({"horizons": {0: 2, 9: 30}}), "horizons")
     assert not labelled(figure.axes[0], "interval")
-    assert "interval over seeds" not in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "range over seeds" not in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_opening_shares_the_training_step_and_draws_every_run(comparison, figures):
@@ -253,7 +258,7 @@ def test_opening_shares_the_training_step_and_draws_every_run(comparison, figure
 
 def test_opening_draws_the_horizons_of_the_file(comparison, figures):
     run = comparison.runs[comparison.runs["problem"] == "Adding problem"].iloc[-1]
-    seen = opening.through_training(comparison)
+    seen = pooled.through_training(comparison)
     seen = seen[seen["id"] == run["id"]]
     (line,) = labelled(np.reshape(figures["opening"].axes, (2, 3))[1, 1], f"{run['network']}/{run['id']}")
     assert line.get_xdata().tolist() == seen["step"].to_list()

@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 import pytest
 from synthetic_results import in_memory
 
-from rnnvg.report import comparison as page_of
 from rnnvg.report import page, svg
 from rnnvg.report.page import Page, Picture, Section, Table, render
+from rnnvg.report.write import page as page_of
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 SVG = '<?xml version="1.0"?>\n<svg width="72pt" height="36pt" viewBox="0 0 72 36"><path id="p" d="M 0.123456 1"/></svg>'
@@ -22,6 +22,7 @@ class Reader(HTMLParser):
     def __init__(self):
         super().__init__()
         self.open, self.ids, self.targets, self.images, self.outside, self.text = [], [], [], [], [], []
+        self.scripts = 0
 
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
@@ -37,7 +38,8 @@ class Reader(HTMLParser):
         self.targets += re.findall(r"url\(#([^)]+)\)", found.get("clip-path") or "")
         if tag == "img" or found.get("role") == "img":
             self.images.append(found.get("alt") or found.get("aria-label"))
-        assert tag != "script"
+        self.scripts += tag == "script" and "src" not in found
+        assert tag != "script" or "src" not in found
 
     def handle_startendtag(self, tag, attributes):
         self.handle_starttag(tag, attributes)
@@ -60,12 +62,14 @@ def read(document):
 
 @pytest.fixture(scope="module")
 def document(comparison):
-    return render(page_of.page(comparison))
+    return render(page_of(comparison))
 
 
 def test_the_page_needs_nothing_outside_itself(document):
     reader = read(document)
     assert reader.outside == []
+    assert reader.scripts == 1
+    assert "script-src 'sha256-" in document  # no other script runs
     assert "@import" not in document
     assert re.findall(r"url\((?!#)", document) == []
     names = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
@@ -81,7 +85,7 @@ def test_ids_are_unique_and_every_reference_is_met(document):
 
 def test_every_figure_says_what_it_shows(document):
     images = read(document).images
-    assert len(images) == 8
+    assert len(images) == 16  # each once whole, once in pieces for a narrow screen
     assert all("RNN (tanh), LSTM and GRU on copy memory, adding problem and next word" in alt for alt in images)
 
 
@@ -95,9 +99,25 @@ def test_contents_tables_and_words_are_there(document):
         "Theory at initialisation",
     ):
         assert text.count(title) >= 2  # in the contents and as a heading
-    assert document.count("<caption>") == 7
+    assert document.count("<table>") == 14
     assert "the worker process died 3 times while running it" in text
-    assert "these runs do not settle that order" in text
+    assert "Three seeds cannot settle" in text
+
+
+def test_the_finding_stands_before_everything_else(document):
+    text = " ".join("".join(read(document).text).split())
+    assert text.index("After training the gradient reaches more than twice as far") < text.index("horizon before")
+    assert text.index("horizon before") < text.index("A recurrent network learns from") < text.index("What was learned")
+
+
+def test_what_few_readers_need_is_folded(document):
+    folded = re.findall(r'<details class="section">\s*<summary><h2>([^<]+)</h2>', document)
+    assert folded == [
+        "From every source",
+        "Lyapunov exponents through training",
+        "Theory at initialisation",
+        "Settings and versions",
+    ]
 
 
 def test_figures_take_the_inks_of_the_page(document):
@@ -172,5 +192,5 @@ def test_inline_svg_keeps_scales_whole_and_drops_unused_ids():
 
 
 def test_a_page_of_runs_that_all_failed_can_be_read():
-    reader = read(render(page_of.page(in_memory({"status": "failed", "reason": "ValueError: <no>"}))))
+    reader = read(render(page_of(in_memory({"status": "failed", "reason": "ValueError: <no>"}))))
     assert "ValueError: <no>" in "".join(reader.text)

@@ -1,11 +1,11 @@
-"""Paragraphs from runs whose numbers are known: each says what is so, and nothing that is not."""
+"""Sentences from runs whose numbers are known: each says what is so, and nothing that is not."""
 
 import dataclasses
 
 import pytest
 from synthetic_results import in_memory
 
-from rnnvg.report.words import certificate, curves, horizons, losses, opening, overview
+from rnnvg.report.sections import finding, gradient, horizons, learned, opening, settings
 
 
 def seeds(cell, values, **more):
@@ -13,94 +13,117 @@ def seeds(cell, values, **more):
     return [{"cell": cell, "seed": seed, "horizons": {0: 2, 9: value}, **more} for seed, value in enumerate(values)]
 
 
-def test_the_farthest_is_named_with_factor_and_interval():
-    said = horizons.paragraphs(in_memory(*seeds("lstm", [50, 52, 51]), *seeds("rnn", [4, 5, 4])))
-    assert said[0] == (
-        "Adding problem: LSTM reaches farthest, 51 time steps (interval 49 to 54), from 2 before training, beyond the "
-        "training length of 50. Clear of it, without overlap of intervals, is RNN (tanh) (4.3, 3.1 to 5.9; shorter by a "
-        "factor of 12)."
-    )
+def said(section, *runs):
+    return section.sentences(section.frame(in_memory(*runs)))
 
 
-def test_overlapping_intervals_settle_nothing():
-    said = horizons.paragraphs(in_memory(*seeds("lstm", [20, 40, 90]), *seeds("gru", [30, 30, 80])))
-    assert "The interval of LSTM" in said[0] or "The interval of GRU" in said[0]
-    assert "overlaps with its own: these runs do not settle that order." in said[0]
-    assert "Clear of it" not in said[0]
+# The finding ------------------------------------------------------------------------------------------------------------
 
 
-def test_equal_horizons_are_called_equal():
-    said = horizons.paragraphs(in_memory(*seeds("lstm", [20, 30]), *seeds("gru", [20, 30])))
-    assert said[0].startswith("Adding problem: LSTM and GRU reach equally far, 25 time steps")
-    assert "farthest" not in said[0]
-
-
-def test_one_seed_has_no_interval_and_says_so():
-    said = horizons.paragraphs(in_memory(*seeds("lstm", [60]), *seeds("rnn", [4])))
-    assert said[0] == (
-        "Adding problem: LSTM reaches farthest, 60 time steps, from 2 before training, beyond the training length of 50. "
-        "Behind it is RNN (tanh) (4; shorter by a factor of 15)."
-    )
-    assert said[-1] == (
-        "One seed a network: there is no interval over seeds, and a difference may be that of two models rather than of "
-        "two networks."
-    )
-
-
-def test_one_network_alone_is_compared_with_nobody():
-    said = horizons.paragraphs(in_memory(*seeds("gru", [40])))
-    assert said == [
-        "Adding problem: GRU's horizon is 40 time steps, from 2 before training, within the training length of 50.",
-        "One seed a network: there is no interval over seeds.",
+def test_the_finding_counts_the_runs_whose_gradient_came_to_reach_farther():
+    runs = [*seeds("gru", [50, 52, 51]), *seeds("lstm", [50, 4, 51]), *seeds("rnn", [1, 2, 4])]
+    assert said(finding, *runs) == [
+        "After training the gradient reaches more than twice as far back as before: with GRU in every run, with LSTM in 2 "
+        "of 3 runs on the adding problem, with RNN (tanh) in none."
     ]
 
 
-def test_all_censored_is_never_a_number():
-    said = horizons.paragraphs(in_memory(*seeds("lstm", [(200, 1)] * 3), *seeds("gru", [(200, 1)] * 3)))
-    assert said[0] == (
-        "Adding problem: LSTM and GRU reach farther than could be measured, more than 200 time steps (interval from 200 "
-        "up), beyond the training length of 50."
-    )
-    assert said[2] == (
-        'Marked ">", LSTM (adding problem, after training, 3 of 3) and GRU (adding problem, after training, 3 of 3): at '
-        "the end of the measured sequence the gradient is still above 1/e, so the horizon is only known to be larger. "
-        "Such an interval is made of order statistics; it covers 88 % at least."
-    )
+def test_the_finding_over_several_tasks():
+    runs = [
+        *seeds("gru", [50, 52], task="adding"),
+        *seeds("gru", [50, 52], task="copy"),
+        *seeds("lstm", [50, 52], task="adding"),
+        *seeds("lstm", [5, 2], task="copy"),
+    ]
+    assert said(finding, *runs) == [
+        "After training the gradient reaches more than twice as far back as before: with GRU in every run on both tasks, "
+        "with LSTM in every run on the adding problem and in 1 of 2 runs on copy memory."
+    ]
 
 
-def test_a_lower_bound_below_another_horizon_settles_nothing():
-    said = horizons.paragraphs(in_memory(*seeds("lstm", [1, (88, 1)]), *seeds("gru", [87, 87])))
-    assert said[0] == (
-        "Adding problem: GRU is known to reach farthest, 87 time steps (interval 87 to 87), from 2 before training, beyond "
-        "the training length of 50. What LSTM (more than 44.5, 1 or more) would reach is not known, so it may be farther."
-    )
+def test_a_finding_of_nothing_and_of_everything():
+    assert said(finding, *seeds("rnn", [1, 2])) == [
+        "After training the gradient reaches more than twice as far back as before in no run."
+    ]
+    assert said(finding, *seeds("rnn", [9, 9]), *seeds("lstm", [9, 9])) == [
+        "After training the gradient reaches more than twice as far back as before: with RNN (tanh) and LSTM in every run."
+    ]
+    many = [
+        {"cell": cell, "seed": seed, "horizons": {0: 2, 9: last}}
+        for cell in ("rnn", "rnn-relu", "lstm")
+        for seed, last in enumerate((2, 50))
+    ]
+    assert said(finding, *many)[0].endswith("with RNN (tanh), RNN (ReLU) and LSTM in some runs.")
 
 
-def test_a_censored_best_makes_the_factor_a_lower_bound():
-    said = horizons.paragraphs(in_memory(*seeds("lstm", [(200, 1)] * 3), *seeds("rnn", [4, 4, 4])))
-    assert "RNN (tanh) (4, 4 to 4; shorter by a factor of at least 50)" in said[0]
+def test_a_finding_names_nothing_that_was_not_measured():
+    nothing = ["No memory horizon was measured both before and after training."]
+    assert said(finding, {"status": "failed", "reason": "ValueError: too long"}) == nothing
+    assert said(finding, {"horizons": {0: 2}}) == nothing
 
 
-def test_a_horizon_of_zero_has_no_factor():
-    said = horizons.paragraphs(in_memory(*seeds("lstm", [10, 12]), *seeds("rnn", [0, 0])))
-    assert "RNN (tanh) (0, 0 to 0)" in said[0]
-    assert "factor" not in said[0]
+def table_of(*runs):
+    (table,) = finding.tables(finding.frame(in_memory(*runs)))
+    return table, [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
-def test_a_horizon_of_one_is_one_time_step():
-    assert "is 1 time step," in horizons.paragraphs(in_memory(*seeds("rnn", [1])))[0]
+def test_the_table_of_the_first_screen():
+    runs = [*seeds("lstm", [50, (200, 1), 51], loss=0.01, solved=True), {"cell": "rnn", "status": "diverged"}]
+    table, (rnn, lstm) = table_of(*runs)
+    assert lstm == {
+        "task": "Adding problem",
+        "network": "LSTM",
+        "horizon before": "2 (2, 2, 2)",
+        "after": "51 (50, > 200, 51)",
+        "score": "MSE 0.01 (0.01, 0.01, 0.01)",
+        "baseline": "0.167",
+        "solved": "3 of 3",
+    }
+    assert (rnn["after"], rnn["solved"]) == ("none", "0 of 1; 1 diverged")
+    assert table.caption.startswith("Median (each seed). Memory horizon: the last distance")
 
 
-def test_runs_without_a_horizon_after_training_are_counted():
-    said = horizons.paragraphs(in_memory(*seeds("lstm", [50, 51]), {"seed": 2, "status": "failed"}))
-    assert "Without a horizon after training: 1 of 3 runs of LSTM (adding problem)." in said
+def test_text_is_never_called_solved(comparison):
+    (table,) = finding.tables(finding.frame(comparison))
+    text = [row for row in table.rows if row[0] == "Next word"]
+    assert [row[-1] for row in text] == ["–; 1 diverged", "–; 1 failed", "–"]
+    assert all(row[4].startswith("perplexity ") and row[5] == "209" for row in text)
+    assert "Text is never solved" in table.caption
 
 
-def test_an_untrained_network_is_described_before_training():
-    said = horizons.paragraphs(in_memory({"horizons": {0: 2}}))
-    assert said[0] == (
-        "Adding problem: no horizon was measured after training; before training it was, in time steps, 2 for LSTM."
-    )
+def test_one_seed_has_no_brackets_and_six_an_interval():
+    assert table_of(*seeds("gru", [40]))[1][0]["after"] == "40"
+    table, (row,) = table_of(*seeds("gru", [3, 5, 8, 13, 21, 34]))
+    assert row["after"] == "10.5 [3, 34]"
+    assert table.caption.startswith("Median [interval over seeds].")
+
+
+# The other sections -----------------------------------------------------------------------------------------------------
+
+
+def test_who_keeps_most_one_training_length_back():
+    runs = [
+        {"training_steps": 3, "curves": {0: [0.0, -2.0, -4.0, -6.0], 9: [0.0, -0.1, -0.2, -0.3]}},
+        {"training_steps": 3, "cell": "rnn", "curves": {0: [0.0, -1.0, -2.0, -3.0], 9: [0.0, -1.0, -2.0, -3.0]}},
+    ]
+    assert said(gradient, *runs) == [
+        "After training, one training length back, at least ten times as much of the gradient is left with LSTM on the "
+        "adding problem as with any other network."
+    ]
+    (table,) = gradient.tables(gradient.frame(in_memory(*runs)))
+    assert [row[2:5] for row in table.rows] == [["3", "0.01", "0.01"], ["3", "10⁻⁴", "0.63"]]
+
+
+def test_growth_is_a_sentence_and_an_exact_zero_a_cell():
+    runs = [
+        {"training_steps": 2, "curves": {0: [0.0, 1.0, 2.0]}},
+        {"training_steps": 2, "cell": "rnn", "curves": {0: [0.0, -1.0, -float("inf")]}},
+    ]
+    assert said(gradient, *runs) == [
+        "LSTM's gradient grows (the adding problem, before training): it is 100 times its size one step back at distance 3."
+    ]
+    (table,) = gradient.tables(gradient.frame(in_memory(*runs)))
+    assert dict(zip(table.columns, table.rows[0], strict=True))["exactly zero from"] == "3"
 
 
 def test_a_ranking_that_flips_at_the_inputs_is_flagged():
@@ -108,62 +131,47 @@ def test_a_ranking_that_flips_at_the_inputs_is_flagged():
         {"cell": "lstm", "horizons": {9: 50}, "inputs": {9: 20}},
         {"cell": "gru", "horizons": {9: 40}, "inputs": {9: 30}},
     ]
-    assert "instead of the state, the order of LSTM and GRU (adding problem) is reversed." in " ".join(
-        horizons.paragraphs(in_memory(*runs))
-    )
+    assert said(horizons, *runs) == [
+        "An order of networks depends on the measure: measured at the inputs, which all networks share, that of LSTM and "
+        "GRU on the adding problem is reversed."
+    ]
     runs[1]["inputs"] = {9: 10}
-    assert "no order of networks is reversed." in " ".join(horizons.paragraphs(in_memory(*runs)))
+    assert said(horizons, *runs) == [
+        "No order of networks depends on whether the gradient is taken by the state or by what networks share."
+    ]
 
 
-def test_nothing_measured_is_said():
+def test_a_lower_bound_does_not_reverse_an_order():
+    runs = [
+        {"cell": "lstm", "horizons": {9: 50}, "inputs": {9: (20, 1)}},
+        {"cell": "gru", "horizons": {9: 40}, "inputs": {9: 30}},
+    ]
+    assert said(horizons, *runs)[0].startswith("No order of networks depends")
+
+
+def test_three_seeds_are_said_to_settle_nothing():
+    sentences = said(horizons, *seeds("lstm", [50, 52, 51]), *seeds("rnn", [4, 5, 4]))
+    assert sentences[0].startswith("Three seeds cannot settle which of two networks reaches farther")
+
+
+def test_runs_without_a_horizon_after_training_are_counted():
+    rows = horizons.frame(in_memory(*seeds("lstm", [50, 51]), {"seed": 2, "status": "failed"}))
+    (table,) = horizons.horizon_tables(rows)
+    assert dict(zip(table.columns, table.rows[0], strict=True)) == {
+        "task": "Adding problem",
+        "network": "LSTM",
+        "before, 1/e": "2 (2, 2)",
+        "after, 1/e": "50.5 (50, 51)",
+        "runs": "2 of 3",
+    }
+
+
+def test_nothing_measured_leaves_sections_out_or_says_so():
     failed = in_memory({"status": "failed", "reason": "ValueError: too long"})
-    assert horizons.paragraphs(failed) == ["No memory horizon was measured."]
-    assert curves.paragraphs(failed) == ["No gradient was measured: no run came as far as its first checkpoint."]
-    assert "nothing can be said about when its horizon opened" in opening.paragraphs(failed)[0]
-    assert losses.paragraphs(failed) == [
-        "Adding problem: no run of LSTM came to its end.",
-        "Broke off: LSTM on adding problem, seed 0, failed (ValueError: too long).",
-    ]
-    assert overview.paragraphs(failed) == [
-        "1 run: 1 task, 1 network, 1 seed each; 1 failed. Memory horizons after training, in time steps, and how many "
-        "runs solved their task:",
-        "Adding problem: LSTM no horizon (0 of 1 solved).",
-    ]
-
-
-def test_what_is_left_one_training_length_back():
-    found = in_memory(
-        {"training_steps": 3, "curves": {0: [0.0, -2.0, -4.0, -6.0], 9: [0.0, -0.1, -0.2, -0.3]}},
-        {"training_steps": 3, "cell": "rnn", "curves": {0: [0.0, -1.0, -2.0, -3.0], 9: [0.0, -1.0, -2.0, -3.0]}},
-    )
-    assert curves.paragraphs(found) == [
-        "Adding problem, what is left one training length (3 time steps) back: before training 0.01 in RNN (tanh) and "
-        "10⁻⁴ in LSTM; after training 0.63 in LSTM and 0.01 in RNN (tanh)."
-    ]
-
-
-def test_what_leaves_the_frame_is_told():
-    found = in_memory({"training_steps": 2, "curves": {0: [0.0, -10.0, -20.0]}})
-    assert curves.paragraphs(found)[1] == (
-        "The axis ends at 10⁻¹²; what leaves it goes on down, lowest of all LSTM (adding problem, before training) with "
-        "10⁻²⁰ at distance 3."
-    )
-
-
-def test_growth_and_exact_zeros_are_told():
-    found = in_memory(
-        {"training_steps": 2, "curves": {0: [0.0, 1.0, 2.0]}},
-        {"training_steps": 2, "cell": "rnn", "curves": {0: [0.0, -1.0, -float("inf")]}},
-    )
-    said = curves.paragraphs(found)
-    assert (
-        "LSTM's gradient (adding problem, before training) grows: it is 100 times its size one step back at distance 3."
-        in said
-    )
-    assert (
-        "RNN (tanh)'s gradient (adding problem, before training) is exactly zero at 1 distance from 3 on; a log axis "
-        "cannot show it." in said
-    )
+    assert horizons.PART.section(failed) is None
+    assert gradient.PART.section(failed) is None
+    assert "nothing can be said about when its horizon opened" in opening.sentences(opening.frame(failed))[0]
+    assert learned.sentences(learned.frame(failed)) == ["1 run broke off; the table of every run says why."]
 
 
 OPENS = {0: 2, 200: 2, 400: 30}
@@ -172,68 +180,55 @@ OPENS = {0: 2, 200: 2, 400: 30}
 @pytest.mark.parametrize(
     ("at", "words"),
     [
-        (900, "before its loss falls"),
-        (400, "together with the fall of its loss"),
-        (200, "after its loss has fallen"),
-        (None, "without a fall of its loss"),
+        (900, "before the loss fell"),
+        (400, "together with it"),
+        (200, "after it"),
+        (None, "without a fall of the loss"),
     ],
 )
 def test_the_opening_is_placed_relative_to_the_fall(at, words):
     losses = {step: 0.16 if at is None or step < at else 0.001 for step in range(0, 1000, 100)}
-    said = opening.paragraphs(in_memory({"horizons": OPENS, "losses": losses}))
-    assert said[0] == f"Adding problem: the horizon of LSTM opens, by step 400, {words}."
+    assert said(opening, {"horizons": OPENS, "losses": losses}) == [f"The horizon opened in 1 of 1 run, {words}."]
 
 
 def test_seeds_that_differ_in_the_order_are_counted():
     falls = {step: 0.16 if step < 900 else 0.001 for step in range(0, 1000, 100)}
     early = {0: 0.16, 100: 0.001, 200: 0.001}
     runs = [{"seed": seed, "horizons": OPENS, "losses": loss} for seed, loss in enumerate([falls, falls, early])]
-    said = opening.paragraphs(in_memory(*runs, {"seed": 3, "horizons": {0: 2, 400: 3}, "losses": falls}))
-    assert said[0] == (
-        "Adding problem: the horizon of LSTM opens in 3 of 4 runs, by step 400, 2 before its loss falls and 1 after its "
-        "loss has fallen."
-    )
-
-
-def test_a_horizon_that_stays_shut_is_said_to():
-    said = opening.paragraphs(in_memory({"cell": "rnn", "horizons": {0: 2, 400: 4}}))
-    assert said[0] == "Adding problem: the horizon of RNN (tanh) does not open (at most 4 time steps)."
-
-
-def test_a_horizon_that_closes_again_has_not_opened():
-    up_and_down = {0: 2, 200: 60, 400: 60, 600: 3}
-    said = opening.paragraphs(in_memory({"horizons": up_and_down}))
-    assert said[0] == "Adding problem: the horizon of LSTM opens and closes again."
-    said = opening.paragraphs(in_memory({"horizons": up_and_down}, {"seed": 1, "horizons": OPENS}))
-    assert said[0] == (
-        "Adding problem: the horizon of LSTM opens in 1 of 2 runs, by step 400, without a fall of its loss (in 1 more it "
-        "opens and closes again)."
-    )
-
-
-def test_who_solved_it_and_who_stayed_at_the_baseline():
-    solved = [{"cell": "gru", "seed": seed, "solved": True, "loss": 0.001} for seed in range(2)]
-    stuck = [{"cell": "rnn", "seed": seed, "loss": 0.163} for seed in range(2)]
-    assert losses.paragraphs(in_memory(*solved, *stuck)) == [
-        "Adding problem: RNN (tanh) solves it in none of 2 runs (median mean squared error 0.163, its loss not even 5 % "
-        "below the baseline's); GRU solves it in 2 of 2 runs by step 500 (median mean squared error 0.001). Baseline: always "
-        "answers 1."
+    runs.append({"seed": 3, "horizons": {0: 2, 400: 3}, "losses": falls})
+    assert said(opening, *runs) == [
+        "The horizon opened in 3 of 4 runs.",
+        "In 2 before the loss fell and in 1 after it.",
+    ]
+    (table,) = opening.tables(opening.frame(in_memory(*runs)))
+    assert [row[3:] for row in table.rows] == [
+        ["200 to 400", "800 to 900", "before the loss fell"],
+        ["200 to 400", "800 to 900", "before the loss fell"],
+        ["200 to 400", "0 to 100", "after it"],
+        ["", "800 to 900", "never opened"],
     ]
 
 
-def test_diverged_runs_count_as_unsolved():
-    runs = [{"solved": True, "loss": 0.001}, {"seed": 1, "status": "diverged", "reason": "the loss was nan at step 7."}]
-    said = losses.paragraphs(in_memory(*runs))
-    assert "LSTM solves it in 1 of 2 runs" in said[0]
-    assert said[1] == "Broke off: LSTM on adding problem, seed 1, diverged (the loss was nan at step 7)."
+def test_a_horizon_that_stays_shut_or_closes_again_has_not_opened():
+    shut = {"cell": "rnn", "horizons": {0: 2, 400: 4}}
+    up_and_down = {"cell": "rnn", "seed": 1, "horizons": {0: 2, 200: 60, 400: 60, 600: 3}}
+    assert said(opening, shut, up_and_down) == ["The horizon did not open and stay open in any of 2 runs."]
+    (table,) = opening.tables(opening.frame(in_memory(shut, up_and_down)))
+    assert [row[-1] for row in table.rows] == ["never opened", "closed again"]
 
 
-def test_the_overview_of_the_whole_comparison(comparison):
-    said = overview.paragraphs(comparison)
-    assert said[0].startswith("27 runs: 3 tasks, 3 networks, 3 seeds each; 1 diverged, 1 failed.")
-    assert (
-        said[1] == "Copy memory: RNN (tanh) 2.9 (0 of 3 solved), LSTM 37 (3 of 3 solved) and GRU > 88 (3 of 3 solved)."
-    )
+def test_who_stayed_at_the_baseline_and_what_broke_off():
+    good = [{"cell": "gru", "seed": seed, "solved": True, "loss": 0.001} for seed in range(2)]
+    stuck = [{"cell": "rnn", "seed": seed, "loss": 0.163} for seed in range(2)]
+    assert said(learned, *good, *stuck) == [
+        "In 2 of 4 runs the loss ends less than 5 % below the baseline's: RNN (tanh)."
+    ]
+    assert said(learned, *good) == ["In every run that came to its end the loss falls clearly below the baseline's."]
+    broken = [
+        {"solved": True, "loss": 0.001},
+        {"seed": 1, "status": "diverged", "reason": "the loss was nan at step 7."},
+    ]
+    assert said(learned, *broken)[1] == "1 run broke off; the table of every run says why."
 
 
 def test_the_certificate_is_the_worst_of_all_runs():
@@ -244,9 +239,12 @@ def test_the_certificate_is_the_worst_of_all_runs():
         None,
     ]
     records = [record | {"verify": check} for record, check in zip(results.records, checks, strict=True)]
-    assert certificate.paragraphs(dataclasses.replace(results, records=records)) == [
-        "Certificate: 90 norms of the profiles (float32) of 2 runs were computed again by float64 autograd and differ by "
-        "at most 6.0e-07 of their size; what the time steps add to each weight's gradient sums to autograd's gradient "
-        "within 5.0e-06 of it. 3 more norms could not be compared: there float64 autograd reads 0 or loses digits."
+    rows = settings.frame(dataclasses.replace(results, records=records))
+    assert settings.sentences(rows) == [
+        "Float64 autograd computed 90 norms of the profiles (float32) again; they differ by at most 6.0e-07 of their size."
     ]
-    assert certificate.paragraphs(results) == []
+    _, runs = settings.all_tables(rows)
+    shown = [dict(zip(runs.columns, row, strict=True)) for row in runs.rows]
+    assert [row["weights off"] for row in shown] == ["5.0e-06", "1.0e-06", ""]
+    assert [row["not compared"] for row in shown] == ["3", "0", ""]
+    assert settings.sentences(settings.frame(results)) == []

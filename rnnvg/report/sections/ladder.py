@@ -1,66 +1,19 @@
-"""What a benchmark's page has beside the comparison's: figures beside published ones, and the memory-horizon ladder."""
+"""The largest length that a network solves, beside how far its gradient reaches."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from rnnvg.report import pooled, style, svg, wording
-from rnnvg.report.page import Page, Picture, Section, Table
+from rnnvg.report import pooled, style
+from rnnvg.report.page import Table
+from rnnvg.report.part import Panels, Part
 from rnnvg.report.results import Frame, Results
+from rnnvg.report.sections.published import outcomes
 from rnnvg.report.style import AFTER
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-def with_benchmarks(page: Page, results: Results, directory: str | Path) -> Page:
-    """`page`, with the benchmarks' own sections first where the directory holds any."""
-    from rnnvg.bench.outcome import outcome
-    from rnnvg.bench.plan import FOLDER, kept
-
-    if not any((Path(directory) / FOLDER).glob("*.json")):
-        return page
-    plan = kept(directory)
-    frames = outcome(directory, plan)
-    sections = [*_published_section(frames), *_ladder_section(frames, results)]
-    titles = [grid.title for grid in plan.grids if grid.title]
-    about = [grid.about for grid in plan.grids if grid.about]
-    return dataclasses.replace(
-        page,
-        title="; ".join(titles) or page.title,
-        lead=" ".join([*about, page.lead]),
-        sections=[*sections, *page.sections],
-    )
-
-
-def published_shown(frame: Frame) -> Frame:
-    """The table `published` for readers."""
-    rows = []
-    for row in frame.itertuples():
-        where = f" ({row.where})" if row.where else ""
-        published = "" if pd.isna(row.published) else wording.number(row.published)
-        ours = row.status
-        if row.status == "run":
-            spread = f" ({wording.number(row.least)}–{wording.number(row.most)})" if row.runs > 1 else ""
-            without = "" if pd.isna(row.baseline) else f" (without memory {wording.number(row.baseline)})"
-            ours = f"{wording.number(row.ours)}{spread}{without}, {row.solved} of {row.runs} solved"
-        rows.append(
-            {
-                "task": f"{style.task_label(row.task)}, {row.metric}",
-                "network": f"{style.CELL_LABELS.get(row.cell, row.cell)}{where}",
-                "published": ": ".join(each for each in (published, row.claim) if each),
-                "here": ours,
-                "what differs": row.difference,
-                "source": row.source,
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def ladder_shown(climbed: Frame, rungs: Frame) -> Frame:
@@ -86,17 +39,39 @@ def ladder_shown(climbed: Frame, rungs: Frame) -> Frame:
     return pd.DataFrame(rows)
 
 
-def draw_ladder(climbed: Frame, rungs: Frame, results: Results) -> Figure:
-    """Length solved against gradient horizon, a point a network; call it inside `style.applied()`.
+def frame(results: Results) -> Frame:
+    """What every climb came to, a row each, with the point that `draw` draws: `climbs` of a directory that holds a ladder."""
+    frames = outcomes(results)
+    if "ladder" not in frames or "rungs" not in frames:
+        return pd.DataFrame(columns=["problem"])
+    return climbs(frames["ladder"], frames["rungs"], results)
+
+
+def climbs(climbed: Frame, rungs: Frame, results: Results) -> Frame:
+    """`ladder_points` beside `ladder_shown`, of climbs that tried a length; problem is the same for all."""
+    points = ladder_points(climbed, rungs, results).assign(
+        setting=climbed["setting"].iloc[0], problem=results.problems[0]
+    )
+    shown = ladder_shown(climbed, rungs).add_prefix("shown: ")
+    return pd.concat([points, shown], axis=1)
+
+
+def tables(rows: Frame) -> list[Table]:
+    """What each climb came to, and every length that was tried."""
+    shown = rows[[name for name in rows if name.startswith("shown: ")]].rename(
+        columns=lambda name: name[len("shown: ") :]
+    )
+    caption = "Largest length solved; how many seeds solved it [exact 95 % binomial interval]; and every length tried."
+    return [Table.of(shown.dropna(how="all"), caption)]
+
+
+def draw(points: Frame, panels: Panels) -> None:
+    """Length solved against gradient horizon, a point a network.
 
     The horizon is the one at 1/e by the state after training at the largest length solved, or at the first length where
-    none was; pooled over seeds. An arrow up: solved the last length that was tried. Arrow down: not even the first.
+    none was; median over seeds. An arrow up: solved the last length that was tried. Arrow down: not even the first.
     """
-    from matplotlib.figure import Figure
-
-    points = ladder_points(climbed, rungs, results)
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    ax: Any = figure.subplots()
+    ax: Any = panels.axes[0, 0]
     most = max([10.0, *points["horizon"].dropna(), *points["length"].dropna()]) * 1.6
     style.horizon_axis(ax, "x", most)
     style.horizon_axis(ax, "y", most)
@@ -118,9 +93,8 @@ def draw_ladder(climbed: Frame, rungs: Frame, results: Results) -> Figure:
             ax.annotate("", (point.horizon, point.length), xytext=(14, 0), textcoords="offset points",
                         arrowprops={"arrowstyle": "<-", "color": colours[point.cell], "linewidth": 1.6})  # fmt: skip
     ax.set_xlabel("gradient horizon at 1/e after training (time steps)")
-    ax.set_ylabel(f"largest {climbed['setting'].iloc[0]} solved (time steps)")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=min(3, len(points)))
-    return figure
+    ax.set_ylabel(f"largest {points['setting'].iloc[0]} solved (time steps)")
+    panels.legend(ax.get_legend_handles_labels()[0], networks=False)
 
 
 def ladder_points(climbed: Frame, rungs: Frame, results: Results) -> Frame:
@@ -141,41 +115,9 @@ def ladder_points(climbed: Frame, rungs: Frame, results: Results) -> Frame:
         value, censored = math.nan, False
         if len(pool) and pool["n"].iloc[0]:
             one = pool.iloc[0]
-            censored = bool(math.isinf(one["median"]))
-            value = float(one["bound"] if censored else one["median"] if math.isnan(one["center"]) else one["center"])
+            censored, value = bool(math.isinf(one["median"])), float(one["bound"])
         rows.append((_network(climb), climb.cell, climb.init, float(length), climb.bound, value, censored))
     return pd.DataFrame(rows, columns=["network", "cell", "init", "length", "bound", "horizon", "censored"])
-
-
-def _published_section(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
-    if "published" not in frames:
-        return []
-    lead = (
-        "Each published figure beside the one found here: the median over seeds with its range, and every setting in which "
-        "the two are known to differ. A figure that could not be found here says why."
-    )
-    table = Table.of(published_shown(frames["published"]), "Published figures, and the same measured here.")
-    return [Section("published", "Beside what was published", lead, tables=[table])]
-
-
-def _ladder_section(frames: Mapping[str, pd.DataFrame], results: Results) -> list[Section]:
-    if "ladder" not in frames or "rungs" not in frames:
-        return []
-    climbed, rungs = frames["ladder"], frames["rungs"]
-    with style.applied():
-        figure = draw_ladder(climbed, rungs, results)
-        picture = Picture(
-            "length-solved",
-            "Largest length solved against the gradient horizon at 1/e, a point a network.",
-            "A point a network; both axes are logarithmic in steps + 1. Dashed: length and horizon are the same. Arrow up: "
-            "the ladder ended before the network did; arrow down: not even its first length was solved; arrow to the right: "
-            "the horizon is only known to be larger.",
-            svg.to_svg(figure),
-            svg.to_png(figure),
-        )
-    lead = "The largest length that enough seeds solve, found by doubling and bisecting, beside how far the gradient reaches."
-    caption = "Largest length solved; how many seeds solved it [exact 95 % binomial interval]; and every length tried."
-    return [Section("ladder", "Length solved", lead, picture, tables=[Table.of(ladder_shown(climbed, rungs), caption)])]
 
 
 def _same(frame: Frame, climb: Any) -> Any:
@@ -201,3 +143,20 @@ def _solved(climb: Any, own: Frame) -> str:
 
 def _fraction(rung: Any) -> str:
     return f"{rung['solved']}/{rung['done']} [{100 * rung['low']:.0f}–{100 * rung['high']:.0f} %]"
+
+
+PART = Part(
+    name="length-solved",
+    title="Length solved",
+    frame=frame,
+    lead="The largest length that enough seeds solve, found by doubling and bisecting, beside how far the gradient reaches.",
+    caption="Each network is one point; log axes with a place for 0. Dashed: length and horizon are the same. Arrow up: the "
+    "ladder ended before the network did; arrow down: not even its first length was solved; arrow to the right: "
+    "the horizon is "
+    "only known to be larger.",
+    alt="Largest length solved against the gradient horizon at 1/e",
+    draw=draw,
+    height=3.6,
+    single=True,
+    tables=tables,
+)

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from rnnvg.bench.remembered import TASK, answers
-from rnnvg.functional.logistic import RecallHorizon, accuracy_at, pool_recall, recall_horizon
+from rnnvg.functional.logistic import RecallHorizon, accuracy_at, recall_horizon
 from rnnvg.functional.quadrants import BOTH, LATCHED, NEITHER, UNUSED, quadrant, rank_correlation
-from rnnvg.report import legend, pooled, style, svg
-from rnnvg.report.page import Page, Picture, Section, Table
+from rnnvg.horizon import spread
+from rnnvg.report import legend, pooled, style, wording
+from rnnvg.report.page import Table
+from rnnvg.report.part import Panels, Part
 from rnnvg.report.results import Frame, Results, moments
 from rnnvg.report.style import AFTER
 from rnnvg.report.wording import count, listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # A measured accuracy this far from the fitted one: d50 is then no summary of the curve.
 POOR = 0.15
@@ -34,15 +34,20 @@ _CORNERS = {
 }
 
 
-def with_memory(page: Page, results: Results, directory: str | Path) -> Page:
-    """`page`, with a section on what the networks remember where `rnnvg report --functional` asked them."""
-    asked = answers(directory)
-    table = None if asked is None else horizons(results, asked)
-    if asked is None or table is None or table.empty:
-        return page
-    return dataclasses.replace(
-        page, sections=[*page.sections[:-1], section(results, asked, table), *page.sections[-1:]]
-    )
+def frame(results: Results) -> Frame:
+    """`joined` where `rnnvg report --functional` has asked the networks; empty where it has not."""
+    asked = answers(results.directory) if results.directory is not None else None
+    return pd.DataFrame(columns=["problem"]) if asked is None else joined(results, asked)
+
+
+def joined(results: Results, asked: Frame) -> Frame:
+    """`horizons`, a row a network and delay, with the right answers there; a network that was not asked has one row."""
+    table = horizons(results, asked)
+    runs = results.runs
+    new = runs[(runs["task"] == TASK) & (runs["status"] == "ok") & ~runs["id"].isin(asked["id"])]
+    rows = table.merge(asked[["id", "delay", "right", "n"]], on="id")
+    waiting = new[["problem", "network", "cell", "seed", "id"]].assign(quadrant="")
+    return pd.concat([rows, waiting], ignore_index=True) if len(waiting) else rows
 
 
 def horizons(results: Results, asked: Frame, threshold: float = pooled.THRESHOLD) -> Frame:
@@ -80,75 +85,61 @@ def horizons(results: Results, asked: Frame, threshold: float = pooled.THRESHOLD
     return pd.DataFrame(rows, columns=[*names, *found_names, "reach", "quadrant"])
 
 
-def section(results: Results, asked: Frame, table: Frame) -> Section:
-    """The section of the page: figure, words and table."""
-    with style.applied():
-        figure = draw(results, asked, table)
-        picture = Picture(
-            "functional-horizon",
-            f"Share of right answers against delay, and below it gradient horizon against functional horizon: "
-            f"{count(len(table), 'network')} in four quadrants.",
-            "A line and a point a network. Upper row: share of right answers against delay; dotted: its logistic "
-            "fit, and in black a guess. Lower row: both horizons; dashed: the longest delay of training. An arrow: only known "
-            "to be larger. The axes are logarithmic in steps + 1.",
-            svg.to_svg(figure),
-            svg.to_png(figure),
-        )
-    return Section(
-        "functional",
-        "What the networks remember",
-        "A gradient horizon says how far back learning can reach from where the weights are; the functional horizon says "
-        "how far the trained network remembers: the delay at which half of what lies above guessing is left. A latch "
-        "remembers for ever with a gradient that is gone in two steps.",
-        picture,
-        [*paragraphs(table), *unasked(results, asked)],
-        [Table.of(shown(table), "Both horizons of every network after training, time steps.", folded=len(table) > 12)],
-    )
+def networks(rows: Frame) -> Frame:
+    """A row a network that was asked, of what `joined` gives."""
+    return rows[rows["delay"].notna()].drop_duplicates("id")
 
 
-def paragraphs(table: Frame) -> list[str]:
-    """Per problem: the functional horizon of each network with its interval, the quadrants, the rank correlation."""
+def sentences(rows: Frame) -> list[str]:
+    """How many networks are in each quadrant, and what was not asked yet."""
+    table = networks(rows)
+    known = table[table["quadrant"] != ""]
+    places = [f"{int((known['quadrant'] == name).sum())} in “{name}”" for name in known["quadrant"].unique()]
     said = []
-    for problem, rows in table.groupby("problem", sort=False):
-        told = []
-        for network, mine in rows.groupby("network", sort=False):
-            found = pool_recall([_horizon(row) for row in mine.itertuples()])
-            middle = found.median if found.center is None else found.center
-            value = f"more than {min(mine['d50']):.3g}" if math.isinf(middle) else f"{middle:.3g}"
-            within = "" if found.low is None else f" [{found.low:.3g}, {_end(found.high)}]"
-            told.append(f"{network} {value}{within}")
-        known = rows[rows["quadrant"] != ""]
-        places = [f"{int((known['quadrant'] == name).sum())} in “{name}”" for name in known["quadrant"].unique()]
-        related = (
-            rank_correlation(
-                np.where(known["gradient_censored"], np.inf, known["gradient"]),
-                np.where(known["d50_censored"], np.inf, known["d50"]),
-            )
-            if len(known)
-            else "no gradient horizon is known"
-        )
-        said.append(
-            f"{problem}: half is left at a delay of {listed(told)} steps. At the longest delay of training, "
-            f"{int(rows['reach'].iloc[0])} steps: {listed(places) or 'no network'}. Gradient and memory: "
-            f"{str(related).rstrip('.')}."
-        )
-        poor = rows[rows["misfit"] > POOR]
-        if len(poor):
-            said.append(
-                f"The accuracy of {count(len(poor), 'network')} on {problem} does not fall in one logistic step (more than "
-                f"{POOR:g} off the fit): read the curve, not the number."
-            )
+    if places:
+        said.append(f"Networks by what they remember at the longest delay of training: {listed(places)}.")
+    new = rows[rows["delay"].isna()]
+    if len(new):
+        which = f"{count(len(new), 'trained network')} of delayed recall"
+        said.append(f"{which} not yet asked what is remembered: rnnvg report DIR --functional asks.")
     return said
 
 
-def unasked(results: Results, asked: Frame) -> list[str]:
-    """What to do where runs have come since the networks were asked; nothing where there are none."""
-    runs = results.runs
-    new = runs[(runs["task"] == TASK) & (runs["status"] == "ok") & ~runs["id"].isin(asked["id"])]
-    if new.empty:
-        return []
-    which = f"{count(len(new), 'trained network')} of delayed recall"
-    return [f"{which} not yet asked what is remembered: rnnvg report DIR --functional asks."]
+def tables(rows: Frame) -> list[Table]:
+    """Both horizons of every network, and over seeds with their rank correlation."""
+    table = networks(rows)
+    pooled_rows = []
+    for (problem, network), mine in table.groupby(["problem", "network"], sort=False):
+        d50 = mine["d50"].to_numpy(dtype=float)
+        found = spread(d50, np.where(mine["d50_censored"].astype(bool), np.inf, d50))
+        pooled_rows.append(
+            {
+                "task": problem,
+                "network": network,
+                "longest delay of training": int(mine["reach"].iloc[0]),
+                "functional horizon, 50 %": wording.over(found, lambda value: f"{value:.3g}"),
+                "gradient and memory of the task": str(_related(table[table["problem"] == problem])).rstrip("."),
+            }
+        )
+    return [
+        Table.of(
+            pd.DataFrame(pooled_rows),
+            "Delay at which half of what lies above guessing is left, time steps: median (each seed); and the "
+            "rank correlation "
+            "of both horizons over the networks of a task.",
+        ),
+        Table.of(shown(table), "Both horizons of every network after training, time steps.", folded=len(table) > 12),
+    ]
+
+
+def _related(rows: Frame) -> Any:
+    known = rows[rows["quadrant"] != ""]
+    if known.empty:
+        return "no gradient horizon is known"
+    return rank_correlation(
+        np.where(known["gradient_censored"].astype(bool), np.inf, known["gradient"]),
+        np.where(known["d50_censored"].astype(bool), np.inf, known["d50"]),
+    )
 
 
 def shown(table: Frame) -> Frame:
@@ -157,40 +148,34 @@ def shown(table: Frame) -> Frame:
         {
             "task": table["problem"],
             "network": table["network"],
-            "seed": table["seed"],
+            "seed": table["seed"].astype(int),
             "gradient horizon, 1/e": [
                 "unknown" if math.isnan(value) else f"{'> ' if censored else ''}{value:.0f}"
                 for value, censored in zip(table["gradient"], table["gradient_censored"], strict=True)
             ],
             "functional horizon, 50 %": [str(_horizon(row)) for row in table.itertuples()],
             "quadrant": table["quadrant"],
+            "fit": ["read the curve: no single logistic step" if value > POOR else "" for value in table["misfit"]],
         }
     )
 
 
-def draw(results: Results, asked: Frame, table: Frame) -> Figure:
+def draw(rows: Frame, panels: Panels) -> None:
     """Accuracy against delay over gradient horizon against functional horizon: a column a problem."""
-    problems = list(dict.fromkeys(table["problem"]))
-    figure, axes = style.panels(2, len(problems), height=2.7)
-    look = legend.looks(results)
-    for column, problem in enumerate(problems):
-        upper, lower = axes[:, column]
-        rows = table[table["problem"] == problem]
-        most = 1.9 * max(float(asked[asked["id"].isin(rows["id"])]["delay"].max()), 2.0)
-        style.horizon_axis(lower, "x", most)
-        for row in rows.itertuples():
-            _accuracies(upper, row, asked[asked["id"] == row.id].sort_values("delay"), look[row.network])
+    for _, (upper, lower), own in panels.each(rows[rows["delay"].notna()]):
+        style.horizon_axis(lower, "x", 1.9 * max(float(own["delay"].max()), 2.0))
+        table = networks(own)
+        for row in table.itertuples():
+            _accuracies(upper, row, own[own["id"] == row.id].sort_values("delay"), panels.looks[row.network])
         upper.axhline(
-            float(rows["chance"].iloc[0]), color=style.INK, linewidth=0.9, linestyle=(0, (1, 1.2)), label="a guess"
+            float(own["chance"].iloc[0]), color=style.INK, linewidth=0.9, linestyle=(0, (1, 1.2)), label="a guess"
         )
         upper.set_ylim(0, 1.05)
         upper.set_ylabel("share of right answers")
-        upper.set_title(style.title(problem))
-        _quadrants(lower, rows, look)
+        _quadrants(lower, table, panels.looks)
         lower.set_xlabel("delay, and functional horizon at 50 % (time steps)")
         lower.set_ylabel("memory horizon of the\ngradient at 1/e (time steps)")
-    legend.above(figure, _entries(table, look))
-    return figure
+    panels.legend(_entries(networks(rows), panels.looks), networks=False)
 
 
 def _accuracies(ax: Axes, row: Any, answers: Frame, look: tuple[str, str, Any]) -> None:
@@ -215,7 +200,7 @@ def _accuracies(ax: Axes, row: Any, answers: Frame, look: tuple[str, str, Any]) 
 def _quadrants(ax: Axes, rows: Frame, look: dict[str, tuple[str, str, Any]]) -> None:
     reach = float(rows["reach"].iloc[0])
     known = rows[rows["quadrant"] != ""]
-    style.horizon_axis(ax, "y", 4 * max([reach, *known["gradient"]]))
+    style.horizon_axis(ax, "y", 4 * max([reach, *known["gradient"].astype(float)]))
     # Room for the names of the quadrants below networks that have no horizon at all.
     ax.set_ylim(bottom=-0.62)
     for line in (ax.axvline, ax.axhline):
@@ -278,5 +263,23 @@ def _horizon(row: Any) -> RecallHorizon:
     return RecallHorizon(row.d50, bool(row.d50_censored), slope, row.chance, row.misfit)
 
 
-def _end(high: float | None) -> str:
-    return "∞" if high is None or math.isinf(high) else f"{high:.3g}"
+PART = Part(
+    name="functional-horizon",
+    title="What the networks remember",
+    frame=frame,
+    lead="A gradient horizon says how far back learning can reach from where the weights are; the functional horizon says how "
+    "far the trained network remembers: the delay at which half of what lies above guessing is left. A latch "
+    "remembers for ever "
+    "with a gradient that is gone in two steps.",
+    caption="Each network is one line and one point. Upper row: share of right answers against delay; dotted: its "
+    "logistic fit, "
+    "and in black a guess. Lower row: both horizons; dashed: the longest delay of training. An arrow: only known "
+    "to be larger.",
+    alt="Share of right answers against delay, and below it gradient horizon against functional horizon, in four quadrants",
+    draw=draw,
+    rows=2,
+    height=2.7,
+    sentences=sentences,
+    tables=tables,
+    own_problems=True,
+)

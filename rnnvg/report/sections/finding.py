@@ -1,0 +1,245 @@
+"""What came out: one sentence, one table, and the memory horizon of every network before and after training."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rnnvg.report import legend, pooled, style, wording
+from rnnvg.report.page import Table
+from rnnvg.report.part import Panels, Part, nothing
+from rnnvg.report.results import Frame, Results, moments
+from rnnvg.report.style import AFTER, BEFORE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GROWTH = 2.0  # a horizon has opened in a run where training has made it more than twice as long
+NUMBER_WORDS = {2: "both", 3: "all three", 4: "all four", 5: "all five"}
+# Each network has a row, 1 high: before training in its upper half, after in its lower, the seeds under their median.
+LANES = {BEFORE: 0.28, AFTER: -0.16}
+SEEDS_BELOW = 0.17
+
+
+def frame(results: Results) -> Frame:
+    """A row a run and moment: problem, network, cell, seed, id, status, metric, value, baseline, solved, when, last, censored.
+
+    A run without a horizon at a moment has a nan there.
+    """
+    runs = results.runs[["id", "problem", "network", "cell", "seed", "status", "metric", "value", "baseline", "solved"]]
+    seen = pooled.at(moments(results.horizons))
+    when = pd.DataFrame({"when": [BEFORE, AFTER]})
+    rows = runs.merge(when, how="cross")
+    known = (
+        seen[["id", "when", "last", "censored"]]
+        if len(seen)
+        else pd.DataFrame(columns=["id", "when", "last", "censored"])
+    )
+    return rows.merge(known.astype({"last": float}), on=["id", "when"], how="left")
+
+
+# Words ------------------------------------------------------------------------------------------------------------------
+
+
+def sentences(rows: Frame) -> list[str]:
+    """Where the gradient came to reach farther through training, and where it did not; one sentence."""
+    runs = _opened(rows)
+    if runs.empty:
+        return ["No memory horizon was measured both before and after training."]
+    counts = runs.groupby(["network", "problem"], sort=False)["opened"].agg(["sum", "size"])
+    networks = list(dict.fromkeys(runs["network"]))
+    full = [network for network in networks if (counts.loc[network]["sum"] == counts.loc[network]["size"]).all()]
+    never = [network for network in networks if not counts.loc[network]["sum"].any()]
+    some = [network for network in networks if network not in full and network not in never]
+    everywhere = _everywhere(list(dict.fromkeys(rows["problem"])))
+    if not full and not some:
+        return [f"After training the gradient reaches more than twice as far back as before in no run{everywhere}."]
+    parts = [f"with {wording.listed(full)} in every run{everywhere}"] if full else []
+    if 0 < len(some) <= 2:
+        parts += [f"with {network} {_partly(counts.loc[network], len(some))}" for network in some]
+    elif some:
+        parts.append(f"with {wording.listed(some)} in some runs")
+    if never:
+        parts.append(f"with {wording.listed(never)} in none")
+    return [f"After training the gradient reaches more than twice as far back as before: {', '.join(parts)}."]
+
+
+def _opened(rows: Frame) -> Frame:
+    """A row a run with a horizon at both moments: network, problem, opened."""
+    wide = rows.pivot_table(
+        index=["id", "network", "problem"], columns="when", values="last", sort=False, aggfunc="first"
+    ).reset_index()
+    if not {BEFORE, AFTER} <= set(wide):
+        return pd.DataFrame(columns=["network", "problem", "opened"])
+    wide = wide.dropna(subset=[BEFORE, AFTER])
+    return wide.assign(opened=wide[AFTER] > GROWTH * wide[BEFORE].clip(lower=1))[["network", "problem", "opened"]]
+
+
+def _everywhere(problems: list[str]) -> str:
+    if len(problems) == 1:
+        return ""
+    return f" on {NUMBER_WORDS.get(len(problems), 'all')} tasks"
+
+
+def _partly(counts: Frame, networks: int) -> str:
+    """Where one network reaches back, with at most two pairs of counts, or one where two networks are worded so."""
+    whole = [str(problem) for problem, row in counts.iterrows() if row["sum"] == row["size"]]
+    partly = [(str(problem), row) for problem, row in counts.iterrows() if 0 < row["sum"] < row["size"]]
+    if len(partly) > (2 if networks == 1 else 1) or len(whole) > 2:
+        return f"in {counts['sum'].sum()} of {counts['size'].sum()} runs"
+    parts = [f"in every run on {wording.listed([wording.problem(name) for name in whole])}"] if whole else []
+    parts += [f"in {row['sum']} of {row['size']} runs on {wording.problem(name)}" for name, row in partly]
+    return wording.listed(parts)
+
+
+# The table --------------------------------------------------------------------------------------------------------------
+
+
+def tables(rows: Frame) -> list[Table]:
+    """Task x network: horizon of each seed before and after training, score against baseline, solved."""
+    shown = [_row(str(names[0]), str(names[1]), own) for names, own in rows.groupby(["problem", "network"], sort=False)]
+    each = rows.groupby(["problem", "network"])["id"].nunique().max()
+    beside = "" if each == 1 else " (each seed)" if each <= 5 else " [interval over seeds]"
+    caption = (
+        f"Median{beside}. Memory horizon: the last distance, in time steps, at which at least 1/e (37 %) of the gradient "
+        "that arrives one step back is left."
+    )
+    if each == 1:
+        caption = caption.removeprefix("Median. ")
+    if rows["metric"].eq("perplexity").any():
+        caption += " Text is never solved: its perplexity stands beside that of word frequencies alone."
+    return [Table.of(pd.DataFrame(shown), caption)]
+
+
+def _row(problem: str, network: str, rows: Frame) -> dict[str, str]:
+    runs = rows[rows["when"] == BEFORE]
+    ended = runs[runs["status"] == "ok"]
+    metric = next(iter(runs["metric"].dropna()), None)
+    text = metric == "perplexity"
+    baseline = next(iter(runs["baseline"].dropna()), math.nan)
+    solved = int((ended["solved"]).sum())
+    broken = [
+        f"{count} {status}" for status in ("diverged", "failed") if (count := int((runs["status"] == status).sum()))
+    ]
+    return {
+        "task": problem,
+        "network": network,
+        "horizon before": wording.over(pooled.over(rows[(rows["when"] == BEFORE) & rows["last"].notna()])),
+        "after": wording.over(pooled.over(rows[(rows["when"] == AFTER) & rows["last"].notna()])),
+        "score": f"{style.metric_short(metric)} {wording.values(ended['value'])}" if metric else "none",
+        "baseline": "" if math.isnan(baseline) else wording.number(baseline),
+        "solved": "; ".join(["–" if text else f"{solved} of {len(runs)}", *broken]),
+    }
+
+
+# The figure -------------------------------------------------------------------------------------------------------------
+
+
+def draw(rows: Frame, panels: Panels) -> None:
+    """Horizons in time steps, a panel a problem, a row a network; what is only known to be larger is marked ">"."""
+    networks = list(panels.looks)
+    for problem, (ax,), own in panels.each(rows):
+        length = panels.lengths[problem]
+        most = axis_end(own, length)
+        style.horizon_axis(ax, "x", most)
+        if length is not None:
+            ax.axvline(length, color=style.INK, linewidth=0.9, linestyle=legend.TRAINING_DASHES, zorder=1)
+        for place, network in enumerate(reversed(networks)):
+            mine = own[(own["network"] == network) & own["last"].notna()]
+            for when, seeds in mine.groupby("when", sort=False):
+                if len(seeds) > 1:
+                    _seeds(ax, seeds, place + LANES[when] - SEEDS_BELOW, panels.looks[network], when)
+                _median(ax, seeds, place + LANES[when], panels.looks[network], when, most)
+            if (own["network"] == network).any() and mine.empty:
+                nothing(ax, "no measurement") if len(networks) == 1 else ax.annotate(
+                    "no measurement", (0.5, place), color=style.MUTED, va="center"
+                )
+        ax.set_xlabel("horizon at 1/e (time steps)")
+        ax.tick_params(axis="y", length=0)
+        ax.grid(visible=False, axis="y")
+        for edge in range(1, len(networks)):
+            ax.axhline(edge - 0.5, color=style.GRID, linewidth=0.8, zorder=0)
+        ax.set_yticks(range(len(networks)), networks[::-1])
+        ax.set_ylim(-0.55, len(networks) - 0.45)
+    panels.legend(_entries(rows), networks=False)
+
+
+def axis_end(rows: Frame, length: int | None) -> float:
+    """Where the horizon axis of a problem ends, in steps: past every seed and the training length."""
+    return 1.9 * max([2.0, *rows["last"].dropna(), float(length or 0)])
+
+
+def _seeds(ax: Axes, seeds: Frame, at: float, look: tuple[str, str, Any], when: str) -> None:
+    colour, marker, _ = look
+    offsets = at + 0.035 * (np.arange(len(seeds)) - (len(seeds) - 1) / 2)
+    censored = seeds["censored"].to_numpy(dtype=bool)
+    for chosen, sign in ((~censored, marker), (censored, ">")):
+        if chosen.any():
+            ax.plot(
+                seeds["last"][chosen],
+                offsets[chosen],
+                linestyle="none",
+                marker=sign,
+                markersize=4.2,
+                markeredgewidth=0.7,
+                markeredgecolor=colour,
+                markerfacecolor="none" if when == BEFORE else colour,
+                alpha=0.75,
+                zorder=2,
+                label="censored seeds" if sign == ">" else "seeds",
+            )
+
+
+def _median(ax: Axes, seeds: Frame, at: float, look: tuple[str, str, Any], when: str, most: float) -> None:
+    colour, marker, _ = look
+    found = pooled.over(seeds)
+    if found is None:
+        return
+    if found.n > 1:
+        ax.plot([found.low.seen, found.high.seen], [at, at], color=colour, linewidth=1.8, zorder=3, label="interval")
+        if found.high.above:  # goes on beyond what was observed
+            ax.plot(
+                found.high.seen, at, marker=">", markersize=5, color=colour, clip_on=False, zorder=3, label="goes on"
+            )
+    ax.plot(
+        found.median.seen,
+        at,
+        linestyle="none",
+        marker=">" if found.median.above else marker,
+        markersize=8,
+        markeredgewidth=1.6,
+        markeredgecolor=colour,
+        markerfacecolor=style.PAPER if when == BEFORE else colour,
+        zorder=4,
+        label="median",
+    )
+
+
+def _entries(rows: Frame) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    entries = [legend.mark("o", BEFORE, markerfacecolor="none", markeredgewidth=1.6), legend.mark("o", AFTER)]
+    seeds = rows[rows["last"].notna()].groupby(["problem", "network", "when"])["id"].nunique()
+    if len(seeds) and seeds.max() > 1:
+        name = "range over seeds" if seeds.max() < 6 else "interval over seeds"
+        entries.append(legend.mark("o", "one seed", markersize=4.2, alpha=0.75))
+        entries.append(Line2D([], [], color=style.MUTED, linewidth=1.8, label=name))
+    if rows["censored"].eq(True).any():
+        entries.append(legend.mark(">", "more than was observed"))
+    return [*entries, legend.training_length()]
+
+
+PART = Part(
+    name="memory-horizons",
+    title="What came out",
+    frame=frame,
+    caption="Large: median over seeds. Log axis, with a place for 0.",
+    alt="Memory horizon at 1/e of every seed and their median, before and after training",
+    draw=draw,
+    height=lambda networks: 0.62 * networks + 0.7,
+    sentences=sentences,
+    tables=tables,
+)

@@ -1,0 +1,151 @@
+"""What was learned: training and held-out loss against training step, and scores beside the baseline's."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rnnvg.report import legend, pooled, style, tables, timing, wording
+from rnnvg.report.page import Table
+from rnnvg.report.part import Panels, Part, nothing
+from rnnvg.report.results import Frame, Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BASELINE_DASHES, BEST_DASHES = (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5))
+RUN = ["id", "problem", "network", "cell", "task", "seed", "status", "reason", "solved", "solved_at", "metric", "value"]
+RUN += ["loss", "baseline", "baseline_loss", "baseline_text", "best_loss", "unit", "seconds", "parameters"]
+
+
+def frame(results: Results) -> Frame:
+    """A row a run, split ("train", "valid") and step with its loss as `point`; and what each run came to (RUN).
+
+    A run whose loss was never measured has one row without a split. baseline, baseline_loss, baseline_text, best_loss and
+    metric are those of the problem.
+    """
+    rows: Frame = pd.concat([pooled.measured(results, split) for split in ("train", "valid")])
+    runs = results.runs[RUN].copy()
+    for column in ("baseline", "baseline_loss", "baseline_text", "best_loss", "metric"):
+        known = {problem: results.known(problem, column) for problem in results.problems}
+        runs[column] = runs["problem"].map(known)
+    points: Frame = rows.rename(columns={"value": "point"})[["id", "split", "step", "point"]]
+    return runs.merge(points, on="id", how="left")
+
+
+def runs_of(rows: Frame) -> Frame:
+    """A row a run of what `frame` gives."""
+    return rows.drop_duplicates("id").drop(columns=["split", "step", "point"])
+
+
+def sentences(rows: Frame) -> list[str]:
+    """Where the loss stays at the baseline's, and what broke off."""
+    runs, said = runs_of(rows), []
+    ended = runs[runs["status"] == "ok"]
+    stuck = ended[ended["loss"] >= timing.FALL * ended["baseline_loss"]]
+    if len(stuck):
+        who = dict.fromkeys(stuck["network"])
+        named = f": {wording.listed(list(who))}" if len(who) <= 4 else ""
+        said.append(
+            f"In {len(stuck)} of {wording.count(len(ended), 'run')} the loss ends less than 5 % below the baseline's{named}."
+        )
+    elif len(ended):
+        said.append("In every run that came to its end the loss falls clearly below the baseline's.")
+    broken = runs[runs["status"] != "ok"]
+    if len(broken):
+        said.append(f"{wording.count(len(broken), 'run')} broke off; the table of every run says why.")
+    return said
+
+
+def score_tables(rows: Frame) -> list[Table]:
+    """Scores against baselines."""
+    runs = runs_of(rows)
+    caption = (
+        "Median (each seed) of the score on held-out data, beside a baseline without memory (described among the "
+        "settings); solved "
+        "runs with the exact 95 % binomial interval."
+    )
+    return [Table.of(tables.scores_shown(tables.scores(runs)), caption)]
+
+
+def draw(rows: Frame, panels: Panels) -> None:
+    """Loss against training step: a column a problem, training loss in the upper row, held-out loss in the lower."""
+    for _, column, own in panels.each(rows):
+        column[0].sharey(column[1])
+        for ax, (split, name) in zip(column, (("train", "training"), ("valid", "held-out")), strict=True):
+            curves(ax, panels, own[own["split"] == split])
+            levels(ax, own)
+            ax.set_ylabel(f"{name} loss\n({unit(own)})")
+        column[-1].set_xlabel("training step")
+    panels.legend(entries(rows[rows["split"] == "valid"], rows))
+
+
+def unit(rows: Frame) -> str:
+    """What a problem's loss is measured in."""
+    return "as the task defines it" if rows.empty else str(rows["unit"].iloc[0])
+
+
+def curves(ax: Axes, panels: Panels, rows: Frame) -> None:
+    """Every run's loss (step, point) as a line; a cross where a run diverged, a dot where it was solved."""
+    for (network, run), line in rows.groupby(["network", "id"], sort=False):
+        colour, marker, dashes = panels.looks[str(network)]
+        line = line[np.isfinite(line["point"]) & (line["point"] > 0)]
+        if line.empty:
+            continue
+        look: Any = {"color": colour, "linestyle": dashes, "linewidth": 1.2, "alpha": 0.85}
+        ax.plot(line["step"], line["point"], label=f"{network}/{run}", **look)
+        end = line.iloc[-1]
+        sign: Any = {"color": colour, "marker": "x", "markersize": 6, "markeredgewidth": 1.8, "label": "broke off"}
+        if end["status"] != "ok":
+            ax.plot(end["step"], end["point"], **sign)
+        elif end["solved"]:
+            ax.plot(end["step"], end["point"], **(sign | {"marker": marker, "markersize": 4.5, "label": "solved"}))
+    if rows.empty:
+        if not ax.texts:
+            nothing(ax)
+        return
+    low, high = ax.dataLim.intervaly
+    if not 0 < low <= high < 5 * low:  # over less than a factor of 5 decades would show nothing
+        ax.set_yscale("log")
+
+
+def levels(ax: Axes, rows: Frame) -> None:
+    """The loss of the baseline as a line, and the lowest possible loss where it is known and above 0."""
+    for column, dashes in (("baseline_loss", BASELINE_DASHES), ("best_loss", BEST_DASHES)):
+        loss = next(iter(rows[column].dropna()), math.nan)
+        if loss > 0:
+            ax.axhline(loss, color=style.INK, linewidth=1.0, linestyle=dashes, zorder=1.5, label=column)
+
+
+def entries(drawn: Frame, rows: Frame) -> list[Any]:
+    """Legend entries for what `curves` and `levels` have drawn."""
+    from matplotlib.lines import Line2D
+
+    found: list[Any] = []
+    names = (("baseline_loss", BASELINE_DASHES, "baseline"), ("best_loss", BEST_DASHES, "lowest possible"))
+    for column, dashes, name in names:
+        if (rows[column] > 0).any():
+            found.append(Line2D([], [], color=style.INK, linewidth=1.0, linestyle=dashes, label=name))
+    if (drawn["solved"] & (drawn["status"] == "ok")).any():
+        found.append(legend.mark("o", "solved", markersize=5))
+    if (drawn["status"] != "ok").any():
+        found.append(legend.mark("x", "broke off", markersize=6, markeredgewidth=1.8))
+    return found
+
+
+PART = Part(
+    name="loss-curves",
+    title="What was learned",
+    frame=frame,
+    lead="A gradient that arrives is not yet learning. What did the networks learn, beside a baseline without memory?",
+    caption="Each run is one line. Upper row: loss on training batches; lower row: on held-out data.",
+    alt="Training and held-out loss against training step with the baseline",
+    draw=draw,
+    rows=2,
+    height=2.1,
+    sentences=sentences,
+    tables=score_tables,
+)

@@ -1,0 +1,134 @@
+"""When the horizon opens: horizon against training step, and above it the loss on the same steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from rnnvg.report import legend, pooled, style, timing, wording
+from rnnvg.report.page import Table
+from rnnvg.report.part import Panels, Part, nothing
+from rnnvg.report.results import Frame, Results
+from rnnvg.report.sections import learned
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ORDERS = {
+    timing.BEFORE: "before the loss fell",
+    timing.TOGETHER: "together with it",
+    timing.AFTER: "after it",
+    timing.NEVER_FELL: "without a fall of the loss",
+}
+
+
+def frame(results: Results) -> Frame:
+    """What `learned.frame` has of the held-out loss, and a row a run and checkpoint: split "horizon", step, last, censored.
+
+    order, opened_after, opened_at, fell_after and fell_at are those of `timing.timing`, on every row of a run.
+    """
+    loss = learned.frame(results)
+    seen = pooled.through_training(results)
+    runs = learned.runs_of(loss)
+    horizons = runs.merge(seen[["id", "step", "last", "censored"]], on="id").assign(split="horizon")
+    rows = pd.concat([loss[loss["split"] == "valid"], horizons], ignore_index=True) if len(horizons) else loss
+    when = timing.timing(results)[["id", "order", "opened_after", "opened_at", "fell_after", "fell_at"]]
+    rows = rows.merge(when, on="id", how="left")
+    return rows if len(horizons) else rows.assign(last=float("nan"), censored=None)
+
+
+def sentences(rows: Frame) -> list[str]:
+    """What came first, in how many runs."""
+    runs = rows.drop_duplicates("id")
+    judged = runs[runs["order"].notna()]
+    if judged.empty:
+        return ["No run was measured more than once, so nothing can be said about when its horizon opened."]
+    opened = judged[judged["order"].isin(ORDERS)]
+    if opened.empty:
+        return [f"The horizon did not open and stay open in any of {wording.count(len(judged), 'run')}."]
+    counts = opened["order"].value_counts()
+    parts = [f"in {counts[order]} {text}" for order, text in ORDERS.items() if order in counts]
+    said = f"The horizon opened in {len(opened)} of {wording.count(len(judged), 'run')}"
+    if len(parts) == 1:
+        return [f"{said}, {ORDERS[opened['order'].iloc[0]]}."]
+    return [f"{said}.", f"{parts[0][0].upper()}{wording.listed(parts)[1:]}."]
+
+
+def tables(rows: Frame) -> list[Table]:
+    """When the horizon of each run opened, and when its loss fell."""
+    runs = rows.drop_duplicates("id")
+    runs = runs[runs["order"].notna()]
+    if runs.empty:
+        return []
+    shown = pd.DataFrame(
+        {
+            "task": runs["problem"],
+            "network": runs["network"],
+            "seed": runs["seed"],
+            "horizon opened": [_between(*pair) for pair in zip(runs["opened_after"], runs["opened_at"], strict=True)],
+            "loss fell": [_between(*pair) for pair in zip(runs["fell_after"], runs["fell_at"], strict=True)],
+            "order": [ORDERS.get(order, order) for order in runs["order"]],
+        }
+    )
+    caption = (
+        "Training steps between which the horizon opened for good (half of the way, in logs, to its largest, if it doubles) "
+        "and the held-out loss fell (half of the way from the baseline to its lowest)."
+    )
+    return [Table.of(shown, caption, folded=True)]
+
+
+def _between(after: float, at: float) -> str:
+    return "" if pd.isna(at) else f"{after:g} to {at:g}"
+
+
+def draw(rows: Frame, panels: Panels) -> None:
+    """Held-out loss over memory horizon, sharing the training step: a column a problem, a line a run."""
+    panels.figure.get_layout_engine().set(h_pad=0.06)  # type: ignore[union-attr]
+    loss, seen = rows[rows["split"] == "valid"], rows[rows["split"] == "horizon"]
+    for problem, (upper, lower), own in panels.each(rows):
+        learned.curves(upper, panels, loss[loss["problem"] == problem])
+        learned.levels(upper, own)
+        upper.set_ylabel(f"held-out loss\n({learned.unit(own)})")
+        here = seen[seen["problem"] == problem]
+        _horizons(lower, panels, here)
+        length = panels.lengths[problem]
+        style.horizon_axis(lower, "y", 1.5 * max([2.0, float(length or 0), *here["last"]]))
+        if length is not None:
+            lower.axhline(length, color=style.INK, linewidth=0.9, linestyle=legend.TRAINING_DASHES, zorder=1)
+        lower.set_xlabel("training step")
+        lower.set_ylabel("memory horizon at 1/e\n(time steps)")
+    entries = learned.entries(loss, rows)
+    if seen["censored"].eq(True).any():
+        entries.append(legend.mark(">", "horizon beyond what was observed"))
+    panels.legend([*entries, legend.training_length()])
+
+
+def _horizons(ax: Axes, panels: Panels, seen: Frame) -> None:
+    for (network, run), line in seen.groupby(["network", "id"], sort=False):
+        colour, marker, dashes = panels.looks[str(network)]
+        look: Any = {"color": colour, "linestyle": dashes, "linewidth": 1.1, "alpha": 0.85}
+        ax.plot(line["step"], line["last"], label=f"{network}/{run}", **look)
+        censored = line["censored"].astype(bool)
+        for part, mark in ((line[~censored], marker), (line[censored], ">")):
+            dots: Any = {"color": colour, "marker": mark, "markersize": 3.4, "linestyle": "none"}
+            if len(part):
+                ax.plot(part["step"], part["last"], label="checkpoints" if mark != ">" else "censored", **dots)
+    if seen.empty and not ax.texts:
+        nothing(ax)
+
+
+PART = Part(
+    name="horizon-through-training",
+    title="When the horizon opens",
+    frame=frame,
+    lead="Does a network first reach back and then learn, or the other way round?",
+    caption="Each run is one line. Upper row: held-out loss and the baseline. Lower row: memory horizon at the same training "
+    "steps; log axis with a place for 0.",
+    alt="Held-out loss and, below it on the same training steps, the memory horizon of every run",
+    draw=draw,
+    rows=2,
+    height=2.3,
+    sentences=sentences,
+    tables=tables,
+)

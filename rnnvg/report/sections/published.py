@@ -1,0 +1,100 @@
+"""Each published figure beside the one found here, with a verdict and every setting in which the two differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from rnnvg.report import style, wording
+from rnnvg.report.page import Table
+from rnnvg.report.part import Part
+from rnnvg.report.results import Frame, Results
+
+VERDICTS = {"reproduced": "reproduced", "partly": "partly", "not": "not reproduced"}  # everything else is untested
+
+
+def outcomes(results: Results) -> dict[str, Frame]:
+    """What a benchmark's directory came to beside its runs: "published", "ladder", "rungs"; empty for other directories."""
+    from rnnvg.bench.outcome import outcome
+    from rnnvg.bench.plan import FOLDER, kept
+
+    folder = results.directory
+    if folder is None or not any((Path(folder) / FOLDER).glob("*.json")):
+        return {}
+    return dict(outcome(folder, kept(folder)))
+
+
+def frame(results: Results) -> Frame:
+    """The table `published` of a benchmark's directory."""
+    return outcomes(results).get("published", pd.DataFrame())
+
+
+def published_shown(frame: Frame) -> Frame:
+    """The table `published` for readers."""
+    rows = []
+    for row in frame.itertuples():
+        where = f" ({row.where})" if row.where else ""
+        published = "" if pd.isna(row.published) else wording.number(row.published)
+        ours = row.status
+        if row.status == "run":
+            spread = f" ({wording.number(row.least)}–{wording.number(row.most)})" if row.runs > 1 else ""
+            without = "" if pd.isna(row.baseline) else f" (without memory {wording.number(row.baseline)})"
+            ours = f"{wording.number(row.ours)}{spread}{without}, {row.solved} of {row.runs} solved"
+        rows.append(
+            {
+                "task": f"{style.task_label(row.task)}, {row.metric}",
+                "network": f"{style.CELL_LABELS.get(row.cell, row.cell)}{where}",
+                "published": ": ".join(each for each in (published, row.claim) if each),
+                "here": ours,
+                "what differs": row.difference,
+                "source": row.source,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def verdicts_shown(frame: Frame) -> Frame:
+    """Benchmark, published claim and verdict: a row a published figure, for the top of a page."""
+    return pd.DataFrame(
+        {
+            "benchmark": frame["benchmark"],
+            "network": [style.CELL_LABELS.get(cell, cell) for cell in frame["cell"]],
+            "published claim": [_claim(row) for row in frame.itertuples()],
+            "here": ["" if pd.isna(row.ours) else wording.number(row.ours) for row in frame.itertuples()],
+            "verdict": [VERDICTS.get(verdict, "untested") for verdict in frame["verdict"]],
+            "because": frame["because"],
+        }
+    )
+
+
+def _claim(row: object) -> str:
+    published, claim, metric = (getattr(row, name) for name in ("published", "claim", "metric"))
+    number = "" if pd.isna(published) else f"{style.metric_short(metric)} {wording.number(published)}"
+    return ": ".join(each for each in (number, claim) if each)
+
+
+def sentences(rows: Frame) -> list[str]:
+    """How many published figures came out again."""
+    counts = pd.Series([VERDICTS.get(verdict, "untested") for verdict in rows["verdict"]]).value_counts()
+    names = [*VERDICTS.values(), "untested"]
+    parts = [f"{counts[name]} {name}" for name in names if name in counts]
+    return [f"Of the published figures {wording.listed(parts)}."]
+
+
+def tables(rows: Frame) -> list[Table]:
+    """Benchmark, claim and verdict; and folded every setting that differs."""
+    return [
+        Table.of(verdicts_shown(rows), "Published figures, and what was found here: median over seeds."),
+        Table.of(published_shown(rows), "Published figures with every known difference in settings.", folded=True),
+    ]
+
+
+PART = Part(
+    name="published",
+    title="Beside what was published",
+    frame=frame,
+    lead="Each published figure beside the one found here. A figure that could not be tested here says why.",
+    sentences=sentences,
+    tables=tables,
+)

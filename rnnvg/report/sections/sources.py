@@ -1,0 +1,124 @@
+"""The gradient of losses at many steps: does its reach depend on where in the sequence the loss is?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rnnvg.report import causes, wording
+from rnnvg.report.page import Table
+from rnnvg.report.part import Panels, Part, nothing
+from rnnvg.report.results import Frame, Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FLOOR = -8.0  # decades
+TENTH = -1.0  # decades
+
+
+def frame(results: Results) -> Frame:
+    """log10 gain of every source after training in the first seed that has a map: names, source, distance, value."""
+    rows = []
+    for problem in results.problems:
+        for network in results.networks(problem):
+            found = causes.source_map(results, problem, network)
+            if found is not None:
+                names = {"problem": problem, "network": network, "cell": results.cell_of(network)}
+                rows.append(found.stack().rename("value").reset_index().assign(**names))
+    return (
+        pd.concat(rows) if rows else pd.DataFrame(columns=["problem", "network", "cell", "source", "distance", "value"])
+    )
+
+
+def tables(rows: Frame) -> list[Table]:
+    """The distance at which a tenth is left, over the losses of one model."""
+    shown = []
+    for (problem, network), own in rows.groupby(["problem", "network"], sort=False):
+        late = own[own["source"] >= own["source"].max() // 4]  # the first losses have no past
+        reach = [_reach(of) for _, of in late.groupby("source")]
+        shown.append(
+            {
+                "task": problem,
+                "network": network,
+                "losses": len(reach),
+                "least": min(reach),
+                "median": wording.steps(float(np.median(reach))),
+                "most": max(reach),
+            }
+        )
+    caption = "Distance at which a tenth of the gradient is left, over losses at many steps of one model, time steps."
+    return [Table.of(pd.DataFrame(shown), caption)]
+
+
+def _reach(rows: Frame) -> int:
+    left = rows.loc[rows["value"] >= TENTH, "distance"]
+    return int(left.max()) if len(left) else 0
+
+
+def draw(rows: Frame, panels: Panels) -> None:
+    """A column a problem, a row a network: what is left of each source's gradient at each time step, after training."""
+    image = None
+    for problem, column, _ in panels.each(rows):
+        for network, ax in zip(panels.looks, column, strict=True):
+            own = rows[(rows["problem"] == problem) & (rows["network"] == network)]
+            ax.set_title(f"{network}: {problem.lower()}", fontsize="medium")
+            if own.empty:
+                if not ax.texts:
+                    nothing(ax)
+                continue
+            image = _map(ax, own.pivot_table(index="source", columns="distance", values="value"))
+            ax.set_ylabel("step of the loss", fontsize="small")
+        column[-1].set_xlabel("time step reached")
+    if image is not None:
+        label = "gradient left (decades, relative to one step back)"
+        bar = panels.figure.colorbar(
+            image, ax=list(panels.axes.ravel()), label=label, extend="min", location="top", shrink=0.6, aspect=40
+        )
+        panels.groups.append([bar.ax])
+    panels.groups.extend([*column] for column in panels.axes.T)
+
+
+def _map(ax: Axes, found: Frame) -> Any:
+    """Sources upwards, time steps to the right; gains below FLOOR are drawn in the last colour."""
+    sources, distances = found.index.to_numpy(), found.columns.to_numpy()
+    stride = int(np.diff(distances).min()) if len(distances) > 1 else 1
+    steps = np.arange(0, sources.max() + 1, stride)
+    picture = np.full((len(sources), len(steps)), np.nan)
+    for row, source in enumerate(sources):
+        gain = found.loc[source].to_numpy()
+        known = ~np.isnan(gain)
+        finite = np.where(np.isneginf(gain[known]), -1e9, gain[known])
+        back = source - steps
+        inside = (back >= distances[known].min()) & (back <= source)
+        picture[row, inside] = np.interp(back[inside], distances[known], finite)
+    picture = np.clip(picture, FLOOR * 1.01, 0.5)
+    return ax.pcolormesh(
+        steps,
+        sources,
+        np.ma.masked_invalid(picture),
+        cmap="viridis",
+        shading="nearest",
+        vmin=FLOOR,
+        vmax=0.0,
+        rasterized=True,
+    )
+
+
+PART = Part(
+    name="every-source",
+    title="From every source",
+    frame=frame,
+    lead="The same for losses at many steps: does the reach of the gradient depend on where in the sequence the loss is?",
+    caption="After training, the first seed: mean over a few sequences. The diagonal is one step back from each loss; "
+    "what lies "
+    "above and left of it is the past.",
+    alt="Heat maps of the gradient left at every time step for losses at every step, after training",
+    draw=draw,
+    height=1.6,
+    rows=lambda networks: networks,
+    tables=tables,
+    folded=True,
+)

@@ -1,0 +1,207 @@
+"""Why the gradient vanishes: what takes it in a vanilla network, by which paths it arrives in a gated one, and the gates."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rnnvg.bptt.plots import stack
+from rnnvg.report import causes, style, wording
+from rnnvg.report.page import Table
+from rnnvg.report.part import Panels, Part, nothing
+from rnnvg.report.results import Frame, Results
+from rnnvg.report.style import AFTER
+
+LEAST_SHARE = 0.05
+QUANTITIES = ("nats", "share", "log_gain", "counterfactual")
+
+
+def frame(results: Results) -> Frame:
+    """What took the gradient, median over seeds: problem, network, cell, when, quantity, part, distance, value.
+
+    Beside QUANTITIES: "recent" (percent of the update, distance is how many steps) and "gate/<layer>/<gate>/<what>".
+    """
+    parts = [causes.split(results, quantity).assign(quantity=quantity) for quantity in QUANTITIES]
+    gates = causes.gates(results)
+    melted = gates.melt(id_vars=[*causes.GROUP, "layer", "gate"], var_name="what").assign(
+        quantity="gate", distance=math.nan
+    )
+    melted["part"] = melted["layer"].astype(str) + "/" + melted["gate"].astype(str) + "/" + melted["what"].astype(str)
+    recent = causes.recent(results).rename(columns={"last": "distance"}).assign(quantity="recent", when=AFTER, part="")
+    columns = [*causes.GROUP, "quantity", "part", "distance", "value"]
+    return pd.concat(
+        [each[columns] for each in (*parts, melted, recent) if len(each)] or [pd.DataFrame(columns=columns)]
+    )
+
+
+def sentences(rows: Frame) -> list[str]:
+    """What takes most of the gradient in vanilla networks, and how much of the update comes from the last steps."""
+    said = []
+    ends = _ends(rows[(rows["quantity"] == "nats") & (rows["when"] == AFTER)])
+    taken = {name: own.set_index("part")["value"] for name, own in ends.groupby(["problem", "network"], sort=False)}
+    if taken:
+        matrix = sum(float(each["matrix"]) < float(each["saturation"]) for each in taken.values())
+        who = wording.listed(list(dict.fromkeys(network for _, network in taken)))
+        which = "the recurrent matrix" if matrix > len(taken) / 2 else "saturation of its units"
+        times = max(matrix, len(taken) - matrix)
+        said.append(
+            f"After training {which} takes more of the gradient of {who} in {times} of {wording.count(len(taken), 'case')}."
+        )
+    shares = _ends(rows[(rows["quantity"] == "share") & (rows["when"] == AFTER)])
+    carriers = {}
+    for (_, network), own in shares.groupby(["problem", "network"], sort=False):
+        carriers.setdefault(network, []).append(own.loc[own["value"].abs().idxmax(), "part"])
+    if carriers:
+        parts = [f"that of {network} by the {max(set(parts), key=parts.count)}" for network, parts in carriers.items()]
+        said.append(f"From far away the gradient arrives mostly along one path: {wording.listed(parts[:4])}.")
+    return said
+
+
+def _ends(rows: Frame) -> Frame:
+    """The rows at the largest distance of each problem, network and moment."""
+    if rows.empty:
+        return rows
+    last = rows.groupby(["problem", "network", "when"])["distance"].transform("max")
+    return rows[rows["distance"] == last]
+
+
+def tables(rows: Frame) -> list[Table]:
+    """What took the gradient over the measured distance, the change that would help most, and gate statistics."""
+    shown = []
+    for (problem, network, when), own in rows.groupby(["problem", "network", "when"], sort=False):
+        gain = _ends(own[own["quantity"] == "log_gain"])
+        if gain.empty:
+            continue
+        nats, share = (_ends(own[own["quantity"] == quantity]) for quantity in ("nats", "share"))
+        parts = [f"{row.part} {row.value:+.1f}" for row in nats.itertuples()]
+        big = share[share["value"].abs() >= LEAST_SHARE].sort_values("value", key=lambda each: -each.abs())
+        parts += [f"{row.part} {100 * row.value:.0f} %" for row in big.itertuples()]
+        recent = own[own["quantity"] == "recent"]
+        shown.append(
+            {
+                "task": problem,
+                "network": network,
+                "when": when.split()[0],
+                "distance": f"{gain['distance'].iloc[0]:.0f}",
+                "nats": f"{gain['value'].iloc[0]:+.1f}",
+                "taken by, or arriving by": ", ".join(parts),
+                "would be, with": _cure(own),
+                "update from last steps": "" if recent.empty else _recent(recent.iloc[0]),
+            }
+        )
+    found = [
+        Table.of(
+            pd.DataFrame(shown),
+            "Nats that the gradient loses (-) over the distance, median over seeds, and by what: nats in a vanilla network, "
+            "shares of what arrives in a gated one. The change to the same trajectory that would keep most; the share of the "
+            "trained network's update that comes from the last steps.",
+        )
+    ]
+    gates = gates_shown(rows)
+    if len(gates):
+        caption = (
+            "Gates, means over units and steps, median over seeds; implied time constant of the gate that carries the state "
+            "beside the measured e-fold of the whole gradient, in steps, where an exponential fits."
+        )
+        found.append(Table.of(gates, caption, folded=True))
+    return found
+
+
+def _cure(rows: Frame) -> str:
+    """The counterfactual that would keep the most of the gradient."""
+    own = _ends(rows[rows["quantity"] == "counterfactual"])
+    own = own[np.isfinite(own["value"].astype(float))]
+    if own.empty:
+        return ""
+    best = own.loc[own["value"].idxmax()]
+    return f"{best['value']:+.1f} with {best['part']}"
+
+
+def _recent(row: Any) -> str:
+    return f"{100 * row['value']:.0f} % from {row['distance']:.0f}"
+
+
+def gates_shown(rows: Frame) -> Frame:
+    """Gate statistics for readers: a row a problem, network, moment and gate."""
+    own = rows[rows["quantity"] == "gate"]
+    if own.empty:
+        return pd.DataFrame()
+    named = own["part"].str.split("/", n=2, expand=True)
+    own = own.assign(layer=named[0].astype(int), gate=named[1], what=named[2])
+    shown = []
+    for (problem, network, when, layer, gate), values in own.groupby(
+        ["problem", "network", "when", "layer", "gate"], sort=False
+    ):
+        of = values.set_index("what")["value"]
+        shown.append(
+            {
+                "task": problem,
+                "network": network,
+                "when": when.split()[0],
+                "gate": gate + (f", layer {layer}" if layer else ""),
+                "mean": f"{of['mean']:.2f}",
+                "below 0.1": f"{100 * of['closed']:.0f} %",
+                "above 0.9": f"{100 * of['open']:.0f} %",
+                "implied time constant": "" if math.isnan(of["implied"]) else wording.steps(of["implied"]),
+                "measured e-fold": "" if math.isnan(of["measured"]) else wording.steps(of["measured"]),
+            }
+        )
+    return pd.DataFrame(shown)
+
+
+def draw(rows: Frame, panels: Panels) -> None:
+    """A column a problem, a row a network: nats added by each distance (vanilla RNN), or shares of what arrives (gated)."""
+    after = rows[rows["when"] == AFTER]
+    drawn: list[dict[str, Any]] = [{} for _ in panels.looks]
+    for problem, column, _ in panels.each(rows):
+        for row, (network, ax) in enumerate(zip(panels.looks, column, strict=True)):
+            own = after[(after["problem"] == problem) & (after["network"] == network)]
+            parts = {}
+            for quantity in ("nats", "share"):
+                split = own[own["quantity"] == quantity]
+                parts |= {str(part): each for part, each in split.groupby("part", sort=False)}
+                if len(split) and quantity == "nats":
+                    line = own[own["quantity"] == "log_gain"]
+                    ax.plot(line["distance"], line["value"], color=style.INK, linewidth=1.3)
+                elif len(split):
+                    ax.axhline(1.0, color=style.INK, linewidth=0.8, linestyle=":")
+            if parts:
+                distance = next(iter(parts.values()))["distance"].to_numpy(dtype=float)
+                stack(ax, distance, {name: each["value"].to_numpy(dtype=float) for name, each in parts.items()})
+                areas = {str(each.get_label()): each.get_facecolor()[0] for each in ax.collections}
+                drawn[row] |= {name: areas[name] for name in parts}
+                ax.set_xlim(distance.min(), distance.max())
+            elif not ax.texts:
+                nothing(ax)
+            ax.axhline(0.0, color=style.INK, linewidth=0.7)
+            ax.set_ylabel("nats added" if "saturation" in parts else "share of what arrives", fontsize="small")
+            ax.set_title(f"{network}: {problem.lower()}", fontsize="medium")
+        column[-1].set_xlabel("distance (time steps back)")
+    panels.row_legends([[_patch(name, colour) for name, colour in names.items()] for names in drawn])
+
+
+def _patch(name: str, colour: Any) -> Any:
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=colour, linewidth=0, label=name)
+
+
+PART = Part(
+    name="why-it-vanishes",
+    title="Why it vanishes",
+    frame=frame,
+    lead="A vanilla RNN's gradient passes its units' slopes and its matrix at every step: how much does each take or give? A "
+    "gated cell's gradient arrives by several paths: which carry it?",
+    caption="After training, medians over seeds. Vanilla: areas are the nats that each part has added by that distance, the "
+    "line is their sum. Gated: signed shares of the gradient that arrives, which add to 1 (dotted).",
+    alt="Stacked areas over distance of what makes the gradient decay, after training",
+    draw=draw,
+    height=1.55,
+    rows=lambda networks: networks,
+    network_rows=True,
+    sentences=sentences,
+    tables=tables,
+)
