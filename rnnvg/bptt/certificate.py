@@ -18,7 +18,7 @@ from torch import Tensor
 from rnnvg.bptt import arguments
 from rnnvg.bptt.cells import cell_of, read_cells
 from rnnvg.bptt.cells.diagonal import Diagonal
-from rnnvg.bptt.stepping import Step, initial_parts, map_state, module_step, whole_state
+from rnnvg.bptt.stepping import Step, initial_parts, map_state, module_step, whole_state, widened
 from rnnvg.bptt.weights import plain_module
 from rnnvg.errors import InputError, check_int
 
@@ -130,7 +130,7 @@ def _runner(origin: Origin) -> Callable[[GradientProfile, int, int, int], float]
     if cell_of(origin.recurrence) is not None:
         module = plain_module(origin.recurrence).double()
         inputs = arguments.module_inputs(module, origin.inputs.double())
-        state = map_state(origin.state, lambda part: part.detach().double())
+        state = map_state(origin.state, widened)
         parts, step = initial_parts(module, state, inputs), module_step(module)
     else:
         inputs, step = origin.inputs.detach(), _function_step(origin)
@@ -167,9 +167,9 @@ def _autograd(step: Step, inputs: Tensor, initial: list[Tensor]) -> Callable[[Gr
                 leaves = _asked(profile, parts)
             for t in range(begin, source + 1):
                 parts = step(inputs[t], parts)
-            loss = (_in_order(profile, parts)[sequence] * covector.to(parts[0].dtype)).sum()
+            loss = (_in_order(profile, parts)[sequence] * covector.to(parts[0].dtype).conj()).sum().real
             found = torch.autograd.grad(loss, leaves, allow_unused=True)
-        squares = sum(float(each[sequence].double().square().sum()) for each in found if each is not None)
+        squares = sum(float(widened(each[sequence]).abs().square().sum()) for each in found if each is not None)
         return 0.5 * math.log(squares) if squares > 0 else -math.inf
 
     return run
@@ -220,7 +220,7 @@ def _weights(origin: Origin) -> dict[str, float]:
 
     module = plain_module(origin.recurrence).double()
     inputs = origin.inputs.detach().double()
-    state = map_state(origin.state, lambda part: part.detach().double())
+    state = map_state(origin.state, widened)
     linear = linearize(module, inputs, state)
     assert isinstance(linear, ModuleLinearization)
     grads: dict[int, Tensor] = {}

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.certificate import map_state
 from rnnvg.bptt.profile import gradient_profile
+from rnnvg.bptt.stepping import map_state, widened
 from rnnvg.errors import InputError, check_int
 from rnnvg.horizon import MemoryHorizon
 
@@ -166,7 +166,7 @@ def _prepared(
         unknown = [name for name in parameters or named if name not in named]
         if unknown:
             raise InputError(f"`parameters` names {unknown[0]!r}; the module has {', '.join(named)}.")
-        wide = map_state(state, lambda part: part.detach().double())
+        wide = map_state(state, widened)
         return module, inputs.detach().double(), wide, {name: named[name] for name in parameters or named}
     if not parameters:
         raise InputError(

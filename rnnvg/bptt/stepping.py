@@ -24,6 +24,11 @@ def map_state(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return tuple(change(part) for part in state)
 
 
+def widened(part: Tensor) -> Tensor:
+    """A part of a state in double precision, complex where it is."""
+    return part.detach().to(torch.complex128 if part.is_complex() else torch.float64)
+
+
 def initial_parts(module: nn.Module, state: Any, inputs: Tensor) -> list[Tensor]:
     """The state that `module` begins from, as the flat list; zeros where `state` is None."""
     layers = arguments.module_state(module, state, inputs)

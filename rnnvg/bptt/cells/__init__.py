@@ -4,6 +4,11 @@
     diagonal.py                    decay factors alone          parts.py    what they are made of
     step_function.py               any step(x_t, state), by automatic differentiation
 
+    linear in the state (linear.py)                             by preactivations (preactivated.py)
+    min_rnn.py    minGRU, minLSTM                               xlstm.py        sLSTM (and mLSTM, linear)
+    state_space.py    LRU, S5, S4D                              oscillators.py  LEM, coRNN
+    selective.py  S6        linear_attention.py  GLA, DeltaNet
+
 A new recurrence is a new file with a subclass of `Cell`, and its class in CELLS: then `gradient_profile`,
 `lyapunov_spectrum`, `attribute_decay` and `temporal_contributions` take its module. What `Cell` leaves to it:
 
@@ -26,15 +31,33 @@ from torch import nn
 
 from rnnvg.bptt.cells.cell import Cell, Paths, Weight, steps_of
 from rnnvg.bptt.cells.gru import GRU
+from rnnvg.bptt.cells.linear_attention import GLA, DeltaNet
 from rnnvg.bptt.cells.lstm import LSTM
+from rnnvg.bptt.cells.min_rnn import MinGRU, MinLSTM
+from rnnvg.bptt.cells.oscillators import LEM, CoRNN
 from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory
+from rnnvg.bptt.cells.selective import S6
+from rnnvg.bptt.cells.state_space import LRU, S4D, S5
 from rnnvg.bptt.cells.vanilla import Vanilla
+from rnnvg.bptt.cells.xlstm import MLSTM, SLSTM
 from rnnvg.bptt.weights import own_weights
 
 CELLS: list[type[Cell]] = [
     Vanilla,
     LSTM,
     GRU,
+    MinGRU,
+    MinLSTM,
+    LRU,
+    S5,
+    S4D,
+    S6,
+    GLA,
+    DeltaNet,
+    MLSTM,
+    SLSTM,
+    LEM,
+    CoRNN,
 ]
 
 __all__ = [

@@ -24,7 +24,7 @@ from rnnvg.bptt.adjoints import Summed, adjoints
 from rnnvg.bptt.cells import cell_of
 from rnnvg.bptt.linearize import ModuleLinearization, ModuleSegment, linearize
 from rnnvg.bptt.logscale import LogSum, unit_vectors
-from rnnvg.bptt.stepping import initial_parts, map_state, module_step, whole_state
+from rnnvg.bptt.stepping import initial_parts, map_state, module_step, whole_state, widened
 from rnnvg.bptt.weights import plain_module
 from rnnvg.errors import InputError, check_int, check_name
 
@@ -325,15 +325,15 @@ def _residuals(found: TemporalContributions) -> dict[str, float]:
         raise InputError("`module` has had a weight changed since; compute the contributions again before verify().")
     module = plain_module(origin.module).double().requires_grad_()
     inputs = arguments.module_inputs(module, origin.inputs.double())
-    state = map_state(origin.state, lambda part: part.detach().double())
+    state = map_state(origin.state, widened)
     parts, step, losses = initial_parts(module, state, inputs), module_step(module), []
     layers = int(getattr(module, "num_layers", 1))
     with torch.enable_grad():
         for t, x in enumerate(inputs):
             parts = step(x, parts)
-            losses.append((parts[layers - 1] * origin.output_grad[t].double()).sum())
+            losses.append((parts[layers - 1] * widened(origin.output_grad[t]).conj()).sum().real)
             if t in origin.state_grads:
-                losses.append((whole_state(parts, layers) * origin.state_grads[t].double()).sum())
+                losses.append((whole_state(parts, layers) * widened(origin.state_grads[t]).conj()).sum().real)
         gradients = torch.autograd.grad(torch.stack(losses).sum(), [getattr(module, name) for name in found.names])
     residuals = {}
     for name, wanted in zip(found.names, gradients, strict=True):

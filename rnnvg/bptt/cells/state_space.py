@@ -1,0 +1,235 @@
+"""Linear state spaces with a constant diagonal: LRU, S5 and S4D. The state is complex; the outside reads it whole.
+
+    LRU    s' = l s + g B x                  l = exp(-exp(nu) + i exp(theta)), g = exp(gamma)       Orvieto et al. 2023
+    S5     s' = L s + (L - 1) / A B x        L = exp(A dt), A = -exp(re) + i im                     Smith et al. 2023
+    S4D    the same for each input channel on its own, B = 1                                        Gu et al. 2022
+
+Every equation of them. Axes: c steps of a segment, B sequences, I input, N complex state coordinates, n adjoints.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rnnvg.bptt.cells.cell import Weight
+from rnnvg.bptt.cells.linear import LinearCell, Pulled, initial, ones
+from rnnvg.bptt.cells.parts import Gate, StateViews, Trajectory
+
+
+class LRUCell(nn.Module):
+    """One step of a linear recurrent unit: cell(x [B, I], s [B, N] complex) -> s. Eigenvalues uniform on a ring."""
+
+    def __init__(self, input_size: int, state_size: int, r_min: float = 0.0, r_max: float = 1.0) -> None:
+        super().__init__()
+        self.input_size, self.state_size = input_size, state_size
+        u = torch.rand(state_size) * (r_max**2 - r_min**2) + r_min**2
+        nu = -0.5 * u.clamp(1e-6, 1 - 1e-6).log()
+        self.nu_log = nn.Parameter(nu.log())
+        self.theta_log = nn.Parameter((2 * math.pi * torch.rand(state_size).clamp_min(1e-3)).log())
+        self.gamma_log = nn.Parameter(0.5 * torch.log1p(-torch.exp(-2 * nu)))
+        scale = 1 / math.sqrt(2 * input_size)
+        self.b_re = nn.Parameter(torch.randn(state_size, input_size) * scale)
+        self.b_im = nn.Parameter(torch.randn(state_size, input_size) * scale)
+
+    def forward(self, x: Tensor, s: Tensor | None = None) -> Tensor:
+        b = torch.complex(self.b_re, self.b_im)
+        decay = torch.exp(torch.complex(-self.nu_log.exp(), self.theta_log.exp()))
+        return decay * initial(s, x, self.state_size, b.dtype) + self.gamma_log.exp() * (x.to(b.dtype) @ b.T)
+
+
+class S5Cell(nn.Module):
+    """One step of a diagonal S5 layer by zero-order hold: cell(x [B, I], s [B, N] complex) -> s. A as in S4D-Lin."""
+
+    def __init__(self, input_size: int, state_size: int, dt_min: float = 1e-3, dt_max: float = 1e-1) -> None:
+        super().__init__()
+        self.input_size, self.state_size = input_size, state_size
+        self.re_log = nn.Parameter(torch.full((state_size,), math.log(0.5)))
+        self.im = nn.Parameter(math.pi * torch.arange(state_size, dtype=torch.get_default_dtype()))
+        self.step_log = nn.Parameter(_steps(state_size, dt_min, dt_max))
+        scale = 1 / math.sqrt(2 * input_size)
+        self.b_re = nn.Parameter(torch.randn(state_size, input_size) * scale)
+        self.b_im = nn.Parameter(torch.randn(state_size, input_size) * scale)
+
+    def forward(self, x: Tensor, s: Tensor | None = None) -> Tensor:
+        a = torch.complex(-self.re_log.exp(), self.im)
+        decay = torch.exp(a * self.step_log.exp())
+        b = torch.complex(self.b_re, self.b_im)
+        driven = (decay - 1) / a * (x.to(b.dtype) @ b.T)
+        return decay * initial(s, x, self.state_size, b.dtype) + driven
+
+
+class S4DCell(nn.Module):
+    """One step of S4D: N complex modes for each of the I channels: cell(x [B, I], s [B, I N] complex) -> s."""
+
+    def __init__(self, input_size: int, state_size: int, dt_min: float = 1e-3, dt_max: float = 1e-1) -> None:
+        super().__init__()
+        self.input_size, self.state_size = input_size, state_size
+        self.re_log = nn.Parameter(torch.full((input_size, state_size), math.log(0.5)))
+        lin = math.pi * torch.arange(state_size, dtype=torch.get_default_dtype())
+        self.im = nn.Parameter(lin.repeat(input_size, 1))
+        self.step_log = nn.Parameter(_steps(input_size, dt_min, dt_max))
+
+    def forward(self, x: Tensor, s: Tensor | None = None) -> Tensor:
+        a = torch.complex(-self.re_log.exp(), self.im)
+        decay = torch.exp(a * self.step_log.exp().unsqueeze(-1))
+        s = initial(s, x, a.numel(), a.dtype).unflatten(-1, a.shape)
+        return (decay * s + (decay - 1) / a * x.unsqueeze(-1)).flatten(-2)
+
+
+def _steps(n: int, dt_min: float, dt_max: float) -> Tensor:
+    return torch.rand(n) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min)
+
+
+class Values(NamedTuple):
+    """The state before; the decay and the drive, complex [c, B, N]; the decay is one row seen at every step."""
+
+    before: Tensor
+    decay: Tensor
+    drive: Tensor
+
+
+class _StateSpace(LinearCell):
+    """s' = decay s + into x, with a decay [N] and a matrix [N, I] that do not depend on the input."""
+
+    carry_gate = "decay"
+    decay: Tensor
+    into: Tensor
+
+    def __init__(self, decay: Tensor, into: Tensor, like: Tensor) -> None:
+        self.decay, self.into = decay, into.to(decay.dtype)
+        size = decay.shape[0]
+        super().__init__(size, into.shape[1], like, 4 * size, 6 * size)
+
+    @property
+    def state_dtype(self) -> torch.dtype:
+        return self.decay.dtype
+
+    def drive(self, x: Tensor) -> Values:
+        driven = x.to(self.decay.dtype) @ self.into.T
+        return Values(driven, self.decay.expand_as(driven), driven)
+
+    def advance(self, step: Values, s: Tensor) -> Tensor:
+        return torch.addcmul(step.drive, step.decay, s)
+
+    def carried(self, step: Values, a: Tensor) -> Tensor:
+        return a * step.decay.conj()
+
+    def pushed(self, step: Values, v: Tensor) -> Tensor:
+        return v * step.decay
+
+    def of_input(self, step: Values, a: Tensor) -> Tensor:
+        return (a @ self.into.conj()).real
+
+    def to_input(self, step: Values, v_x: Tensor) -> Tensor:
+        return v_x.to(self.into.dtype) @ self.into.T
+
+    def gates(self, path: Trajectory) -> list[Gate]:
+        decay = path.values.decay.abs()
+        return [Gate("decay", decay, decay.log())]
+
+    def _real(self, adjoint: Tensor, derivative: Tensor) -> Tensor:
+        return (derivative.conj() * adjoint).real
+
+
+class LRU(_StateSpace):
+    modules = (LRUCell,)
+
+    @classmethod
+    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[LRU]:
+        nu, theta, gamma, re, im = (weight(name) for name in ("nu_log", "theta_log", "gamma_log", "b_re", "b_im"))
+        decay = torch.exp(torch.complex(-nu.exp(), theta.exp()))  # type: ignore[union-attr]
+        cell = cls(decay, gamma.exp().unsqueeze(1) * torch.complex(re, im), nu)  # type: ignore[union-attr,arg-type]
+        cell.nu, cell.theta, cell.gamma = nu.exp(), theta.exp(), gamma.exp()  # type: ignore[union-attr]
+        return [cell]
+
+    nu: Tensor
+    theta: Tensor
+    gamma: Tensor
+
+    def contributions(
+        self, x: Tensor, path: Trajectory, a: StateViews, delta: Pulled, above: Tensor | None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        step, adjoint = delta.step, delta.a[0]
+        kept, one = self._real(adjoint, self.decay * step.before), ones(x)
+        turned = self._real(adjoint, 1j * self.decay * step.before)
+        return {
+            "nu_log": (-self.nu * kept, one),
+            "theta_log": (self.theta * turned, one),
+            "gamma_log": (self._real(adjoint, step.drive), one),
+            "b_re": (self.gamma * adjoint.real, x),
+            "b_im": (self.gamma * adjoint.imag, x),
+        }
+
+
+class S5(_StateSpace):
+    modules = (S5Cell,)
+
+    @classmethod
+    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[S5]:
+        re, im, step, b_re, b_im = (weight(name) for name in ("re_log", "im", "step_log", "b_re", "b_im"))
+        a, dt = torch.complex(-re.exp(), im), step.exp()  # type: ignore[union-attr,arg-type]
+        decay = torch.exp(a * dt)
+        held = (decay - 1) / a
+        cell = cls(decay, held.unsqueeze(1) * torch.complex(b_re, b_im), re)  # type: ignore[arg-type]
+        cell.a, cell.dt, cell.held = a, dt, held
+        return [cell]
+
+    a: Tensor
+    dt: Tensor
+    held: Tensor
+
+    def contributions(
+        self, x: Tensor, path: Trajectory, a: StateViews, delta: Pulled, above: Tensor | None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        step, adjoint, one = delta.step, delta.a[0], ones(x)
+        driven = step.drive / self.held
+        by_a = self.dt * self.decay * step.before + (self.dt * self.decay - self.held) / self.a * driven
+        by_dt = self.a * self.decay * step.before + self.decay * driven
+        into = self.held.conj() * adjoint
+        return {
+            "re_log": (self._real(adjoint, by_a) * self.a.real, one),
+            "im": (self._real(adjoint, 1j * by_a), one),
+            "step_log": (self._real(adjoint, by_dt) * self.dt, one),
+            "b_re": (into.real, x),
+            "b_im": (into.imag, x),
+        }
+
+
+class S4D(_StateSpace):
+    modules = (S4DCell,)
+
+    @classmethod
+    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[S4D]:
+        re, im, step = (weight(name) for name in ("re_log", "im", "step_log"))
+        channels, modes = re.shape  # type: ignore[union-attr]
+        a = torch.complex(-re.exp(), im).flatten()  # type: ignore[union-attr,arg-type]
+        dt = step.exp().repeat_interleave(modes)  # type: ignore[union-attr]
+        decay = torch.exp(a * dt)
+        held = (decay - 1) / a
+        channel = torch.eye(channels, dtype=decay.dtype, device=decay.device).repeat_interleave(modes, 0)
+        cell = cls(decay, held.unsqueeze(1) * channel, re)  # type: ignore[arg-type]
+        cell.a, cell.dt, cell.held, cell.modes = a, dt, held, modes
+        return [cell]
+
+    a: Tensor
+    dt: Tensor
+    held: Tensor
+    modes: int
+
+    def contributions(
+        self, x: Tensor, path: Trajectory, a: StateViews, delta: Pulled, above: Tensor | None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        step, adjoint, one = delta.step, delta.a[0], ones(x)
+        driven = x.repeat_interleave(self.modes, -1)
+        by_a = self.dt * self.decay * step.before + (self.dt * self.decay - self.held) / self.a * driven
+        by_dt = self.a * self.decay * step.before + self.decay * driven
+        steps = (self._real(adjoint, by_dt) * self.dt).unflatten(-1, (-1, self.modes)).sum(-1)
+        return {
+            "re_log": (self._real(adjoint, by_a) * self.a.real, one),
+            "im": (self._real(adjoint, 1j * by_a), one),
+            "step_log": (steps, one),
+        }

@@ -1,0 +1,93 @@
+"""Times the closed forms of recurrences against the step-function route, as ratios in one run: JSON to stdout.
+
+python scripts/measure_recurrences.py [--steps 1000] [--hidden 64] [--batch 8] [--repeat 3]
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from rnnvg import gradient_profile
+from rnnvg.bptt.cells import read_cells
+from rnnvg.bptt.cells.linear_attention import DeltaNetCell, GLACell
+from rnnvg.bptt.cells.min_rnn import MinGRUCell, MinLSTMCell
+from rnnvg.bptt.cells.oscillators import CoRNNCell, LEMCell
+from rnnvg.bptt.cells.selective import S6Cell
+from rnnvg.bptt.cells.state_space import LRUCell, S4DCell, S5Cell
+from rnnvg.bptt.cells.xlstm import MLSTMCell, SLSTMCell
+
+
+def cells(hidden: int) -> list[torch.nn.Module]:
+    """One of each, with about `hidden` state coordinates (four times as many for the matrices)."""
+    root = round((4 * hidden) ** 0.5)
+    return [
+        MinGRUCell(hidden, hidden),
+        MinLSTMCell(hidden, hidden),
+        LRUCell(hidden, hidden),
+        S5Cell(hidden, hidden),
+        S4DCell(hidden, 4),
+        S6Cell(hidden, 4),
+        GLACell(hidden, root, root),
+        DeltaNetCell(hidden, root, root),
+        MLSTMCell(hidden, root, root),
+        SLSTMCell(hidden, hidden),
+        LEMCell(hidden, hidden),
+        CoRNNCell(hidden, hidden),
+    ]
+
+
+def seconds(call: Callable[[], Any], repeat: int) -> float:
+    found = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def real(cell: torch.nn.Module) -> Callable[..., Any]:
+    """The cell as a step function; a complex state as its real and imaginary parts, side by side."""
+    if not read_cells(cell)[0].state_dtype.is_complex:
+        return lambda x, s: cell(x, s)
+
+    def step(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        after = cell(x, torch.complex(*s.chunk(2, -1)))
+        return torch.cat([after.real, after.imag], -1)
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    for name, value in (("steps", 1000), ("hidden", 64), ("batch", 8), ("repeat", 3)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    rows = []
+    for cell in cells(options.hidden):
+        x = torch.randn(options.steps, options.batch, options.hidden)
+        (layer,) = read_cells(cell)
+        parts = [torch.zeros(options.batch, part.width, dtype=layer.state_dtype) for part in layer.parts]
+        parts = [torch.ones_like(part) if part.is_floating_point() else part for part in parts]
+        state = tuple(parts) if len(parts) > 1 else parts[0]
+        plain = torch.cat([parts[0].real, parts[0].imag], -1) if parts[0].is_complex() else state
+        row: dict[str, Any] = {"cell": type(cell).__name__, "state": sum(part.shape[1] for part in parts)}
+        for wrt in ("state", "input"):
+            closed = seconds(lambda: gradient_profile(cell, x, state, wrt=wrt), options.repeat)  # noqa: B023
+            steps = seconds(lambda: gradient_profile(real(cell), x, plain, wrt=wrt), 1)  # noqa: B023
+            row |= {
+                f"closed_{wrt}_s": round(closed, 4),
+                f"steps_{wrt}_s": round(steps, 4),
+                f"ratio_{wrt}": steps / closed,
+            }
+        rows.append(row)
+    print(json.dumps({"torch": torch.__version__, "options": vars(options), "cells": rows}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
