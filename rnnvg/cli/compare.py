@@ -20,8 +20,8 @@ from rnnvg.cli.report import rendered
 )
 @click.option(
     "--cells",
-    type=options.Name(options.CELLS, several=True),
-    help=f"Which cells: {', '.join(options.CELLS)}.  [default: rnn,lstm,gru]",
+    type=options.Name(options.EVERY_CELL, several=True),
+    help=f"Which cells: {', '.join(options.EVERY_CELL)}.  [default: rnn,lstm,gru]",
 )
 @click.option("--seeds", type=options.Whole(1), help="How many networks of each kind, trained apart.  [default: 3]")
 @options.task_settings

@@ -83,8 +83,9 @@ def command(
         size = model.core.num_layers * model.core.hidden_size * (2 if model.spec["cell"] == "lstm" else 1)
         check_int("--n-exponents", n_exponents, least=1, most=size)
     inputs = models.encoded(model, probe.inputs)[: burn_in + steps]
+    core, state = models.recurrence(model.core, inputs)
     with StepBar(quiet) as bar:
-        found = lyapunov_spectrum(model.core, inputs, n_exponents=n_exponents, burn_in=burn_in, on_progress=bar)
+        found = lyapunov_spectrum(core, inputs, state, n_exponents=n_exponents, burn_in=burn_in, on_progress=bar)
     facts = {**network.facts(model, task, weights), "sequences": sequences, "steps": steps, "burn_in": burn_in}
     facts |= {"seed": seed, "n_exponents": found.exponents.shape[1]}
     if csv is not None:

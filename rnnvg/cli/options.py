@@ -15,6 +15,7 @@ from rnnvg.tasks import NAMES as TASKS
 
 # As rnnvg.models and rnnvg.training have them; they would load torch to say so.
 CELLS = ("rnn", "lstm", "gru", "rnn-relu")
+EVERY_CELL = (*CELLS, "leaky", "residual", "layer-norm")  # what can be trained
 INITS = ("default", "orthogonal", "identity", "forget-bias", "chrono")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 
@@ -270,7 +271,9 @@ which_task = together(
     task_settings,
 )
 network = together(
-    click.option("--cell", type=Name(CELLS), help=f"The recurrent cell: {', '.join(CELLS)}.  [default: lstm]"),
+    click.option(
+        "--cell", type=Name(EVERY_CELL), help=f"The recurrent cell: {', '.join(EVERY_CELL)}.  [default: lstm]"
+    ),
     click.option("--hidden", type=Whole(1), help="Hidden units a layer.  [default: 64; next-word 128]"),
     click.option("--layers", type=Whole(1), help="Recurrent layers.  [default: 1]"),
     click.option("--init", type=Name(INITS), help=f"How weights start: {', '.join(INITS)}.  [default: default]"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnvg.cli import causes, curve, network, options, output
+from rnnvg.errors import InputError
 
 if TYPE_CHECKING:
     from rnnvg.bptt import GradientProfile
@@ -82,7 +83,13 @@ def command(
 
     from rnnvg.bench import measure
     from rnnvg.bench.files import write_whole
+    from rnnvg.models import OWN_CELLS
 
+    for asked, flag in ((why, "--why"), (theory, "--theory")):
+        if asked and model.spec["cell"] in OWN_CELLS:
+            raise InputError(
+                f"`{flag}` knows the gates and equations of PyTorch's cells; got cell {model.spec['cell']!r}. Leave it out."
+            )
     probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
     predicted = causes.theory(rest, seed, sequences, weights is not None) if theory else None
     profile = measure.profile(

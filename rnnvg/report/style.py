@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL_COLOURS = {"rnn": "#d55e00", "rnn-relu": "#cc79a7", "lstm": "#0072b2", "gru": "#009e73"}
-CELL_LABELS = {"rnn": "RNN (tanh)", "rnn-relu": "RNN (ReLU)", "lstm": "LSTM", "gru": "GRU"}
+CELL_LABELS = {
+    "rnn": "RNN (tanh)",
+    "rnn-relu": "RNN (ReLU)",
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "leaky": "leaky RNN",
+    "residual": "residual RNN",
+    "layer-norm": "RNN (layer norm)",
+}
 CELL_MARKERS = {"rnn": "o", "rnn-relu": "v", "lstm": "s", "gru": "D"}
 _SPARE_COLOURS = ("#e69f00", "#56b4e9", "#8a6d3b", "#7f5fc9", "#5f6b2f")
 _SPARE_MARKERS = ("^", "P", "X", "h", "*")

@@ -9,10 +9,14 @@ TEXT = "`--text` is what next-word reads"
 CASES = {
     # unknown names
     "compare --tasks adding,coppy": f"`--tasks` has no 'coppy'. Did you mean 'copy'? Pass one of: {TASKS}.",
-    "compare --cells lsmt": "`--cells` has no 'lsmt'. Did you mean 'lstm'? Pass one of: rnn, lstm, gru, rnn-relu.",
-    "compare --cells ,": "`--cells` is empty. Pass names with commas between them: rnn,lstm,gru,rnn-relu.",
+    "compare --cells lsmt": "`--cells` has no 'lsmt'. Did you mean 'lstm'? Pass one of: rnn, lstm, gru, rnn-relu, leaky, "
+    "residual, layer-norm.",
+    "compare --cells ,": "`--cells` is empty. Pass names with commas between them: rnn,lstm,gru,rnn-relu,leaky,residual,"
+    "layer-norm.",
+    "profile --cell leaky --why": "`--why` knows the gates and equations of PyTorch's cells; got cell 'leaky'. Leave it out.",
     "profile --task addin": f"`--task` has no 'addin'. Did you mean 'adding'? Pass one of: {TASKS}.",
-    "profile --cell elman": "`--cell` has no 'elman'. Pass one of: rnn, lstm, gru, rnn-relu.",
+    "profile --cell elman": "`--cell` has no 'elman'. Pass one of: rnn, lstm, gru, rnn-relu, leaky, residual, "
+    "layer-norm.",
     "train --init chronos": "`--init` has no 'chronos'. Did you mean 'chrono'? "
     "Pass one of: default, orthogonal, identity, forget-bias, chrono.",
     "train --optimizer adm": "`--optimizer` has no 'adm'. Did you mean 'adam'? Pass one of: adam, rmsprop, sgd.",

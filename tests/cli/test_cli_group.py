@@ -54,7 +54,7 @@ def test_a_shell_completes_without_loading_anything_heavy():
     heavy, commands = loaded_by(words, _RNNVG_COMPLETE="bash_complete", COMP_WORDS="rnnvg co", COMP_CWORD="1")
     assert (heavy, commands) == (set(), "plain,compare\n")
     heavy, cells = loaded_by(
-        words, _RNNVG_COMPLETE="bash_complete", COMP_WORDS="rnnvg compare --cells rnn,l", COMP_CWORD="3"
+        words, _RNNVG_COMPLETE="bash_complete", COMP_WORDS="rnnvg compare --cells rnn,ls", COMP_CWORD="3"
     )
     assert (heavy, cells) == (set(), "plain,rnn,lstm\n")
 
@@ -94,6 +94,7 @@ def test_help_fits_80_columns(path, command, rnnvg, monkeypatch):
 
 def test_names_that_a_shell_is_offered_are_those_of_the_library():
     assert set(options.CELLS) == set(models.CELLS)
+    assert set(options.EVERY_CELL) == set(models.EVERY_CELL)
     assert set(options.INITS) == set(models.INITS)
     assert set(options.TASKS) == set(tasks.NAMES)
     from rnnvg.training.fit import OPTIMIZERS

@@ -35,6 +35,14 @@ def test_exponents_are_those_of_the_library(rnnvg):
     assert np.abs(result["log_det_residual"]).max() < 1e-9
 
 
+def test_cells_of_our_own_have_exponents_too(rnnvg):
+    told = rnnvg("lyapunov", "--cell", "residual", *SMALL, "--json")
+    assert told.exit_code == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert found["cell"] == "residual"
+    assert np.abs(found["log_det_residual"]).max() < 1e-4
+
+
 def test_table_sentences_and_files(rnnvg, tmp_path):
     told = rnnvg("lyapunov", "--cell", "rnn", *SMALL, "--csv", "all.csv", "--figure", "spectrum.png")
     lines = told.stdout.splitlines()
