@@ -1,7 +1,9 @@
 """Worker processes, set up so that results do not depend on them: on this machine, or those of a running Dask cluster.
 
 On this machine: one long-lived process a job, with one thread, and arithmetic on one thread from before torch is
-loaded. Everything listens on 127.0.0.1 alone and says nothing on the terminal.
+loaded. Everything listens on 127.0.0.1 alone and says nothing on the terminal. Loopback is open to every user of the
+machine, and whoever reaches a scheduler can have it run code: both sides of every connection show a certificate that is made
+for this sweep and kept in memory (`Security.temporary`), and no web server answers.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import signal
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -20,6 +24,9 @@ from distributed import Client, LocalCluster, Security
 from distributed.utils import silence_logging_cmgr
 
 from rnnvg.errors import InputError
+
+# A scheduler that says nothing for so long is not there.
+SECONDS_TO_ANSWER = 5.0
 
 
 class WorkersLostError(RuntimeError):
@@ -45,6 +52,9 @@ _CONFIG = {
     # Dask would also set glibc's trim threshold, which costs training time.
     "distributed.nanny.pre-spawn-environ": dict(_ONE),
     "distributed.diagnostics.nvml": False,
+    # The web servers cannot be left out, and would be readable by anybody here: they serve no page.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
 _OPTIONS: dict[str, Any] = {
     "threads_per_worker": 1,
@@ -70,7 +80,7 @@ def local_workers(jobs: int) -> Iterator[Client]:
     with _environment(_ONE), dask.config.set(_CONFIG):
         try:
             with _interrupts_not_inherited():
-                cluster = LocalCluster(n_workers=jobs, **_OPTIONS)
+                cluster = LocalCluster(n_workers=jobs, security=Security.temporary(), protocol="tls://", **_OPTIONS)
         except (RuntimeError, OSError) as error:
             raise WorkersLostError(
                 f"The worker processes did not start ({error}). Is there memory for {jobs} more? A script must call "
@@ -98,12 +108,7 @@ def workers_of(scheduler: str, security: Any = None) -> Iterator[Client]:
     Raises:
         InputError: it cannot be reached, or is asked for by TLS without certificates.
     """
-    if scheduler.startswith("tls://") and (security or Security()).get_connection_args("client")["ssl_context"] is None:
-        raise InputError(
-            f"`scheduler` {scheduler!r} is asked for by TLS, and Dask knows of no certificates. Set "
-            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "
-            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY to their files."
-        )
+    check_address(scheduler, security)
     with silence_logging_cmgr(logging.CRITICAL):
         try:
             client = Client(scheduler, security=security, timeout=10, set_as_default=False)
@@ -114,6 +119,39 @@ def workers_of(scheduler: str, security: Any = None) -> Iterator[Client]:
             ) from error
         with client:
             yield client
+
+
+def check_address(scheduler: str, security: Any = None) -> None:
+    """Nothing where something listens at an address; Dask would try for ten seconds and more before it says what is wrong."""
+    found = re.fullmatch(r"(tcp|tls)://(.+):(\d{1,5})", scheduler)
+    if found is None or not 0 < int(found[3]) < 2**16:
+        raise InputError(
+            f"`scheduler` {scheduler[:80]!r} is not an address. Pass the one that `dask scheduler` printed, such as "
+            "tcp://host:8786."
+        )
+    if scheduler.startswith("tls://") and (security or Security()).get_connection_args("client")["ssl_context"] is None:
+        raise InputError(
+            f"`scheduler` {scheduler!r} is asked for by TLS, and Dask knows of no certificates. Set "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "
+            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY to their files."
+        )
+    try:
+        socket.create_connection((found[2].strip("[]"), int(found[3])), timeout=SECONDS_TO_ANSWER).close()
+    except OSError as error:
+        raise InputError(
+            f"`scheduler` {scheduler!r} cannot be reached ({type(error).__name__}). Pass the address that `dask scheduler` "
+            "printed, such as tcp://host:8786."
+        ) from None
+
+
+def exposure(scheduler: str, security: Any = None) -> str:
+    """What it means to use this scheduler without TLS, in one sentence; "" where connections are encrypted."""
+    if scheduler.startswith("tls://") or (security is not None and security.require_encryption):
+        return ""
+    return (
+        f"{scheduler} is without TLS: whoever reaches it can run code as you, here and on its workers. Use it on a private "
+        "network alone, or start the scheduler with certificates and pass tls://."
+    )
 
 
 def dashboard(client: Client) -> str:

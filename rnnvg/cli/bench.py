@@ -199,6 +199,7 @@ def _go(
     keep: bool = True,
 ) -> None:
     from rnnvg import bench
+    from rnnvg.bench.cluster import check_address, exposure
     from rnnvg.bench.outcome import write_outcome
     from rnnvg.cli import bench_text
     from rnnvg.cli.report import rendered
@@ -218,6 +219,10 @@ def _go(
     failed = bool(plan.missing)
     if specs:
         store.check_settings(specs.values(), plan.axes)
+        if scheduler is not None:
+            check_address(scheduler)
+            if warning := exposure(scheduler):
+                tell(warning)
         with bench.ProgressBar(quiet) as bar:
             if keep:
                 bench_text.checked_place(out)
