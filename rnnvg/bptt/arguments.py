@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt.cells import Cell, cell_of, read_cells
+from rnnvg.bptt.weights import NARROW, at_least_single
 from rnnvg.errors import InputError, check_name
 
 WRT = ("state", "hidden", "cell", "input")
@@ -56,12 +57,17 @@ def weight_versions(recurrence: object) -> tuple[tuple[int, int], ...]:
 
 
 def module_inputs(module: nn.Module, inputs: Tensor, layers: Sequence[Cell] | None = None) -> Tensor:
-    """`inputs` checked against the module and detached, time first: [T, B, I]. `layers` are the module's, where known."""
+    """`inputs` checked against the module and detached, time first: [T, B, I]. `layers` are the module's, where known.
+
+    One sequence without a batch axis, [T, I], is a batch of 1; float16 and bfloat16 become float32, as the layers' weights.
+    """
     bottom = (read_cells(module) if layers is None else layers)[0]
     batch_first = bool(getattr(module, "batch_first", False))
     layout = "[B, T, I]" if batch_first else "[T, B, I]"
     if not isinstance(inputs, Tensor):
         raise InputError(f"`inputs` is a {type(inputs).__name__}; pass a tensor {layout}.")
+    if inputs.ndim == 2:
+        inputs = inputs.unsqueeze(0 if batch_first else 1)
     if inputs.ndim != 3:
         raise InputError(
             f"`inputs` has shape {list(inputs.shape)}; pass {layout} (one sequence alone is a batch of 1)."
@@ -76,6 +82,8 @@ def module_inputs(module: nn.Module, inputs: Tensor, layers: Sequence[Cell] | No
             f"`inputs` is empty, shape {list(inputs.shape)}; pass {layout} with at least one step and sequence."
         )
     weight = bottom.like
+    if inputs.dtype in NARROW and inputs.dtype == next((own.dtype for own in module.parameters()), None):
+        inputs = inputs.float()
     if inputs.dtype not in (torch.float32, torch.float64):
         raise InputError(f"`inputs` has dtype {inputs.dtype}; pass float32 or float64.")
     if inputs.dtype != weight.dtype:
@@ -104,7 +112,7 @@ def module_state(
     if state is None:
         parts = [inputs.new_zeros(shape, dtype=dtype) for shape in shapes]
     else:
-        parts = list(state) if isinstance(state, (tuple, list)) else [state]
+        parts = [_as_batch(part, batch, len(lead)) for part in (state if isinstance(state, (tuple, list)) else [state])]
         found = [list(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in parts]
         several = len(shapes) > 1
         if found != shapes or several != isinstance(state, (tuple, list)):
@@ -126,6 +134,13 @@ def module_state(
     return [tuple(part[index] for part in parts) for index in range(len(layers))]
 
 
+def _as_batch(part: Any, batch: int, axis: int) -> Any:
+    """A part of the state at_least_single, and with a batch axis where it has none and there is one sequence."""
+    if not isinstance(part, Tensor):
+        return part
+    return at_least_single(part.unsqueeze(axis) if batch == 1 and part.ndim == axis + 1 else part)
+
+
 def output_gradients(
     recurrence: object, output_grad: Any, shape: tuple[int, int, int], device: torch.device, finite: bool = False
 ) -> Tensor:
@@ -136,6 +151,10 @@ def output_gradients(
     batch_first = cell_of(recurrence) is not None and bool(getattr(recurrence, "batch_first", False))
     steps, batch, width = shape
     wanted = [batch, steps, width] if batch_first else [steps, batch, width]
+    if isinstance(output_grad, Tensor) and list(output_grad.shape) == [steps, width] and batch == 1:
+        output_grad = output_grad.unsqueeze(0 if batch_first else 1)
+    if isinstance(output_grad, Tensor) and output_grad.ndim > 3 and cell_of(recurrence) is None:
+        output_grad = output_grad.flatten(2)  # of a state with more axes
     if not isinstance(output_grad, Tensor) or list(output_grad.shape) != wanted:
         found = list(output_grad.shape) if isinstance(output_grad, Tensor) else type(output_grad).__name__
         raise InputError(f"`output_grad` is {found}; pass dL_t/d(output_t) shaped like the output, {wanted}.")
@@ -143,7 +162,27 @@ def output_gradients(
         raise InputError(f"`output_grad` is on {output_grad.device} and the inputs on {device}; pass the same device.")
     if finite and not all_finite(output_grad):
         raise InputError("`output_grad` holds a value that is not finite; pass finite numbers.")
-    return (output_grad.transpose(0, 1) if batch_first else output_grad).detach()
+    return at_least_single(output_grad.transpose(0, 1) if batch_first else output_grad).detach()
+
+
+def without_padding(recurrence: object, inputs: Any, lengths: Any) -> Any:
+    """`inputs` with zeros behind each sequence's length: what is in the padding is nobody's, nan included."""
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.ndim < 2:
+        return inputs
+    batch_first = (
+        inputs.ndim == 3 and cell_of(recurrence) is not None and bool(getattr(recurrence, "batch_first", False))
+    )
+    by_time = inputs.transpose(0, 1) if batch_first else inputs
+    if inputs.ndim == 2 and cell_of(recurrence) is not None:  # one sequence without a batch axis
+        by_time = by_time.unsqueeze(1)
+    valid = check_lengths(lengths, by_time.shape[0], by_time.shape[1])
+    assert valid is not None
+    inside = torch.arange(by_time.shape[0])[:, None] < torch.from_numpy(valid)
+    if bool(inside.all()):
+        return inputs
+    inside = inside.to(inputs.device).view(*inside.shape, *[1] * (by_time.ndim - 2))
+    found = torch.where(inside, by_time, 0)
+    return found.transpose(0, 1) if batch_first else found
 
 
 def check_lengths(lengths: Any, n_steps: int, batch: int) -> np.ndarray | None:

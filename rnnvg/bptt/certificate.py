@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from rnnvg.bptt import arguments
 from rnnvg.bptt.cells import cell_of, read_cells
 from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.stepping import Step, initial_parts, map_state, module_step, whole_state, widened
-from rnnvg.bptt.weights import plain_module
+from rnnvg.bptt.weights import at_least_single, plain_module
 from rnnvg.errors import InputError, check_int
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def entries_to_compare(profile: GradientProfile, n: int) -> list[tuple[int, int,
 
 def _dtype(origin: Origin) -> torch.dtype:
     if origin.inputs.is_floating_point() or origin.inputs.is_complex():
-        return origin.inputs.dtype
+        return at_least_single(origin.inputs[:0]).dtype
     return (origin.state if isinstance(origin.state, Tensor) else origin.state[0]).dtype
 
 
@@ -134,18 +134,23 @@ def _runner(origin: Origin) -> Callable[[GradientProfile, int, int, int], float]
         parts, step = initial_parts(module, state, inputs), module_step(module)
     else:
         inputs, step = origin.inputs.detach(), _function_step(origin)
-        parts = [origin.state] if isinstance(origin.state, Tensor) else list(origin.state)
+        parts = [part.flatten(1) for part in _parts(origin.state)]
     return _autograd(step, inputs, [part.detach() for part in parts])
 
 
 def _function_step(origin: Origin) -> Step:
-    single = isinstance(origin.state, Tensor)
+    single, shapes = isinstance(origin.state, Tensor), [part.shape[1:] for part in _parts(origin.state)]
 
     def step(x: Tensor, parts: list[Tensor]) -> list[Tensor]:
-        after = origin.recurrence(x, parts[0] if single else tuple(parts))  # type: ignore[operator]
-        return [after] if single else list(after)
+        shaped = tuple(part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True))
+        after = origin.recurrence(x, shaped[0] if single else shaped)  # type: ignore[operator]
+        return [part.flatten(1) for part in _parts(after)]
 
     return step
+
+
+def _parts(state: Any) -> list[Tensor]:
+    return [state] if isinstance(state, Tensor) else list(state)
 
 
 def _autograd(step: Step, inputs: Tensor, initial: list[Tensor]) -> Callable[[GradientProfile, int, int, int], float]:

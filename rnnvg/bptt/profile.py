@@ -19,6 +19,7 @@ from rnnvg.bptt import arguments, curves
 from rnnvg.bptt.linearize import Recurrence, linearize
 from rnnvg.bptt.segments import Linearization
 from rnnvg.bptt.sweep import sweep
+from rnnvg.bptt.weights import NARROW
 from rnnvg.errors import InputError, check_int, check_name
 from rnnvg.horizon import MemoryHorizon, memory_horizon
 
@@ -206,9 +207,9 @@ def gradient_profile(
 
     Args:
         recurrence: an nn.RNN, nn.LSTM, nn.GRU (any number of layers), one of their cells, a `Diagonal`, or a function
-            step(x_t, state) -> state with `state` a tensor [B, H] or a tuple of them, the output first.
-        inputs: [T, B, I] (or [B, T, I] where the module says batch_first), float32 or float64. The sweep runs in this
-            dtype; norms and logs are float64.
+            step(x_t, state) -> state with `state` a tensor [B, H] (or with more axes) or a tuple of them, the output first.
+        inputs: [T, B, I] (or [B, T, I] where the module says batch_first), or [T, I] for one sequence. The sweep runs in
+            this dtype, in float32 where it is narrower; norms and logs are float64.
         state: initial state as the recurrence takes it; None for zeros (a step function needs one).
         output_grad: the direct gradient dL_t/d(output_t) of each step's own loss, shaped like the output. None draws one
             random unit covector per source and sequence.
@@ -231,6 +232,8 @@ def gradient_profile(
     True
     """
     check_name("wrt", wrt, arguments.WRT)
+    if lengths is not None:
+        inputs = arguments.without_padding(recurrence, inputs, lengths)
     linear = linearize(recurrence, inputs, state)
     lengths = arguments.check_lengths(lengths, linear.n_steps, linear.batch)
     if lengths is not None:  # what happens in the padding is nobody's
@@ -249,10 +252,17 @@ def gradient_profile(
         outputs = _given_covectors(recurrence, linear, output_grad, steps)
     covectors = linear.covectors(outputs)
     origin = Origin(recurrence, inputs, state, steps, covectors, layer, arguments.weight_versions(recurrence))
-    return profile_of(linear, shared, origin, wrt)
+    return profile_of(linear, shared, origin, wrt, narrow_note(inputs.dtype) if linear.dtype != inputs.dtype else "")
 
 
-def profile_of(linear: Linearization, shared: np.ndarray, origin: Origin, wrt: str) -> GradientProfile:
+def narrow_note(dtype: torch.dtype) -> str:
+    """What to say of numbers that were computed in float32 from narrower ones; empty for other dtypes."""
+    return (
+        f"Computed in float32 from {str(dtype).removeprefix('torch.')} weights and inputs." if dtype in NARROW else ""
+    )
+
+
+def profile_of(linear: Linearization, shared: np.ndarray, origin: Origin, wrt: str, note: str = "") -> GradientProfile:
     """The profile of a linearised recurrence for whole-state covectors, [S, B, N] in `origin`; `shared` as `.sources`."""
     columns = _columns(linear, wrt, origin.layer)
     n_distances = int(shared.max()) + 2
@@ -267,6 +277,7 @@ def profile_of(linear: Linearization, shared: np.ndarray, origin: Origin, wrt: s
         wrt=wrt,
         layer=origin.layer,
         first_nonfinite=first,
+        note=note,
         origin=origin,
     )
 

@@ -18,9 +18,9 @@ from rnnvg.bptt import arguments
 from rnnvg.bptt.calls import Call, Gradients, Recorder, version
 from rnnvg.bptt.linearize import ModuleLinearization, linearize
 from rnnvg.bptt.passes import check_sum, chosen_passes
-from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, check_size, profile_of
+from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, check_size, narrow_note, profile_of
 from rnnvg.bptt.replay import check_replay, stand_in
-from rnnvg.bptt.weights import widened
+from rnnvg.bptt.weights import at_least_single
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
 from rnnvg.errors import InputError, check_name
 
@@ -52,6 +52,7 @@ class Run:
     state: Any
     linear: ModuleLinearization
     found: Sequences
+    note: str
 
 
 def profile_calls(
@@ -90,7 +91,9 @@ def profile_at(
             covectors[row, torch.from_numpy(which[here])] += whole[torch.from_numpy(here)]
     covectors[torch.from_numpy(steps < 0).to(linear.device)] = 0
     versions = arguments.weight_versions(run.module)
-    return profile_of(linear, shared, Origin(run.module, run.inputs, run.state, steps, covectors, layer, versions), wrt)
+    return profile_of(
+        linear, shared, Origin(run.module, run.inputs, run.state, steps, covectors, layer, versions), wrt, run.note
+    )
 
 
 def contributions_of_calls(recorder: Recorder, backward: int | None) -> TemporalContributions:
@@ -160,7 +163,8 @@ def linearised(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
     linear = linearize(module, inputs, state)
     assert isinstance(linear, ModuleLinearization)
     check_replay(recorder, module, found.inputs, state, linear.outputs(), found.seen, found.known)
-    return Run(module, inputs, state, linear, found)
+    narrowest = max((call.narrowest for call in recorder.calls), key=lambda dtype: torch.finfo(dtype).eps)
+    return Run(module, inputs, state, linear, found, narrow_note(narrowest))
 
 
 def _chains(calls: list[Call]) -> list[list[Call]]:
@@ -213,7 +217,7 @@ def _call(module: nn.RNNBase, call: Call, chosen: set[int]) -> Sequences:
         raise InputError(
             "The inputs of a watched call were overwritten in place since; ask for the profile before that."
         )
-    inputs = widened(_by_time(call.inputs, module).detach())
+    inputs = at_least_single(_by_time(call.inputs, module).detach())
     steps, batch = inputs.shape[:2]
     lengths = np.full(batch, steps)
     if isinstance(call.inputs, PackedSequence):
@@ -223,19 +227,19 @@ def _call(module: nn.RNNBase, call: Call, chosen: set[int]) -> Sequences:
     output_grad = inputs.new_zeros(steps, batch, width)
     if gradients.output[0] is not None:
         assert call.output is not None
-        output_grad = widened(_by_time(_like(call.output, gradients.output[0]), module))
+        output_grad = at_least_single(_by_time(_like(call.output, gradients.output[0]), module))
     finals = []
     for index, (total, passed_on) in enumerate(zip(gradients.finals, gradients.passed_on, strict=True)):
         size = width if index == 0 else module.hidden_size
         direct = inputs.new_zeros(module.num_layers, batch, size)
         if total is not None:
-            direct = widened(total if passed_on is None else total - passed_on).reshape(direct.shape)
+            direct = at_least_single(total if passed_on is None else total - passed_on).reshape(direct.shape)
         finals.append(direct)
     ends = [(lengths - 1, np.arange(batch), finals)] if any(bool(part.any()) for part in finals) else []
     has_cell = isinstance(module, nn.LSTM)
     sizes = (width, module.hidden_size)[: 1 + has_cell]
     given = call.state or tuple(inputs.new_zeros(module.num_layers, batch, size) for size in sizes)
-    state = [widened(part).reshape(module.num_layers, batch, -1) for part in given]
+    state = [at_least_single(part).reshape(module.num_layers, batch, -1) for part in given]
     return Sequences(inputs, lengths, state, output_grad, ends, *_seen(module, call, lengths))
 
 
@@ -252,7 +256,7 @@ def _seen(module: nn.RNNBase, call: Call, lengths: np.ndarray) -> tuple[Tensor, 
     else:
         known = steps == last
         seen = torch.where(known.unsqueeze(-1), call.last.to(seen.dtype), 0)
-    return seen, known & torch.isfinite(seen.sum(-1, dtype=widened(seen[:0]).dtype))
+    return seen, known & torch.isfinite(seen.sum(-1, dtype=at_least_single(seen[:0]).dtype))
 
 
 def _summed(found: list[Gradients], n_finals: int) -> Gradients:

@@ -19,6 +19,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 FUSED = (nn.RNN, nn.LSTM, nn.GRU)
 CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+NARROW = (torch.float16, torch.bfloat16)
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
@@ -84,10 +85,10 @@ def plain_module(module: Any, weights: dict[str, Tensor] | None = None) -> Any:
             settings["proj_size"] = module.proj_size
     plain = kind(module.input_size, module.hidden_size, **settings)
     for name, weight in (own_weights(module) if weights is None else weights).items():
-        setattr(plain, name, nn.Parameter(widened(weight.detach()).clone(), requires_grad=False))
+        setattr(plain, name, nn.Parameter(at_least_single(weight.detach()).clone(), requires_grad=False))
     return plain.eval()
 
 
-def widened(tensor: Tensor) -> Tensor:
-    """float64 as it is, everything narrower as float32."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+def at_least_single(tensor: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32, everything else as it is."""
+    return tensor.float() if tensor.dtype in NARROW else tensor

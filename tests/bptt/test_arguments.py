@@ -39,7 +39,7 @@ RANK = "pass [T, B, I] (one sequence alone is a batch of 1)."
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (inputs[:, 0], f"`inputs` has shape [5, 2]; {RANK}"),
+        (inputs[:, 0, 0], f"`inputs` has shape [5]; {RANK}"),
         (inputs[None], f"`inputs` has shape [1, 5, 4, 2]; {RANK}"),
         (torch.zeros(T, B, 3), "`inputs` has 3 features and the module takes 2; pass [T, B, 2]."),
         (inputs.long(), "`inputs` has dtype torch.int64; pass float32 or float64."),
@@ -61,8 +61,15 @@ def test_inputs(given, message):
     refused(message, lstm, given)
 
 
-def test_a_padding_that_is_not_finite_is_refused_too():
-    refused(NOT_FINITE, lstm, not_finite(float("nan")), lengths=[5, 5, 3, 5])
+def test_only_a_padding_may_hold_what_is_not_finite():
+    given = not_finite(float("nan"))
+    step, sequence = (int(index[0]) for index in torch.nonzero(given.isnan().any(2), as_tuple=True))
+    lengths = [T] * B
+    lengths[sequence] = step + 1
+    refused(NOT_FINITE, lstm, given, lengths=lengths)
+    if step:
+        lengths[sequence] = step
+        gradient_profile(lstm, given, lengths=lengths)
 
 
 SOURCES = "pass 'last', 'all', a number of sources, or a list of step indices."

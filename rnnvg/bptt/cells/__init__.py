@@ -40,7 +40,7 @@ from rnnvg.bptt.cells.selective import S6
 from rnnvg.bptt.cells.state_space import LRU, S4D, S5
 from rnnvg.bptt.cells.vanilla import Vanilla
 from rnnvg.bptt.cells.xlstm import MLSTM, SLSTM
-from rnnvg.bptt.weights import own_weights
+from rnnvg.bptt.weights import at_least_single, own_weights
 
 CELLS: list[type[Cell]] = [
     Vanilla,
@@ -82,7 +82,12 @@ def cell_of(module: object) -> type[Cell] | None:
 
 
 def read_cells(module: nn.Module, weight: Weight | None = None, reverse: bool = False) -> list[Cell]:
-    """A module's layers, bottom first, over the weights that `weight(name)` gives, or its own as its next call uses them."""
+    """A module's layers, bottom first, over the weights that `weight(name)` gives, or its own as its next call uses them.
+
+    Its own are at_least_single to float32 where they are narrower.
+    """
     cell = cell_of(module)
     assert cell is not None
-    return list(cell.read(module, own_weights(module).get if weight is None else weight, reverse))
+    if weight is None:
+        weight = {name: at_least_single(own) for name, own in own_weights(module).items()}.get
+    return list(cell.read(module, weight, reverse))

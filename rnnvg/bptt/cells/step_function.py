@@ -24,7 +24,7 @@ class StepLinearization(Linearization):
     def __init__(self, step: Callable[..., Any], inputs: Tensor, state: Any, keep_bytes: int) -> None:
         self.step, self.inputs = step, inputs
         self._is_tensor = isinstance(state, Tensor)
-        parts = _initial(state)
+        parts, self._shapes = _initial(state, inputs)
         _check_inputs(inputs, parts[0].shape[0])
         widths = [part.shape[1] for part in parts]
         edges = [sum(widths[:index]) for index in range(len(widths) + 1)]
@@ -56,7 +56,9 @@ class StepLinearization(Linearization):
     def call(self, t: int, x: Tensor, state: Tensor) -> Tensor:
         """The step on a state of N columns, back as N columns; the function's own shapes are checked."""
         state = state.clone()  # a step that writes in place writes here
-        parts = tuple(state[:, columns] for columns in self.columns)
+        parts = tuple(
+            state[:, columns].unflatten(1, shape) for columns, shape in zip(self.columns, self._shapes, strict=True)
+        )
         after = self.step(x, parts[0] if self._is_tensor else parts)
         got = [after] if isinstance(after, Tensor) else list(after) if isinstance(after, (tuple, list)) else None
         if got is None or not all(isinstance(part, Tensor) for part in got):
@@ -74,7 +76,7 @@ class StepLinearization(Linearization):
             raise InputError(
                 f"`recurrence` was given {given} as its state and returned {returned} at step {t}; return the same."
             )
-        return torch.cat([part.to(state.dtype) for part in got], -1)
+        return torch.cat([part.to(state.dtype).flatten(1) for part in got], -1)
 
     @torch.no_grad()
     def _forward(self, start: int, stop: int, state: Tensor) -> Tensor:
@@ -162,9 +164,17 @@ class StepSegment:
         return torch.stack([torch.zeros_like(v[0]) if column is None else column for column in columns])
 
 
-def _initial(state: Any) -> list[Tensor]:
+def _initial(state: Any, inputs: Any) -> tuple[list[Tensor], list[tuple[int, ...]]]:
+    """The parts of the initial state as [B, H] each, and the shape of one sequence's."""
+    batch = inputs.shape[1] if isinstance(inputs, Tensor) and inputs.ndim > 1 else -1
+
+    def fits(part: Any) -> bool:
+        return (
+            isinstance(part, Tensor) and part.numel() > 0 and (part.ndim == 2 or (part.ndim > 2 and len(part) == batch))
+        )
+
     parts = [state] if isinstance(state, Tensor) else list(state) if isinstance(state, (tuple, list)) else []
-    if not parts or not all(isinstance(part, Tensor) and part.ndim == 2 and part.numel() for part in parts):
+    if not parts or not all(fits(part) for part in parts):
         found = "None" if state is None else _words([list(getattr(part, "shape", [])) for part in parts]) or repr(state)
         raise InputError(
             f"`state` is {found}; a step function needs its initial state: a tensor [B, H], or a tuple of them with the "
@@ -182,7 +192,7 @@ def _initial(state: Any) -> list[Tensor]:
     for part in parts:
         if not bool(torch.isfinite(part).all()):
             raise InputError("`state` holds a value that is not finite; pass finite numbers.")
-    return [part.detach() for part in parts]
+    return [part.detach().flatten(1) for part in parts], [tuple(part.shape[1:]) for part in parts]
 
 
 def _check_inputs(inputs: Tensor, batch: int) -> None:
