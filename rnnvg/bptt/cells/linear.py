@@ -26,7 +26,7 @@ class Pulled:
 
 
 class LinearCell(Cell):
-    """A subclass gives `drive`, `advance`, `carried` (A^T a), `of_input`, `to_input`, `contributions`; `pushed` where A v differs.
+    """A subclass gives `drive`, `advance`, `carried` (A^T a), `of_input`, `to_input`, `contributions`; `pushed` for another A v.
 
     The values of a trajectory are its factors, with the state before each step in front.
     """
