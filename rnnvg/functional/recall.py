@@ -120,6 +120,6 @@ def spread(longest: int) -> list[int]:
     """About sixteen delays from 1 to four times `longest`, evenly on a log axis.
 
     >>> spread(10)
-    [1, 2, 3, 4, 5, 7, 9, 11, 15, 19, 24, 31, 40]
+    [1, 2, 3, 4, 6, 7, 9, 12, 15, 19, 24, 31, 40]
     """
     return sorted({int(each) for each in np.geomspace(1, FARTHEST * longest, 16).round()})

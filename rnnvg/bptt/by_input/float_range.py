@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,15 +70,36 @@ def narrowest_dtype(output: Tensor, leaves: list[Tensor]) -> torch.dtype:
                 stack.append(after)
     stack = [node for node in targets if node in users]
     on_path = set(stack)
-    found = {output.dtype, *(leaf.dtype for leaf in leaves)}
+    passed: list[Any] = []
     while stack:
         for node in users.get(stack.pop(), []):
             if node not in on_path:
                 on_path.add(node)
                 stack.append(node)
-                found |= {each.dtype for each in node._input_metadata if each is not None}  # type: ignore[attr-defined]
+                passed.append(node)
+    found = {output.dtype, *(leaf.dtype for leaf in leaves)}
+    if all(hasattr(node, "_input_metadata") for node in passed):
+        found |= {each.dtype for node in passed for each in node._input_metadata if each is not None}
+    else:
+        found |= _seen_in_a_pass(output, leaves, passed)
     known = [dtype for dtype in found if dtype in EXPONENTS]
     return max(known, key=lambda dtype: (torch.finfo(dtype).eps, -torch.finfo(dtype).max))
+
+
+def _seen_in_a_pass(output: Tensor, leaves: list[Tensor], nodes: list[Any]) -> set[torch.dtype]:
+    """The dtypes of gradients that arrive at `nodes`; PyTorch 2.3 lets only a backward pass see them."""
+    found: set[torch.dtype] = set()
+
+    def look(gradients: tuple[Tensor | None, ...]) -> None:
+        found.update(each.dtype for each in gradients if each is not None)
+
+    hooks = [node.register_prehook(look) for node in nodes]
+    try:
+        torch.autograd.grad(output, leaves, torch.zeros_like(output), retain_graph=True, allow_unused=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
 
 
 def observed(logs: np.ndarray, source: int, held: Range) -> tuple[np.ndarray, np.ndarray]:

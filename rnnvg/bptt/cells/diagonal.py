@@ -27,7 +27,7 @@ class Diagonal:
 
     >>> from rnnvg import gradient_profile
     >>> profile = gradient_profile(Diagonal(), torch.full((50, 1, 4), 0.5, dtype=torch.float64))
-    >>> round(profile.log_gain()[0, 11, 0] / 10, 6)
+    >>> round(float(profile.log_gain()[0, 11, 0]) / 10, 6)
     -0.693147
     """
 
