@@ -296,7 +296,12 @@ def _unreadable() -> str | None:
 
 def _narrowest(data: Tensor) -> torch.dtype:
     kind = data.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else data.dtype
+    if hasattr(torch, "get_autocast_dtype"):
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else data.dtype
+    # PyTorch 2.3 has a pair of functions a device
+    if kind == "cpu":
+        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else data.dtype
+    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else data.dtype
 
 
 def _itself(part: Tensor) -> Tensor:
@@ -312,7 +317,9 @@ def _detached(output: Tensor | PackedSequence) -> Tensor | PackedSequence:
 
 def _is_accumulated(parameter: Tensor) -> bool:
     """Whether the backward pass under way will add to the parameter's `.grad`."""
+    with torch.enable_grad():  # PyTorch 2.3 finds a leaf's node through a view of it
+        node = torch.autograd.graph.get_gradient_edge(parameter).node
     try:
-        return torch._C._will_engine_execute_node(torch.autograd.graph.get_gradient_edge(parameter).node)
+        return torch._C._will_engine_execute_node(node)
     except RuntimeError:  # torch.autograd.grad asks for this very parameter
         return False

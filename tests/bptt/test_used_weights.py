@@ -61,7 +61,7 @@ WRAPS = {
 def wrapped(how, cell=nn.GRU):
     torch.manual_seed(0)
     module = cell(I, H).double()
-    with pytest.warns(FutureWarning) if how == "old weight_norm" else contextlib.nullcontext():
+    with pytest.warns((FutureWarning, UserWarning)) if how == "old weight_norm" else contextlib.nullcontext():
         WRAPS[how](module)
     return module
 
@@ -164,13 +164,23 @@ def test_weight_drop(snapshot):
         watcher.profile()
 
 
+def fused_step(optimiser, module):
+    """One step of an optimiser that writes without a version; PyTorch 2.3 has none for the CPU."""
+    try:
+        optimiser(module.parameters(), 0.1, fused=True).step()
+    except (RuntimeError, NotImplementedError) as error:
+        if "supported devices" not in str(error) and "'CPU' backend" not in str(error):
+            raise
+        pytest.skip(f"PyTorch {torch.__version__} has no fused {optimiser.__name__} for the CPU")
+
+
 CHANGES = {
     "p.data.add_": lambda m: [p.data.add_(p.grad, alpha=-0.5) for p in m.parameters()],
     "p.data =": lambda m: [setattr(p, "data", p.data - 0.5 * p.grad) for p in m.parameters()],
     "clamp": lambda m: [p.data.clamp_(-0.05, 0.05) for p in m.parameters()],
     "SGD": lambda m: torch.optim.SGD(m.parameters(), 0.5).step(),
-    "Adam, fused": lambda m: torch.optim.Adam(m.parameters(), 0.1, fused=True).step(),
-    "SGD, fused": lambda m: torch.optim.SGD(m.parameters(), 0.1, fused=True).step(),
+    "Adam, fused": lambda m: fused_step(torch.optim.Adam, m),
+    "SGD, fused": lambda m: fused_step(torch.optim.SGD, m),
     "Adam, foreach": lambda m: torch.optim.Adam(m.parameters(), 0.1, foreach=True).step(),
     "set_": lambda m: m.weight_hh_l0.data.set_(torch.zeros_like(m.weight_hh_l0)),
     "half and back": lambda m: m.half().double(),
@@ -207,7 +217,7 @@ def test_a_profile_made_in_time_can_be_verified_after_the_step():
     with rnnvg.watch(module) as watcher:
         module(x)[0].sum().backward()
     profile = watcher.profile()
-    torch.optim.Adam(module.parameters(), 0.1, fused=True).step()
+    fused_step(torch.optim.Adam, module)
     assert profile.verify().residual < 1e-9
 
 
