@@ -225,8 +225,8 @@ def gradient_profile(
     Raises:
         InputError: an argument that does not fit: which, what was found, what to pass.
 
-    >>> module = nn.RNN(1, 1, nonlinearity="relu", bias=False, dtype=torch.float64)
-    >>> _ = nn.init.constant_(module.weight_hh_l0, 0.5), nn.init.ones_(module.weight_ih_l0)
+    >>> module = torch.nn.RNN(1, 1, nonlinearity="relu", bias=False, dtype=torch.float64)
+    >>> _ = torch.nn.init.constant_(module.weight_hh_l0, 0.5), torch.nn.init.ones_(module.weight_ih_l0)
     >>> profile = gradient_profile(module, torch.ones(2000, 1, 1, dtype=torch.float64))
     >>> bool(np.isclose(profile.log_norm[0, 2000, 0], 2000 * np.log(0.5), rtol=1e-12))
     True
