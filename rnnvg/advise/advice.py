@@ -11,6 +11,7 @@ from rnnvg.advise.remedies import NONE, REMEDIES
 from rnnvg.advise.settings import Settings
 from rnnvg.advise.trial import EXPLODING
 from rnnvg.horizon import MemoryHorizon, PairedHorizons, compare_horizons, mark, pool_horizons
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,8 +69,8 @@ class Effect:
         return median(math.inf if each is None else each for each in self.steps_to_solve)
 
 
-@dataclass(frozen=True)
-class Advice:
+@dataclass(frozen=True, repr=False)
+class Advice(Shown):
     """What was measured, and what it advises; as str() a few sentences.
 
     Attributes:

@@ -23,6 +23,7 @@ import pandas as pd
 from rnnvg.bench.store import Store, load_results
 from rnnvg.errors import InputError
 from rnnvg.horizon import least_p, sign_flip, spread
+from rnnvg.notebook import Shown
 
 # A pandas.DataFrame; pandas' own annotations read frame[mask] as anything that it could be.
 Frame: TypeAlias = Any
@@ -32,8 +33,8 @@ COLUMNS = ("task", "network", "what", "pairs", "a", "b", "change", "low", "high"
 _NETWORK = ("init", "hidden", "layers")
 
 
-@dataclass(frozen=True, eq=False)
-class Differences:
+@dataclass(frozen=True, eq=False, repr=False)
+class Differences(Shown):
     """What differs between A and B.
 
     Attributes:
@@ -63,6 +64,12 @@ class Differences:
             )
         names = ["task", "network", "what", "pairs", "A", "B", "B against A", "p (Holm)", "verdict"]
         return pd.DataFrame(told, columns=names)
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+    def _table(self) -> Frame:
+        return self.shown()
 
     def sentence(self) -> str:
         """What came out, in a sentence."""

@@ -21,6 +21,7 @@ from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.stepping import Step, initial_parts, map_state, module_step, whole_state, widened
 from rnnvg.bptt.weights import at_least_single, plain_module
 from rnnvg.errors import InputError, check_int
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 LOG_SMALLEST = 0.5 * math.log(torch.finfo(torch.float64).tiny) + 10
 
 
-@dataclass(frozen=True)
-class Certificate:
+@dataclass(frozen=True, repr=False)
+class Certificate(Shown):
     """How far a sample of a profile is from float64 autograd.
 
     Attributes:

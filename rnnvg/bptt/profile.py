@@ -22,6 +22,7 @@ from rnnvg.bptt.sweep import sweep
 from rnnvg.bptt.weights import NARROW
 from rnnvg.errors import InputError, check_int, check_name
 from rnnvg.horizon import MemoryHorizon, memory_horizon
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,8 +51,8 @@ class Origin:
         return certify(profile, self, n)
 
 
-@dataclass(frozen=True)
-class GradientProfile:
+@dataclass(frozen=True, repr=False)
+class GradientProfile(Shown):
     """Gradient magnitude against distance, source by source and sequence by sequence.
 
     Attributes:
@@ -125,6 +126,18 @@ class GradientProfile:
                 "log_norm": self.log_norm[source, distance, sequence],
             }
         )
+
+    def __str__(self) -> str:
+        sources, distances, sequences = self.log_norm.shape
+        counts = ((sources, "source"), (distances, "distance"), (sequences, "sequence"))
+        shape = " x ".join(f"{n} {name}{'s' * (n != 1)}" for n, name in counts) + f", by the {self.wrt}"
+        try:
+            return f"{shape}: horizon {self.horizon()} steps at 1/e"
+        except InputError:
+            return f"{shape}: no gradient was observed"
+
+    def _table(self) -> pd.DataFrame:
+        return self.curve()
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The curve with its spread on a log axis; for many sources the source x time map. Returns the Axes."""

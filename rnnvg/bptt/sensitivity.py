@@ -23,14 +23,15 @@ from rnnvg.bptt.profile import gradient_profile
 from rnnvg.bptt.stepping import map_state, widened
 from rnnvg.errors import InputError, check_int
 from rnnvg.horizon import MemoryHorizon
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 
-@dataclass(frozen=True)
-class ParameterSensitivity:
+@dataclass(frozen=True, repr=False)
+class ParameterSensitivity(Shown):
     """The mean square of d(output)/d(parameter), summed over a parameter's entries and averaged over output coordinates.
 
     Attributes:

@@ -22,6 +22,7 @@ from rnnvg.depth.recurrent import NATS_PER_DECADE, Course, courses, shortened
 from rnnvg.depth.trial import Move, trial
 from rnnvg.depth.verdict import FEWEST_ITEMS, Case, Finding, LayerHealth
 from rnnvg.errors import InputError, check_float, check_int
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +32,8 @@ LR, UPDATES = 0.01, 5
 NOT_JUDGED = "not-judged"
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Shown):
     """What `diagnose` found; as str() one sentence.
 
     Attributes:

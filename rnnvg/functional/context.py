@@ -19,6 +19,7 @@ from rnnvg.errors import InputError, check_int
 from rnnvg.functional.reading import check_text, read, state_after
 from rnnvg.models import SequenceModel
 from rnnvg.models.sequence_model import State
+from rnnvg.notebook import Shown
 from rnnvg.tasks.scoring import check_generator, evaluating
 
 DROPPED, SHUFFLED = "dropped", "shuffled"
@@ -26,8 +27,8 @@ DROPPED, SHUFFLED = "dropped", "shuffled"
 READ_AT_ONCE = 20_000
 
 
-@dataclass(frozen=True)
-class ContextLoss:
+@dataclass(frozen=True, repr=False)
+class ContextLoss(Shown):
     """The loss of every predicted word with less context, or with a part of it out of order.
 
     Attributes:
@@ -38,6 +39,11 @@ class ContextLoss:
 
     loss: np.ndarray
     changed: dict[str, dict[int, np.ndarray]]
+
+    def __str__(self) -> str:
+        contexts = sorted({k for by_k in self.changed.values() for k in by_k})
+        which = ", ".join(map(str, contexts))
+        return f"{len(self.loss)} predicted words, mean loss {self.loss.mean():.3g} nats; contexts of {which} words"
 
     def to_frame(self) -> pd.DataFrame:
         """A row per way and k: how, context (k, words), loss (nats), increase (mean loss less that of the same words

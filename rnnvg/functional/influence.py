@@ -14,6 +14,7 @@ import numpy as np
 from rnnvg.bptt import GradientProfile, gradient_profile
 from rnnvg.functional.reading import check_text, read, state_after
 from rnnvg.models import SequenceModel
+from rnnvg.notebook import Shown
 from rnnvg.tasks.scoring import evaluating
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@dataclass(frozen=True)
-class Influence:
+@dataclass(frozen=True, repr=False)
+class Influence(Shown):
     """Which earlier words the prediction of each word leans on.
 
     Attributes:
@@ -52,6 +53,12 @@ class Influence:
         distance = np.arange(size)[:, None] - np.arange(size)[None, :]
         found = np.take_along_axis(by_distance, np.maximum(distance, 0), 1)
         return np.where(distance >= 0, found, np.nan)
+
+    def __str__(self) -> str:
+        return f"{len(self.loss)} predicted words, mean loss {self.loss.mean():.3g} nats: {self.profile}"
+
+    def _table(self) -> pd.DataFrame:
+        return self.curve()
 
     def curve(self) -> pd.DataFrame:
         """Influence at each distance, relative to the word right before the predicted one.

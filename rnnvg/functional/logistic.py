@@ -18,13 +18,14 @@ from numpy.typing import ArrayLike
 from rnnvg.errors import InputError, check_float
 from rnnvg.horizon import CONFIDENCE, HorizonEstimate
 from rnnvg.horizon.intervals import median, median_interval, t_interval
+from rnnvg.notebook import Shown
 
 # Slopes s from a gentle decline to a cliff; beyond, the data cannot tell.
 _SLOPES = (0.1, 100.0)
 
 
-@dataclass(frozen=True)
-class RecallHorizon:
+@dataclass(frozen=True, repr=False)
+class RecallHorizon(Shown):
     """The functional horizon of one network.
 
     Attributes:

@@ -16,6 +16,7 @@ from torch import nn
 
 from rnnvg.errors import InputError, check_int
 from rnnvg.functional.logistic import RecallHorizon, accuracy_at, recall_horizon
+from rnnvg.notebook import Shown
 from rnnvg.tasks import Task, delayed_recall
 from rnnvg.tasks.scoring import check_generator, seeded
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 FARTHEST = 4
 
 
-@dataclass(frozen=True)
-class RecallCurve:
+@dataclass(frozen=True, repr=False)
+class RecallCurve(Shown):
     """Right answers of one network at several delays.
 
     Attributes:
@@ -51,6 +52,9 @@ class RecallCurve:
     def horizon(self) -> RecallHorizon:
         """The delay of 50 %, by a logistic fit."""
         return recall_horizon(self.delay, self.right, self.n, self.chance)
+
+    def __str__(self) -> str:
+        return f"{len(self.delay)} delays of {self.n} questions: {self.horizon()}"
 
     def to_frame(self) -> pd.DataFrame:
         """A row per delay: delay (steps), right, n, accuracy, fitted (nan where the fit has no slope)."""

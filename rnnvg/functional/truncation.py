@@ -17,6 +17,7 @@ from rnnvg.errors import check_int
 from rnnvg.functional.influence import Influence, influence
 from rnnvg.functional.reading import check_text, read, state_after
 from rnnvg.models import SequenceModel
+from rnnvg.notebook import Shown
 from rnnvg.tasks.scoring import evaluating
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@dataclass(frozen=True)
-class Truncation:
+@dataclass(frozen=True, repr=False)
+class Truncation(Shown):
     """The gradient that reaches back through a whole text, and what training with windows of `bptt` words sees of it.
 
     Attributes:
@@ -38,6 +39,9 @@ class Truncation:
     bptt: int
     whole: Influence
     log_norm: np.ndarray
+
+    def __str__(self) -> str:
+        return f"windows of {self.bptt} words over {len(self.log_norm)} predicted words"
 
     def to_frame(self) -> pd.DataFrame:
         """A row per distance (words): log10_whole, the geometric mean relative to the word before; log10_seen, the same

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnvg.errors import InputError
+from rnnvg.notebook import Shown
 
 TOLERANCE = 0.25  # the slopes of both halves may differ by so much of the larger
 LEAST_VALUES = 4  # two a half
 
 
-@dataclass(frozen=True)
-class DecayFit:
+@dataclass(frozen=True, repr=False)
+class DecayFit(Shown):
     """How well an exponential, log gain = a + rate k, fits a curve.
 
     Attributes:

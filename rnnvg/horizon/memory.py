@@ -9,12 +9,13 @@ import numpy as np
 
 from rnnvg.errors import InputError, check_float
 from rnnvg.horizon.decay import decay_fit
+from rnnvg.notebook import Shown
 
 THRESHOLDS = (math.exp(-1), 0.1, 0.01)
 
 
 @dataclass(frozen=True)
-class MemoryHorizon:
+class MemoryHorizon(Shown):
     """How far back at least `threshold` of the gradient survives, in steps.
 
     Attributes:

@@ -11,13 +11,14 @@ import numpy as np
 from rnnvg.errors import InputError
 from rnnvg.horizon.memory import MemoryHorizon
 from rnnvg.horizon.spread import Bounded, Spread, spread
+from rnnvg.notebook import Shown
 
 MOST_EXACT = 40  # pairs; two halves of 2^20 sums each
 DRAWS = 1_000_000
 
 
-@dataclass(frozen=True)
-class PairedHorizons:
+@dataclass(frozen=True, repr=False)
+class PairedHorizons(Shown):
     """The ratio of two networks' horizons, first / second, over pairs of independently trained models.
 
     Attributes:

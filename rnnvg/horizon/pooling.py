@@ -12,10 +12,11 @@ from rnnvg.errors import InputError
 from rnnvg.horizon.intervals import CONFIDENCE, median, median_interval, t_interval
 from rnnvg.horizon.memory import MemoryHorizon
 from rnnvg.horizon.spread import Spread, spread
+from rnnvg.notebook import Shown
 
 
-@dataclass(frozen=True)
-class HorizonEstimate:
+@dataclass(frozen=True, repr=False)
+class HorizonEstimate(Shown):
     """Memory horizons of independently trained models, pooled.
 
     Attributes:

@@ -14,6 +14,7 @@ import numpy as np
 
 from rnnvg.errors import InputError
 from rnnvg.horizon.intervals import CONFIDENCE
+from rnnvg.notebook import Shown
 
 LEAST_MODELS = 6  # fewer order statistics cannot hold the median with 95 %: 1 - 2 / 2^5 is 94 %
 
@@ -46,8 +47,8 @@ class Bounded:
         return self.most if self.below else math.nan
 
 
-@dataclass(frozen=True)
-class Spread:
+@dataclass(frozen=True, repr=False)
+class Spread(Shown):
     """What several models have of one number.
 
     Attributes:

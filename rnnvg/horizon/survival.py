@@ -16,13 +16,14 @@ import numpy as np
 from rnnvg.errors import InputError
 from rnnvg.horizon.intervals import CONFIDENCE
 from rnnvg.horizon.memory import MemoryHorizon
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class HorizonSurvival:
+@dataclass(frozen=True, repr=False)
+class HorizonSurvival(Shown):
     """The Kaplan-Meier estimate of the distribution of memory horizons.
 
     Attributes:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.errors import InputError, check_float
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 MOST_BATCHES = 100_000  # an endless loader is stopped here
 
 
-@dataclass(frozen=True)
-class ClipSuggestion:
+@dataclass(frozen=True, repr=False)
+class ClipSuggestion(Shown):
     """A clipping threshold and the gradient norms that it comes from.
 
     Attributes:

@@ -21,6 +21,7 @@ from rnnvg.bptt.linearize import Recurrence
 from rnnvg.bptt.segments import Linearization
 from rnnvg.bptt.spectrum import frames
 from rnnvg.errors import InputError, check_int
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +33,8 @@ LONGEST_INTERVAL = 16
 SPREAD = np.log(1e3)  # between two factorisations tangents may come to differ by so much: three of sixteen digits
 
 
-@dataclass(frozen=True)
-class LyapunovSpectrum:
+@dataclass(frozen=True, repr=False)
+class LyapunovSpectrum(Shown):
     """Lyapunov exponents of a recurrence along the trajectories that given inputs drive it through.
 
     Attributes:

@@ -20,6 +20,7 @@ from torch import Tensor
 from rnnvg.bptt.linearize import Recurrence
 from rnnvg.bptt.spectrum import frames
 from rnnvg.errors import InputError, check_int
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 MOST_ROUNDS = 60  # of rotations through all pairs of rows; a handful is usual
 
 
-@dataclass(frozen=True)
-class SingularValues:
+@dataclass(frozen=True, repr=False)
+class SingularValues(Shown):
     """Singular values of the product of step Jacobians ds_{stop-1} / ds_{start-1}.
 
     Attributes:

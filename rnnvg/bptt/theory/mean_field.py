@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from rnnvg.bptt.cells import vanilla
 from rnnvg.bptt.gaussian import Side, side_of_edge
 from rnnvg.errors import InputError, check_float
+from rnnvg.notebook import Shown
 
 
-@dataclass(frozen=True)
-class MeanField:
+@dataclass(frozen=True, repr=False)
+class MeanField(Shown):
     """Mean-field theory of a wide random tanh recurrence with independent inputs.
 
     Attributes:

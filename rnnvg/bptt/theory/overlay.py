@@ -14,6 +14,7 @@ from rnnvg.bptt import curves
 from rnnvg.bptt.profile import GradientProfile
 from rnnvg.errors import InputError
 from rnnvg.horizon import slope
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from rnnvg.bptt.theory import WidePrediction
 
 
-@dataclass(frozen=True)
-class Overlay:
+@dataclass(frozen=True, repr=False)
+class Overlay(Shown):
     """A measured curve and a predicted one, with the distance between them in standard errors.
 
     Attributes:

@@ -22,6 +22,7 @@ from rnnvg.bptt.theory.mean_field import check_sigma_w, check_variance
 from rnnvg.bptt.theory.wide_limit import DEFAULT_SIGMA_W, log_norms
 from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.horizon import slope
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +33,8 @@ BIASES_DIFFER = 2.0  # times the default standard deviation; chrono initialisati
 WEIGHTS_DIFFER = 0.1  # relative; a default initialisation's standard deviation scatters by less from H = 8 on
 
 
-@dataclass(frozen=True)
-class WidePrediction:
+@dataclass(frozen=True, repr=False)
+class WidePrediction(Shown):
     """The gradient's decay in a wide untrained network, from theory.
 
     Attributes:

@@ -25,6 +25,7 @@ from rnnvg.bptt.why.gates import GateStatistics, gate_statistics
 from rnnvg.bptt.why.paths import chain_parts, path_shares
 from rnnvg.errors import InputError, check_int
 from rnnvg.horizon import memory_horizon
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 LEAST_SHARE = 0.005  # paths with less are not worth a word
 
 
-@dataclass(frozen=True)
-class DecayAttribution:
+@dataclass(frozen=True, repr=False)
+class DecayAttribution(Shown):
     """Why the gradient of one loss grows or dies with distance.
 
     Attributes:

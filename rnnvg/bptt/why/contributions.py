@@ -27,6 +27,7 @@ from rnnvg.bptt.logscale import LogSum, unit_vectors
 from rnnvg.bptt.stepping import initial_parts, map_state, module_step, whole_state, widened
 from rnnvg.bptt.weights import plain_module
 from rnnvg.errors import InputError, check_int, check_name
+from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +50,8 @@ class _Origin:
     versions: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
-class TemporalContributions:
+@dataclass(frozen=True, repr=False)
+class TemporalContributions(Shown):
     """How much each time step adds to the gradient of each parameter, d+L/dW|_t, summed over the batch.
 
     Attributes:
