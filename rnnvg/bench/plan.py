@@ -7,6 +7,7 @@ So that `resume` and `status` need nothing but the directory.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,22 @@ class Plan:
         """For `run_all`: which runs come next, seen from the results."""
         climbs = self.climbs()
         return lambda results: [spec for climb in climbs for spec in climb.to_do(results)]
+
+    def beside(self, directory: str | Path) -> Plan:
+        """This plan under names that are free in the directory: a benchmark kept there with other content stays as it is.
+
+        Raises:
+            InputError: what is kept in the directory is of another layout, or damaged.
+        """
+        held = {grid.name: dict(grid.source) for grid, _ in _kept(Path(directory))}
+        grids = []
+        for grid in self.grids:
+            name, number = grid.name, 1
+            while name in held and held[name] != dict(grid.source):
+                number += 1
+                name = f"{grid.name}-{number}"
+            grids.append(dataclasses.replace(grid, name=name))
+        return dataclasses.replace(self, grids=tuple(grids))
 
     def keep(self, directory: str | Path) -> None:
         """Writes the benchmarks to the directory; what was asked for before goes on being asked for.

@@ -57,12 +57,25 @@ def linearize(
         sequence = arguments.module_inputs(recurrence, inputs, layers)
         states = arguments.module_state(recurrence, state, sequence, layers)
         return ModuleLinearization(layers, sequence, states, keep_bytes)
+    if isinstance(recurrence, nn.Module) and state is None:
+        _check_not_a_model(recurrence)
     if callable(recurrence):
         return StepLinearization(recurrence, inputs, state, keep_bytes)
     raise InputError(
         f"`recurrence` is a {type(recurrence).__name__}; pass an nn.RNN, nn.LSTM, nn.GRU, one of their cells, "
         "or a function step(x_t, state) -> state."
     )
+
+
+def _check_not_a_model(module: nn.Module) -> None:
+    """Nothing for a module that may be a step function; a whole model is named with the recurrent modules inside it."""
+    found = [(name, each) for name, each in module.named_modules() if isinstance(each, nn.RNNBase)]
+    if found:
+        listed = " and ".join(f"an nn.{type(each).__name__} at `{name}`" for name, each in found)
+        raise InputError(
+            f"`recurrence` is a {type(module).__name__}, a whole model: found {listed}; pass model.{found[0][0]}, or the model "
+            "to rnnvg.input_profile, or watch(model) around a training step."
+        )
 
 
 def module_layers(module: nn.Module, weight: Weight | None = None) -> list[Cell]:

@@ -67,13 +67,20 @@ def command(
     rnnvg compare --tasks adding,copy --length 100 --delay 40 --out runs/longer
     """
     from rnnvg import bench
+    from rnnvg.bench.files import check_room
+    from rnnvg.bench.runner import BYTES_A_RUN
     from rnnvg.bench.spent import spent
+    from rnnvg.bench.store import RESULT
 
     tell = output.silent if quiet else output.note
     chosen = defaults.task_settings(None, length, delay, settings)
     grid = defaults.comparison(tasks, cells, seeds, text, max_steps, tell, chosen)
     specs = grid.runs()
     tell(f"Preparing {len(specs)} runs in {out} ...")
+    store = bench.Store(out)
+    store.check_settings(specs, grid.axes)
+    check_room(store.directory, BYTES_A_RUN * sum(not (store.folder(spec.id) / RESULT).exists() for spec in specs))
+    bench.Plan.of(grid).beside(out).keep(out)
     names = {spec.id: f"{spec.task['name']} {spec.cell} s{spec.seed}" for spec in specs}
     with bench.ProgressBar(quiet, names=names) as bar:
         try:

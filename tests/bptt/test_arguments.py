@@ -374,3 +374,17 @@ def test_a_step_that_hides_its_state_from_autograd():
 def test_generator_and_max_bytes_of_another_type(keywords):
     with pytest.raises(InputError, match=f"`{next(iter(keywords))}`"):
         gradient_profile(lstm, inputs, **keywords)
+
+
+def test_a_whole_model_is_told_from_a_step_function():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.core, self.readout = nn.GRU(3, 4), nn.Linear(4, 1)
+
+    with pytest.raises(InputError) as caught:
+        gradient_profile(Model(), torch.randn(5, 2, 3))
+    assert str(caught.value) == (
+        "`recurrence` is a Model, a whole model: found an nn.GRU at `core`; pass model.core, or the model to "
+        "rnnvg.input_profile, or watch(model) around a training step."
+    )

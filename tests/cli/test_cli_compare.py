@@ -209,3 +209,9 @@ def test_budgets_in_the_help_are_those_of_the_comparison(command, option, monkey
     }
     told = {each.name: each.help for each in main.get_command(click.Context(main), command).params}
     assert f"[default: {steps['adding']}; next-word {steps['next-word']}]" in told[option]
+
+
+def test_the_directory_knows_what_was_compared(rnnvg, directory):
+    shown = rnnvg("bench", "status", directory)
+    assert shown.exit_code == 0
+    assert shown.stdout.startswith("compare: 3 of 3 runs are done (3 ok).")
