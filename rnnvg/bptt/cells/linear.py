@@ -26,7 +26,7 @@ class Pulled:
 
 
 class LinearCell(Cell):
-    """A subclass gives `drive`, `advance`, `carried` (A^T a), `of_input`, `to_input`, `contributions`; `pushed` for another A v.
+    """A subclass gives `drive`, `advance`, `carried`, `of_input`, `to_input` and `contributions`; `pushed` where A v differs.
 
     The values of a trajectory are its factors, with the state before each step in front.
     """
@@ -91,6 +91,32 @@ class LinearCell(Cell):
 
     def paths(self, step: Any, a: StateViews, delta: Pulled, above: Tensor | None) -> Paths:
         return {"carry": (self.carried(step, delta.a[0]),)}
+
+
+class ElementwiseCell(LinearCell):
+    """A is diagonal: the values have a field `decay`, its factors [c, B, N] or [c, B, 1]; `driven` gives b(x) of them all."""
+
+    def driven(self, values: Any) -> Tensor:
+        """b(x), [c, B, N]."""
+        raise NotImplementedError
+
+    def run(self, x: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
+        values = self.drive(x)
+        states = states_from("states", state[0], x.shape[0], new)
+        rows = states.unbind()
+        for k, (decay, driven) in enumerate(zip(values.decay.unbind(), self.driven(values).unbind(), strict=True)):
+            torch.addcmul(driven, decay, rows[k], out=rows[k + 1])
+        return Trajectory((states,), values._replace(before=states[:-1]))
+
+    def carried(self, step: Any, a: Tensor) -> Tensor:
+        return a * step.decay.conj()
+
+    def pushed(self, step: Any, v: Tensor) -> Tensor:
+        return v * step.decay
+
+    def pull(self, step: Any, a: StateViews, out: StateViews, delta: Pulled, above: Tensor | None) -> None:
+        self.into_gates(step, a, delta, above)
+        torch.mul(delta.a[0], step.decay.conj(), out=out.parts[0])
 
 
 def ones(x: Tensor) -> Tensor:

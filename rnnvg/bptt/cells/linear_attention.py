@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnnvg.bptt.cells.cell import Weight
-from rnnvg.bptt.cells.linear import LinearCell, Pulled, initial, ones, outer
+from rnnvg.bptt.cells.linear import ElementwiseCell, LinearCell, Pulled, initial, ones, outer
 from rnnvg.bptt.cells.parts import Gate, StateViews, Trajectory
 
 TEMPERATURE = 16.0
@@ -68,7 +68,7 @@ class DeltaNetCell(_AttentionCell):
 
 
 class GLAValues(NamedTuple):
-    """The state before [c, B, K V]; decay and its slope by the preactivation, k [c, B, K]; v [c, B, V]."""
+    """The state before and the decay [c, B, K V]; the decay's slope by its preactivation, and k, [c, B, K]; v [c, B, V]."""
 
     before: Tensor
     decay: Tensor
@@ -77,7 +77,7 @@ class GLAValues(NamedTuple):
     v: Tensor
 
 
-class GLA(LinearCell):
+class GLA(ElementwiseCell):
     modules = (GLACell,)
     carry_gate = "decay"
 
@@ -93,16 +93,14 @@ class GLA(LinearCell):
     def drive(self, x: Tensor) -> GLAValues:
         raw = F.linear(x, self.into_a, self.bias)
         decay = torch.exp(F.logsigmoid(raw) / TEMPERATURE)
-        return GLAValues(x, decay, decay * torch.sigmoid(-raw) / TEMPERATURE, x @ self.into_k.T, x @ self.into_v.T)
+        rows = decay.repeat_interleave(self.shape[1], -1)
+        return GLAValues(x, rows, decay * torch.sigmoid(-raw) / TEMPERATURE, x @ self.into_k.T, x @ self.into_v.T)
 
     def _matrix(self, s: Tensor) -> Tensor:
         return s.unflatten(-1, self.shape)
 
-    def advance(self, step: GLAValues, s: Tensor) -> Tensor:
-        return torch.addcmul(outer(step.k, step.v), step.decay.repeat_interleave(self.shape[1], -1), s)
-
-    def carried(self, step: GLAValues, a: Tensor) -> Tensor:
-        return (self._matrix(a) * step.decay.unsqueeze(-1)).flatten(-2)
+    def driven(self, values: GLAValues) -> Tensor:
+        return outer(values.k, values.v)
 
     def _adjoints(self, step: GLAValues, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the decay's preactivation and of k [..., K], and of v [..., V]."""

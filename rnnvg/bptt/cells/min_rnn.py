@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnnvg.bptt.cells.cell import Weight
-from rnnvg.bptt.cells.linear import LinearCell, Pulled, initial, ones
+from rnnvg.bptt.cells.linear import ElementwiseCell, Pulled, initial, ones
 from rnnvg.bptt.cells.parts import Gate, StateViews, Trajectory
 
 
@@ -63,23 +63,20 @@ class Values(NamedTuple):
     slopes: of the share that enters by the gates' preactivations, [c, B, G - 1, H]."""
 
     before: Tensor
-    keep: Tensor
+    decay: Tensor
     enter: Tensor
     candidate: Tensor
     slopes: Tensor
 
 
-class _Min(LinearCell):
+class _Min(ElementwiseCell):
     def __init__(self, weight: Tensor, bias: Tensor, blocks: int) -> None:
         self.weight, self.bias, self.blocks = weight, bias, blocks
         hidden = weight.shape[0] // blocks
         super().__init__(hidden, weight.shape[1], weight, blocks * hidden, (blocks + 4) * hidden)
 
-    def advance(self, step: Values, s: Tensor) -> Tensor:
-        return torch.addcmul(step.enter * step.candidate, step.keep, s)
-
-    def carried(self, step: Values, a: Tensor) -> Tensor:
-        return a * step.keep
+    def driven(self, values: Values) -> Tensor:
+        return values.enter * values.candidate
 
     def _adjoints(self, step: Values, a: Tensor) -> Tensor:
         """Of the preactivations, [..., B, G H]: the gates change how much of the candidate takes the state's place."""
@@ -116,7 +113,7 @@ class MinGRU(_Min):
         return Values(x, keep, enter, candidate, (keep * enter).unsqueeze(-2))
 
     def gates(self, path: Trajectory) -> list[Gate]:
-        keep = path.values.keep
+        keep = path.values.decay
         return [Gate("update gate", path.values.enter, keep.log()), Gate("candidate", path.values.candidate.abs())]
 
 
@@ -137,5 +134,5 @@ class MinLSTM(_Min):
         return Values(x, keep, opened, candidate, slopes)
 
     def gates(self, path: Trajectory) -> list[Gate]:
-        keep = path.values.keep
+        keep = path.values.decay
         return [Gate("forget gate", keep, keep.log()), Gate("candidate", path.values.candidate.abs())]

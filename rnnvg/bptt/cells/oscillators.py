@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnnvg.bptt.cells.cell import Weight
-from rnnvg.bptt.cells.parts import Gate, Part, StateViews, Trajectory
-from rnnvg.bptt.cells.preactivated import PreactivatedCell, sigmoid_slope, tanh_slope
+from rnnvg.bptt.cells.cell import Paths, Weight
+from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory
+from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, sigmoid_slope, tanh_slope
 
 State = tuple[Tensor, Tensor]
 
@@ -83,6 +83,12 @@ class CoValues(NamedTuple):
     z: Tensor
 
 
+class CoFactors(NamedTuple):
+    """dt tanh' of the preactivation, [c, B, H]."""
+
+    force: Tensor
+
+
 class CoRNN(PreactivatedCell):
     modules = (CoRNNCell,)
 
@@ -102,23 +108,24 @@ class CoRNN(PreactivatedCell):
         after = z + self.dt * (torch.tanh(pre) - self.gamma * y - self.eps * z)
         return CoValues(pre, y, z), (y + self.dt * after, after)
 
-    def backwards(self, step: CoValues, a: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        a_z = a[1] + self.dt * a[0]
-        pre = self.dt * a_z * tanh_slope(step.pre)
-        by_y = a[0] - self.dt * self.gamma * a_z + pre @ self.by_y
+    def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> CoFactors:
+        return CoFactors(self.dt * tanh_slope(path.values.pre))
+
+    def backwards(self, step: CoFactors, a: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        a_z = torch.add(a[1], a[0], alpha=self.dt)
+        pre = a_z * step.force
+        by_y = torch.add(a[0], a_z, alpha=-self.dt * self.gamma) + pre @ self.by_y
         return pre, (by_y, (1 - self.dt * self.eps) * a_z + pre @ self.by_z)
 
-    def forwards(self, step: CoValues, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
+    def forwards(self, step: CoFactors, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
         pre = driven + v[0] @ self.by_y.t() + v[1] @ self.by_z.t()
-        z = v[1] + self.dt * (tanh_slope(step.pre) * pre - self.gamma * v[0] - self.eps * v[1])
+        z = v[1] + step.force * pre - self.dt * (self.gamma * v[0] + self.eps * v[1])
         return v[0] + self.dt * z, z
 
     def recurrent_inputs(self, path: Trajectory) -> dict[str, tuple[slice, Tensor]]:
         return {"weight_y": (slice(None), path.values.y), "weight_z": (slice(None), path.values.z)}
 
-    def paths(
-        self, step: CoValues, a: StateViews, delta: object, above: Tensor | None
-    ) -> dict[str, tuple[Tensor | None, ...]]:
+    def paths(self, step: CoFactors, a: StateViews, delta: Preactivations, above: Tensor | None) -> Paths:
         after = self._after(a, above)
         a_z = after[1] + self.dt * after[0]
         pre, _ = self.backwards(step, after)
@@ -133,6 +140,17 @@ class LEMValues(NamedTuple):
     y: Tensor
     z: Tensor
     z_after: Tensor
+
+
+class LEMFactors(NamedTuple):
+    """Derivatives [c, B, H]: of y and z by their gates' preactivations (2 and 1), by their candidates', and by themselves."""
+
+    y_by_two: Tensor
+    z_by_one: Tensor
+    y_by_candidate: Tensor
+    z_by_candidate: Tensor
+    y_kept: Tensor
+    z_kept: Tensor
 
 
 class LEM(PreactivatedCell):
@@ -157,28 +175,33 @@ class LEM(PreactivatedCell):
         y_after = torch.lerp(y, torch.tanh(into_y), self.dt * torch.sigmoid(two))
         return LEMValues(torch.cat([three, into_y], -1), y, z, after), (y_after, after)
 
-    def backwards(self, step: LEMValues, a: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        one, two, into_z, into_y = step.pre.chunk(4, -1)
-        p, q = self.dt * torch.sigmoid(one), self.dt * torch.sigmoid(two)
-        d_y = a[0] * q * tanh_slope(into_y)
-        a_z = a[1] + d_y @ self.by_z
-        d_z = a_z * p * tanh_slope(into_z)
-        d_one = a_z * (torch.tanh(into_z) - step.z) * self.dt * sigmoid_slope(one)
-        d_two = a[0] * (torch.tanh(into_y) - step.y) * self.dt * sigmoid_slope(two)
-        three = torch.cat([d_one, d_two, d_z], -1)
-        return torch.cat([three, d_y], -1), (a[0] * (1 - q) + three @ self.by_y, a_z * (1 - p))
+    def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> LEMFactors:
+        (pre, y, z, _), dt = path.values, self.dt
+        one, two, into_z, into_y = pre.chunk(4, -1)
+        p, q = dt * torch.sigmoid(one), dt * torch.sigmoid(two)
+        return LEMFactors(
+            (torch.tanh(into_y) - y) * dt * sigmoid_slope(two),
+            (torch.tanh(into_z) - z) * dt * sigmoid_slope(one),
+            q * tanh_slope(into_y),
+            p * tanh_slope(into_z),
+            1 - q,
+            1 - p,
+        )
 
-    def forwards(self, step: LEMValues, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
-        one, two, into_z, into_y = step.pre.chunk(4, -1)
+    def backwards(self, step: LEMFactors, a: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        d_y = a[0] * step.y_by_candidate
+        a_z = a[1] + d_y @ self.by_z
+        three = torch.cat([a_z * step.z_by_one, a[0] * step.y_by_two, a_z * step.z_by_candidate], -1)
+        by_y = torch.addcmul(three @ self.by_y, a[0], step.y_kept)
+        return torch.cat([three, d_y], -1), (by_y, a_z * step.z_kept)
+
+    def forwards(self, step: LEMFactors, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
         width = 3 * v[0].shape[-1]
         from_x = (driven[..., :width], driven[..., width:]) if isinstance(driven, Tensor) else (driven, driven)
         v_one, v_two, v_z = (from_x[0] + v[0] @ self.by_y.t()).chunk(3, -1)
-        p, q = self.dt * torch.sigmoid(one), self.dt * torch.sigmoid(two)
-        z = (1 - p) * v[1] + p * tanh_slope(into_z) * v_z
-        z = z + (torch.tanh(into_z) - step.z) * self.dt * sigmoid_slope(one) * v_one
+        z = step.z_kept * v[1] + step.z_by_candidate * v_z + step.z_by_one * v_one
         v_y = from_x[1] + z @ self.by_z.t()
-        y = (1 - q) * v[0] + q * tanh_slope(into_y) * v_y
-        return y + (torch.tanh(into_y) - step.y) * self.dt * sigmoid_slope(two) * v_two, z
+        return step.y_kept * v[0] + step.y_by_candidate * v_y + step.y_by_two * v_two, z
 
     def gates(self, path: Trajectory) -> list[Gate]:
         one, two, into_z, into_y = path.values.pre.chunk(4, -1)
@@ -194,13 +217,8 @@ class LEM(PreactivatedCell):
         H = path.values.y.shape[-1]
         return {"weight_y": (slice(0, 3 * H), path.values.y), "weight_z": (slice(3 * H, 4 * H), path.values.z_after)}
 
-    def paths(
-        self, step: LEMValues, a: StateViews, delta: object, above: Tensor | None
-    ) -> dict[str, tuple[Tensor | None, ...]]:
+    def paths(self, step: LEMFactors, a: StateViews, delta: Preactivations, above: Tensor | None) -> Paths:
         after = self._after(a, above)
-        one, two, _, into_y = step.pre.chunk(4, -1)
-        p, q = self.dt * torch.sigmoid(one), self.dt * torch.sigmoid(two)
         _, whole = self.backwards(step, after)
-        through = (after[0] * q * tanh_slope(into_y)) @ self.by_z
-        carry = (after[0] * (1 - q), after[1] * (1 - p))
-        return {"carry": carry, "candidates and gates": (whole[0] - carry[0], through * (1 - p))}
+        carry = (after[0] * step.y_kept, after[1] * step.z_kept)
+        return {"carry": carry, "candidates and gates": (whole[0] - carry[0], whole[1] - carry[1])}

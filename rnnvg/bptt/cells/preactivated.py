@@ -25,7 +25,7 @@ class Preactivations:
 
 
 class PreactivatedCell(Cell):
-    """A subclass gives `advance`, `backwards`, `forwards`, and `recurrent_inputs` of its matrices."""
+    """A subclass gives `advance`, `factors`, `backwards`, `forwards`, and `recurrent_inputs` of its matrices."""
 
     def __init__(self, weight: Tensor, bias: Tensor, parts: tuple[Part, ...], gates: int) -> None:
         self.weight, self.bias, self.parts = weight, bias, parts
@@ -34,7 +34,7 @@ class PreactivatedCell(Cell):
         self.widest, self.kept = gates * hidden, (2 * gates + len(parts) + 1) * hidden
 
     def advance(self, driven: Tensor, state: tuple[Tensor, ...]) -> tuple[Any, tuple[Tensor, ...]]:
-        """The step's factors and the state after it, from W x + b [B, G H] and the state before."""
+        """The step's values and the state after it, from W x + b [B, G H] and the state before."""
         raise NotImplementedError
 
     def backwards(self, step: Any, a: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -54,9 +54,6 @@ class PreactivatedCell(Cell):
             values.append(step)
         parts = tuple(torch.stack(part) for part in zip(*states, strict=True))
         return Trajectory(parts, type(values[0])(*(torch.stack(each) for each in zip(*values, strict=True))))
-
-    def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> Any:
-        return path.values
 
     def new_delta(self, like: Tensor, new: Buffers) -> Preactivations:
         return Preactivations()

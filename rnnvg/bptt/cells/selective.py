@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnnvg.bptt.cells.cell import Weight
-from rnnvg.bptt.cells.linear import LinearCell, Pulled, initial, ones
+from rnnvg.bptt.cells.linear import ElementwiseCell, Pulled, initial, ones, outer
 from rnnvg.bptt.cells.parts import Gate, StateViews, Trajectory
 
 
@@ -44,7 +44,7 @@ class S6Cell(nn.Module):
 
 
 class Values(NamedTuple):
-    """The state before [c, B, D N]; decay [c, B, D, N]; dt and its slope softplus' [c, B, D]; b [c, B, N]; x [c, B, D]."""
+    """The state before [c, B, D N]; decay [c, B, D N]; dt and its slope softplus' [c, B, D]; b [c, B, N]; x [c, B, D]."""
 
     before: Tensor
     decay: Tensor
@@ -54,7 +54,7 @@ class Values(NamedTuple):
     x: Tensor
 
 
-class S6(LinearCell):
+class S6(ElementwiseCell):
     modules = (S6Cell,)
     carry_gate = "decay"
 
@@ -70,23 +70,19 @@ class S6(LinearCell):
     def drive(self, x: Tensor) -> Values:
         raw = F.linear(x @ self.low.T, self.into_dt, self.bias)
         dt = F.softplus(raw)
-        return Values(x, torch.exp(dt.unsqueeze(-1) * self.a), dt, torch.sigmoid(raw), x @ self.into_b.T, x)
+        return Values(x, torch.exp(dt.unsqueeze(-1) * self.a).flatten(-2), dt, torch.sigmoid(raw), x @ self.into_b.T, x)
 
     def _blocks(self, s: Tensor) -> Tensor:
         return s.unflatten(-1, self.a.shape)
 
-    def advance(self, step: Values, s: Tensor) -> Tensor:
-        driven = (step.dt * step.x).unsqueeze(-1) * step.b.unsqueeze(-2)
-        return torch.addcmul(driven, step.decay, self._blocks(s)).flatten(-2)
-
-    def carried(self, step: Values, a: Tensor) -> Tensor:
-        return (self._blocks(a) * step.decay).flatten(-2)
+    def driven(self, values: Values) -> Tensor:
+        return outer(values.dt * values.x, values.b)
 
     def _adjoints(self, step: Values, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of dt's preactivation [..., D], of b [..., N], and of x where it is multiplied by them [..., D]."""
         blocks = self._blocks(a)
         with_b = (blocks * step.b.unsqueeze(-2)).sum(-1)
-        by_dt = (blocks * self.a * step.decay * self._blocks(step.before)).sum(-1) + with_b * step.x
+        by_dt = (blocks * self.a * self._blocks(step.decay * step.before)).sum(-1) + with_b * step.x
         by_b = (blocks * (step.dt * step.x).unsqueeze(-1)).sum(-2)
         return by_dt * step.slope, by_b, with_b * step.dt
 
@@ -96,21 +92,20 @@ class S6(LinearCell):
 
     def to_input(self, step: Values, v_x: Tensor) -> Tensor:
         dt = (v_x @ self.low.T @ self.into_dt.T) * step.slope
-        by_dt = self.a * step.decay * self._blocks(step.before) + step.b.unsqueeze(-2) * step.x.unsqueeze(-1)
+        by_dt = self.a * self._blocks(step.decay * step.before) + step.b.unsqueeze(-2) * step.x.unsqueeze(-1)
         direct = (step.dt * v_x).unsqueeze(-1) * step.b.unsqueeze(-2)
         through_b = (step.dt * step.x).unsqueeze(-1) * (v_x @ self.into_b.T).unsqueeze(-2)
         return (dt.unsqueeze(-1) * by_dt + direct + through_b).flatten(-2)
 
     def gates(self, path: Trajectory) -> list[Gate]:
-        decay = path.values.decay.flatten(-2)
-        return [Gate("decay", decay, (path.values.dt.unsqueeze(-1) * self.a).flatten(-2))]
+        return [Gate("decay", path.values.decay, (path.values.dt.unsqueeze(-1) * self.a).flatten(-2))]
 
     def contributions(
         self, x: Tensor, path: Trajectory, a: StateViews, delta: Pulled, above: Tensor | None
     ) -> dict[str, tuple[Tensor, Tensor]]:
         step, one = delta.step, ones(x)
         raw, b, _ = self._adjoints(step, delta.a[0])
-        by_a = self._blocks(delta.a[0]) * step.dt.unsqueeze(-1) * step.decay * self._blocks(step.before) * self.a
+        by_a = self._blocks(delta.a[0]) * step.dt.unsqueeze(-1) * self._blocks(step.decay * step.before) * self.a
         return {
             "a_log": (by_a.flatten(-2), one),
             "weight_low": (raw @ self.into_dt, x),

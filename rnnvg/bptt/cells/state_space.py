@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt.cells.cell import Weight
-from rnnvg.bptt.cells.linear import LinearCell, Pulled, initial, ones
+from rnnvg.bptt.cells.linear import ElementwiseCell, Pulled, initial, ones
 from rnnvg.bptt.cells.parts import Gate, StateViews, Trajectory
 
 
@@ -92,7 +92,7 @@ class Values(NamedTuple):
     drive: Tensor
 
 
-class _StateSpace(LinearCell):
+class _StateSpace(ElementwiseCell):
     """s' = decay s + into x, with a decay [N] and a matrix [N, I] that do not depend on the input."""
 
     carry_gate = "decay"
@@ -112,14 +112,8 @@ class _StateSpace(LinearCell):
         driven = x.to(self.decay.dtype) @ self.into.T
         return Values(driven, self.decay.expand_as(driven), driven)
 
-    def advance(self, step: Values, s: Tensor) -> Tensor:
-        return torch.addcmul(step.drive, step.decay, s)
-
-    def carried(self, step: Values, a: Tensor) -> Tensor:
-        return a * step.decay.conj()
-
-    def pushed(self, step: Values, v: Tensor) -> Tensor:
-        return v * step.decay
+    def driven(self, values: Values) -> Tensor:
+        return values.drive
 
     def of_input(self, step: Values, a: Tensor) -> Tensor:
         return (a @ self.into.conj()).real

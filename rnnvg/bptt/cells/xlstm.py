@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnnvg.bptt.cells.cell import Paths, Weight
-from rnnvg.bptt.cells.linear import LinearCell, Pulled, initial, ones, outer
-from rnnvg.bptt.cells.parts import Gate, Part, StateViews, Trajectory
+from rnnvg.bptt.cells.linear import ElementwiseCell, Pulled, initial, ones, outer
+from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory
 from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, sigmoid_slope, tanh_slope
 
 State = tuple[Tensor, Tensor, Tensor]
@@ -64,17 +64,18 @@ class SLSTMCell(nn.Module):
 
 
 class MValues(NamedTuple):
-    """The state before [c, B, K (V + 1)]; f, its slope and i [c, B, 1]; k [c, B, K]; v with a 1 at its end [c, B, V + 1]."""
+    """The state before [c, B, K (V + 1)]; f (the decay), its slope and i [c, B, 1]; k [c, B, K]; v with a 1 at its end
+    [c, B, V + 1]."""
 
     before: Tensor
-    f: Tensor
+    decay: Tensor
     slope: Tensor
     i: Tensor
     k: Tensor
     v: Tensor
 
 
-class MLSTM(LinearCell):
+class MLSTM(ElementwiseCell):
     modules = (MLSTMCell,)
     carry_gate = "forget gate"
 
@@ -94,11 +95,8 @@ class MLSTM(LinearCell):
         v = torch.cat([x @ self.into_v.T, ones(x)], -1)
         return MValues(x, torch.sigmoid(f), sigmoid_slope(f), torch.exp(i), x @ self.into_k.T, v)
 
-    def advance(self, step: MValues, s: Tensor) -> Tensor:
-        return torch.addcmul(outer(step.i * step.k, step.v), step.f, s)
-
-    def carried(self, step: MValues, a: Tensor) -> Tensor:
-        return a * step.f
+    def driven(self, values: MValues) -> Tensor:
+        return outer(values.i * values.k, values.v)
 
     def _adjoints(self, step: MValues, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the gates' preactivations (i, f) [..., 2], of k [..., K] and of v [..., V]."""
@@ -120,7 +118,7 @@ class MLSTM(LinearCell):
         return step.slope * f * step.before + step.i * (outer(k, step.v) + outer(step.k, v))
 
     def gates(self, path: Trajectory) -> list[Gate]:
-        return [Gate("forget gate", path.values.f, path.values.f.log()), Gate("input gate", path.values.i)]
+        return [Gate("forget gate", path.values.decay, path.values.decay.log()), Gate("input gate", path.values.i)]
 
     def contributions(
         self, x: Tensor, path: Trajectory, a: StateViews, delta: Pulled, above: Tensor | None
@@ -145,6 +143,21 @@ class SValues(NamedTuple):
     n_after: Tensor
 
 
+class SFactors(NamedTuple):
+    """Derivatives [c, B, H]: of h by c and n after the step; of those by the preactivations (z, i, f) and by c and n before;
+    of h by o's preactivation."""
+
+    h_by_c: Tensor
+    h_by_n: Tensor
+    c_by_z: Tensor
+    c_by_i: Tensor
+    n_by_i: Tensor
+    c_by_f: Tensor
+    n_by_f: Tensor
+    kept: Tensor
+    h_by_o: Tensor
+
+
 class SLSTM(PreactivatedCell):
     modules = (SLSTMCell,)
     carry_gate = "forget gate"
@@ -166,31 +179,35 @@ class SLSTM(PreactivatedCell):
         c_after, n_after = f * c + i * torch.tanh(z), f * n + i
         return SValues(pre, h, c, n, c_after, n_after), (torch.sigmoid(o) * c_after / n_after, c_after, n_after)
 
-    def backwards(self, step: SValues, a: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        z, i, f, o = step.pre.chunk(4, -1)
-        entered, kept, share = torch.exp(i), torch.sigmoid(f), step.c_after / step.n_after
-        a_c = a[1] + a[0] * torch.sigmoid(o) / step.n_after
-        a_n = a[2] - a[0] * torch.sigmoid(o) * share / step.n_after
-        pre = torch.cat(
-            [
-                a_c * entered * tanh_slope(z),
-                (a_c * torch.tanh(z) + a_n) * entered,
-                (a_c * step.c + a_n * step.n) * sigmoid_slope(f),
-                a[0] * share * sigmoid_slope(o),
-            ],
-            -1,
+    def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> SFactors:
+        pre, _, c, n, c_after, n_after = path.values
+        share = c_after / n_after
+        z, i, f, o = pre.chunk(4, -1)
+        entered, opened, slope = torch.exp(i), torch.sigmoid(o), sigmoid_slope(f)
+        return SFactors(
+            opened / n_after,
+            -opened * share / n_after,
+            entered * tanh_slope(z),
+            entered * torch.tanh(z),
+            entered,
+            slope * c,
+            slope * n,
+            torch.sigmoid(f),
+            share * sigmoid_slope(o),
         )
-        return pre, (pre @ self.matrix, a_c * kept, a_n * kept)
 
-    def forwards(self, step: SValues, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
-        z, i, f, o = step.pre.chunk(4, -1)
+    def backwards(self, step: SFactors, a: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        a_c, a_n = torch.addcmul(a[1], a[0], step.h_by_c), torch.addcmul(a[2], a[0], step.h_by_n)
+        by_i = torch.addcmul(a_c * step.c_by_i, a_n, step.n_by_i)
+        by_f = torch.addcmul(a_c * step.c_by_f, a_n, step.n_by_f)
+        pre = torch.cat([a_c * step.c_by_z, by_i, by_f, a[0] * step.h_by_o], -1)
+        return pre, (pre @ self.matrix, a_c * step.kept, a_n * step.kept)
+
+    def forwards(self, step: SFactors, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
         v_z, v_i, v_f, v_o = (driven + v[0] @ self.matrix.t()).chunk(4, -1)
-        entered, kept, share = torch.exp(i), torch.sigmoid(f), step.c_after / step.n_after
-        forget = sigmoid_slope(f) * v_f
-        c = kept * v[1] + forget * step.c + entered * (v_i * torch.tanh(z) + tanh_slope(z) * v_z)
-        n = kept * v[2] + forget * step.n + entered * v_i
-        h = sigmoid_slope(o) * v_o * share + torch.sigmoid(o) * (c - share * n) / step.n_after
-        return h, c, n
+        c = step.kept * v[1] + step.c_by_f * v_f + step.c_by_i * v_i + step.c_by_z * v_z
+        n = step.kept * v[2] + step.n_by_f * v_f + step.n_by_i * v_i
+        return step.h_by_o * v_o + step.h_by_c * c + step.h_by_n * n, c, n
 
     def gates(self, path: Trajectory) -> list[Gate]:
         z, i, f, o = path.values.pre.chunk(4, -1)
@@ -204,7 +221,6 @@ class SLSTM(PreactivatedCell):
     def recurrent_inputs(self, path: Trajectory) -> dict[str, tuple[slice, Tensor]]:
         return {"weight_hh": (slice(None), path.values.h)}
 
-    def paths(self, step: SValues, a: StateViews, delta: Preactivations, above: Tensor | None) -> Paths:
-        pre, (by_h, a_c, a_n) = self.backwards(step, self._after(a, above))
-        del pre
+    def paths(self, step: SFactors, a: StateViews, delta: Preactivations, above: Tensor | None) -> Paths:
+        _, (by_h, a_c, a_n) = self.backwards(step, self._after(a, above))
         return {"carry": (None, a_c, a_n), "hidden state": (by_h, None, None)}
