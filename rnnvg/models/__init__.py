@@ -4,8 +4,8 @@ from rnnvg.models.build import build, check_fits, count_parameters, matched_hidd
 from rnnvg.models.constraint import unconstrain
 from rnnvg.models.evaluation import encoded, loss_gradient
 from rnnvg.models.initialisers import INITS
-from rnnvg.models.own_cells import OWN_CELLS, recurrence
-from rnnvg.models.sequence_model import CELLS, EVERY_CELL, SequenceModel
+from rnnvg.models.own_cells import OWN_CELLS, has_recurrence, recurrence
+from rnnvg.models.sequence_model import CELLS, EVERY_CELL, SequenceModel, check_cell
 from rnnvg.models.weights import load, read_header, save
 
 __all__ = [
@@ -15,9 +15,11 @@ __all__ = [
     "OWN_CELLS",
     "SequenceModel",
     "build",
+    "check_cell",
     "check_fits",
     "count_parameters",
     "encoded",
+    "has_recurrence",
     "load",
     "loss_gradient",
     "matched_hidden",

@@ -10,8 +10,7 @@ from torch import nn
 from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.models.constraint import CONSTRAINTS, constrain
 from rnnvg.models.initialisers import check_init, initialise
-from rnnvg.models.own_cells import OWN_CELLS
-from rnnvg.models.sequence_model import CELLS, EVERY_CELL, SequenceModel
+from rnnvg.models.sequence_model import CELLS, SequenceModel, check_cell
 
 if TYPE_CHECKING:
     from rnnvg.tasks import Task
@@ -35,7 +34,8 @@ def build(
 
     Args:
         task: gives the number of inputs and outputs, and whether inputs are numbers or token ids.
-        cell: one of rnnvg.models.CELLS, or of OWN_CELLS: "leaky", "residual", "layer-norm", which have one layer.
+        cell: one of rnnvg.models.CELLS, or of OWN_CELLS: of these "attention" and "tcn" alone have several layers; or the
+            import path of a core, "package.module:Core" (rnnvg.models.imported_core has the protocol).
         hidden: units a layer, H.
         layers: recurrent layers on top of each other.
         init: one of rnnvg.models.INITS, for the recurrent core; encoder and readout start as PyTorch draws them,
@@ -53,11 +53,10 @@ def build(
         InputError: an unknown cell or initialiser, a size below 1, an initialiser that does not fit the cell, weights
             that cannot be tied, chrono where no longest dependency is known, a constraint that does not fit the cell.
     """
-    own = cell in OWN_CELLS
+    own = check_cell(cell) not in CELLS
     if own:
         check_name("init", init, ("default",))
     else:
-        check_name("cell", cell, CELLS)
         check_init(init, cell)
     if t_max is not None:
         check_int("t_max", t_max, least=2)
@@ -71,7 +70,7 @@ def build(
         nn.init.uniform_(model.readout.weight, -0.1, 0.1)
     if not own:
         initialise(model.core, cell, init, t_max)
-    elif t_max is not None:
+    elif t_max is not None and "step_size" in dict(model.core.named_buffers()):
         model.core.get_buffer("step_size").fill_(1 / t_max)
     if gain is not None:
         _stretch(model.core, check_float("gain", gain, above=0))
@@ -105,7 +104,7 @@ def matched_hidden(
     Raises:
         InputError: as `build`.
     """
-    check_name("cell", cell, EVERY_CELL)
+    check_cell(cell)
     check_int("parameters", parameters, least=1)
 
     def count(hidden: int) -> int:

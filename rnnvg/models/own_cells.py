@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnnvg.errors import InputError
+from rnnvg.models.cores import CORES
 
 STEP_SIZE = 0.1
 
@@ -62,6 +63,10 @@ class OwnCore(nn.Module):
             states.append(h)
         return torch.stack(states), h.unsqueeze(0)
 
+    def start(self, inputs: Tensor) -> Tensor:
+        """The state [B, H] before the first step of inputs [T, B, I]: zeros."""
+        return inputs.new_zeros(inputs.shape[1], self.hidden_size)
+
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         """The state [B, H] after one input [B, I]: the recurrence as `rnnvg.gradient_profile` takes it."""
         driven = F.linear(x, self.weight_ih, self.bias_ih + self.bias_hh)
@@ -74,15 +79,22 @@ class OwnCore(nn.Module):
         return h + a * f if self.form == "residual" else f
 
 
-def recurrence(core: nn.Module, inputs: Tensor) -> tuple[Any, Tensor | None]:
+def has_recurrence(core: nn.Module) -> bool:
+    """Whether a core goes from step to step by a state, so that there are gradients by it."""
+    return isinstance(core, nn.RNNBase) or hasattr(core, "step")
+
+
+def recurrence(core: nn.Module, inputs: Tensor) -> tuple[Any, Any]:
     """What `rnnvg.gradient_profile` takes of a model's core, and the first state for inputs [T, B, E].
 
-    Of PyTorch's modules themselves and None, which stands for zeros; of a core of our own its step and zeros.
+    Of PyTorch's modules themselves and None, which stands for zeros; of any other core its step and its first state.
     """
-    if isinstance(core, OwnCore):
-        return core.step, inputs.new_zeros(inputs.shape[1], core.hidden_size)
-    return core, None
+    if isinstance(core, nn.RNNBase):
+        return core, None
+    made: Any = core
+    return made.step, made.start(inputs)
 
 
-OWN: dict[str, Callable[..., OwnCore]] = {form: partial(OwnCore, form) for form in ("leaky", "residual", "layer-norm")}
+OWN: dict[str, Callable[..., nn.Module]] = {form: partial(OwnCore, form) for form in ("leaky", "residual", "layer-norm")}
+OWN |= CORES
 OWN_CELLS = tuple(OWN)

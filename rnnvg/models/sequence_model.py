@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnvg.errors import check_name
+from rnnvg.models import imported_core
 from rnnvg.models.own_cells import OWN
+from rnnvg.tasks import imported
 
 CORES = {
     "rnn": lambda *sizes: nn.RNN(*sizes, nonlinearity="tanh"),
@@ -20,6 +23,22 @@ CORES = {
 }
 CELLS = tuple(CORES)
 EVERY_CELL = (*CORES, *OWN)
+
+
+def check_cell(cell: str, argument: str = "cell") -> str:
+    """`cell` where it is one of EVERY_CELL, or the import path of a core; otherwise an InputError."""
+    if imported.is_path(cell):
+        imported_core.check(cell)
+        return cell
+    return check_name(argument, cell, EVERY_CELL)
+
+
+def make_core(cell: str, n_inputs: int, hidden: int, layers: int) -> nn.Module:
+    """The core of a network, from inputs [T, B, n_inputs] to outputs [T, B, hidden]."""
+    if imported.is_path(cell):
+        return imported_core.make(cell, n_inputs, hidden, layers)
+    return (CORES | OWN)[cell](n_inputs, hidden, layers)
+
 
 State = Tensor | tuple[Tensor, ...] | None
 
@@ -31,7 +50,8 @@ class SequenceModel(nn.Module):
 
     Attributes:
         encoder: nn.Embedding for token ids; for numbers nn.Identity, or nn.Linear where `embed` is given.
-        core: the nn.RNN, nn.LSTM or nn.GRU itself, time first, no dropout of its own; an OwnCore for OWN_CELLS.
+        core: the nn.RNN, nn.LSTM or nn.GRU itself, time first, no dropout of its own; of OWN_CELLS one of
+            rnnvg.models.cores, and of an import path somebody's own.
         readout: nn.Linear from H to O; its weight is the embedding's where the model is tied (Press & Wolf 2017).
         spec: the constructor's arguments; `SequenceModel(**model.spec)` has the same shape.
 
@@ -80,7 +100,7 @@ class SequenceModel(nn.Module):
         else:
             width = embed
             self.encoder = nn.Linear(n_inputs, width)
-        self.core: nn.RNNBase = (CORES | OWN)[cell](width, hidden, layers)  # type: ignore[assignment]
+        self.core: nn.RNNBase = make_core(cell, width, hidden, layers)  # type: ignore[assignment]
         self.readout = nn.Linear(hidden, n_outputs)
         if tied:
             self.readout.weight = self.encoder.weight  # type: ignore[assignment]
