@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from rnnvg.bench.extras import Ladder, Needs, Published
 from rnnvg.bench.faults import Fault, Place, faults_of, no_such, unknown
 from rnnvg.bench.spec import NETWORK, Measure, RunSpec, Training
 from rnnvg.errors import InputError
+from rnnvg.tasks.imported import is_path
 
 # Tables that a file may have, and a task inside it; each value is checked by the model that a run will hold it in.
 PARTS: Mapping[str, type[BaseModel]] = {"model": RunSpec, "training": Training, "measure": Measure}
@@ -88,7 +89,7 @@ class Check:
         if not isinstance(cells, list):
             return ()
         named = [(index, cell) for index, cell in enumerate(cells) if isinstance(cell, str)]
-        known = [self._named(("cells", index), cell, models.EVERY_CELL) for index, cell in named]
+        known = [self._imported(("cells", index), cell, models.EVERY_CELL, models.check_cell) for index, cell in named]
         return self._once(("cells",), cells) if all(known) else ()
 
     def _seeds(self, seeds: Any) -> tuple[int, ...]:
@@ -103,7 +104,7 @@ class Check:
 
         figures = _File.model_validate(dict(self.data)).published
         for index, each in enumerate(figures):
-            self._named(("published", index, "cell"), each.cell, models.EVERY_CELL)
+            self._imported(("published", index, "cell"), each.cell, models.EVERY_CELL, models.check_cell)
             if each.task is not None:
                 self._named(("published", index, "task"), each.task, [entry.name for entry in self.entries])
             if each.value is None and not each.claim:
@@ -138,7 +139,7 @@ class Check:
             self.fault((*place, "model", "hidden") if "model" in table else ("model", "hidden"), "is missing.")
         if "name" not in table:
             return self.fault((*place, "name"), "is missing.")
-        if not self._named((*place, "name"), table["name"], tasks.NAMES):
+        if not self._imported((*place, "name"), table["name"], tasks.NAMES, tasks.check):
             return None
         known, settings = tasks.settings(table["name"]), {}
         for key in [key for key in table if key not in ("name", *PARTS, *EXTRAS)]:
@@ -263,6 +264,17 @@ class Check:
         if twice:
             self.fault(place, f"lists {twice[0]!r} twice.")
         return tuple(values)
+
+    def _imported(self, place: Place, name: Any, options: Iterable[str], check: Callable[[str], object]) -> bool:
+        """As `_named`, where an import path is right too if `check` takes it."""
+        if not is_path(name):
+            return self._named(place, name, options)
+        try:
+            check(name)
+        except InputError as error:
+            self.fault(place, f"cannot be used: {error}")
+            return False
+        return True
 
     def _named(self, place: Place, name: Any, options: Iterable[str]) -> bool:
         if name in (known := list(options)):

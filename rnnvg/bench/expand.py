@@ -44,6 +44,7 @@ def expand(
             for cell in [cell for cell in cells if _init_fits(model.get("init", "default"), cell)]:
                 try:
                     fields = {"cell": cell, "training": training, "measure": measure} | _network(task, cell, model)
+                    fields["sources"] = tasks.imported.sources(name, cell)
                     spec = RunSpec.model_validate({"task": settings_of(task), **fields})
                     _check_runnable(spec, task)
                     specs.append(spec)
@@ -62,10 +63,10 @@ def _product(settings: Values) -> Iterator[dict[str, Any]]:
 
 
 def _init_fits(init: str, cell: str) -> bool:
-    from rnnvg.models import OWN_CELLS
+    from rnnvg.models import CELLS
     from rnnvg.models.initialisers import check_init
 
-    if cell in OWN_CELLS:
+    if cell not in CELLS:
         return init == "default"
     try:
         return bool(check_init(init, cell))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
-from rnnvg.bptt import gradient_profile
+from rnnvg.bptt import gradient_profile, input_profile
 from rnnvg.horizon import THRESHOLDS, memory_horizon
-from rnnvg.models import encoded, recurrence
+from rnnvg.models import encoded, has_recurrence, recurrence
 
 if TYPE_CHECKING:
     from rnnvg.bptt import GradientProfile
@@ -30,13 +32,21 @@ def profile(
     """
     inputs, generator = encoded(model, probe.inputs), torch.Generator().manual_seed(seed)
     chosen = task.probe_sources if sources is None else sources
+    if wrt == "input" and not isinstance(model.core, nn.RNNBase):
+        return input_profile(model.core, inputs, sources=chosen, layout="TBI", generator=generator)
     core, state = recurrence(model.core, inputs)
     return gradient_profile(core, inputs, state, sources=chosen, wrt=wrt, generator=generator)
 
 
+def measurable(model: SequenceModel, wrt: Sequence[str]) -> list[str]:
+    """What of `wrt` a network has: one without a recurrence has the input alone, and that is measured in any case."""
+    return list(wrt) if has_recurrence(model.core) else ["input"]
+
+
 def curve(profile: GradientProfile, step: int) -> pd.DataFrame:
     """`profile.curve()` with the training step of the checkpoint and what the gradient is with respect to."""
-    frame = profile.curve()
+    # None of these networks sees the future.
+    frame = profile.curve().query("distance >= 0").reset_index(drop=True)
     frame.insert(0, "step", step)
     frame.insert(1, "wrt", profile.wrt)
     return frame
@@ -68,7 +78,7 @@ def residuals(model: SequenceModel, task: Task, probe: Batch, seed: int) -> dict
         difference between summed temporal contributions and `.grad`), dtype.
     """
     two = replace(probe, inputs=probe.inputs[:, :2], targets=probe.targets[:, :2], weight=None)
-    found = profile(model, task, two, "state", seed).verify()
+    found = profile(model, task, two, measurable(model, ["state"])[0], seed).verify()
     return {
         "residual": found.residual,
         "compared": len(found.log_norm),

@@ -27,6 +27,7 @@ _NOTHING: dict[str, Any] = dict.fromkeys(
         "measuring_seconds",
         "floor_seconds",
         "parameters",
+        "recurrence",
         "training_steps",
         "n_probe_steps",
         "task",

@@ -29,6 +29,7 @@ from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import CAUSES, RESULT, VOCABULARY, WEIGHTS, Store
 from rnnvg.errors import InputError
 from rnnvg.models.tensorfile import read_tensors
+from rnnvg.training import device
 
 OnProgress = Callable[[int, int, float], object]
 RESUME = "resume.safetensors"
@@ -72,7 +73,7 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
     except Exception as error:
         outcome, files = failure(spec, f"{type(error).__name__}: {error}", traceback.format_exc())
     outcome |= {"seconds": round(time.perf_counter() - clock, 3), "started": stamp(began), "finished": stamp()}
-    outcome["machine"] = {"peak_bytes": _peak_bytes()}
+    outcome["machine"] = {"peak_bytes": _peak_bytes(), **outcome.get("machine", {})}
     published = store.publish(record(spec, outcome), files)
     for left in [path for pattern in _LEFTOVERS for path in folder.glob(pattern)]:
         with suppress(OSError):
@@ -84,6 +85,8 @@ class _Run:
     """One run: its task and probe sequences, its network, and what was measured on the way."""
 
     def __init__(self, spec: RunSpec, folder: Path, on_progress: OnProgress | None) -> None:
+        if spec.sources != tasks.imported.sources(spec.task["name"], spec.cell):
+            raise InputError("The source of its cell or task is another one here than the run was specified with.")
         self.spec, self.folder, self.on_progress = spec, folder, on_progress
         self.task = _task(json.dumps(spec.task, sort_keys=True))
         generator = torch.Generator().manual_seed(spec.subseed("probe"))
@@ -93,7 +96,7 @@ class _Run:
     def outcome(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Trains and measures; how it ended, and the text of its tables by file name."""
         task = self.task
-        with _own_arithmetic():
+        with _own_arithmetic(), device.deterministic(self.spec.training.device):
             model, result = self._train()
             models.unconstrain(model.core)  # a weight file holds the weights that the network has
             models.save(model, self.folder / WEIGHTS, id=self.spec.id, task=self.spec.task, step=result.steps)
@@ -128,6 +131,7 @@ class _Run:
             "measuring_seconds": round(self.measuring, 3),
             "floor_seconds": round(result.steps * step_floor, 3),
             "parameters": models.count_parameters(model),
+            "recurrence": models.has_recurrence(model.core),
             "training_steps": task.steps,
             "n_probe_steps": int(self.probe.inputs.shape[0]),
             "task": {"label": task.about.label, "unit": task.about.unit},
@@ -140,6 +144,7 @@ class _Run:
                 "best_loss": task.best_loss,
             },
             "verify": certificate,
+            "machine": device.facts(self.spec.training.device),
         }, files
 
     def _floor(self, model: models.SequenceModel) -> float:
@@ -197,7 +202,10 @@ class _Run:
     def _on_checkpoint(self, step: int, model: models.SequenceModel) -> None:
         start = time.perf_counter()
         seed = self.spec.subseed("covectors")
-        profiles = [measure.profile(model, self.task, self.probe, wrt, seed) for wrt in self.spec.measure.wrt]
+        profiles = [
+            measure.profile(model, self.task, self.probe, wrt, seed)
+            for wrt in measure.measurable(model, self.spec.measure.wrt)
+        ]
         curves = pd.concat([measure.curve(each, step) for each in profiles])
         # On the disk at once: a run that is taken up again does not come by its earlier checkpoints.
         write_whole(self.folder / f"part-{step:09d}.csv", tables.to_csv(curves, tables.CURVE))

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 NETWORK = ("hidden", "layers", "init", "embed", "tied", "dropout", "t_max", "gain", "constraint")
 # Settings that came later: left out of a specification where they have this value, so that older runs keep their ids.
-_LATER = {"gain": None, "constraint": None, "paired": False}
+_LATER = {"gain": None, "constraint": None, "paired": False, "sources": None}
 _LATER_IN_MEASURE = {"why": True}
-_LATER_IN_TRAINING = {"warmup": None, "omega": None, "flossing": None}
+_LATER_IN_TRAINING = {"warmup": None, "omega": None, "flossing": None, "device": "cpu"}
 # Version of the layout of results; part of every id, so that results of another layout are never taken for this one's.
 SCHEMA = 1
 
@@ -63,6 +63,8 @@ class Training(_Part):
     omega: _Positive | None = None
     # Updates that bring the leading Lyapunov exponents to 0 before training (rnnvg.training.flossing); None: none.
     flossing: _Count | None = None
+    # Where it is computed: another device's numbers differ in their last digits.
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class Measure(_Part):
@@ -88,6 +90,7 @@ class RunSpec(_Part):
         paired: weights, batches and probe sequences are drawn from the seed alone, so that all paired runs of one seed draw
             the same ones: what two of them do differently is then what their specifications do. False: every run draws its
             own.
+        sources: hashes of the files that hold a task ("task") and a cell ("cell") named by import path; None: neither is.
     """
 
     version: Literal[1] = Field(default=SCHEMA, alias="schema")
@@ -106,6 +109,7 @@ class RunSpec(_Part):
     measure: Measure = Measure()
     seed: Annotated[int, Field(strict=True, ge=0)] = 0
     paired: _Flag = False
+    sources: dict[str, str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The specification as plain JSON values; `RunSpec.model_validate` gives the same one back."""
@@ -121,9 +125,9 @@ class RunSpec(_Part):
     @property
     def id(self) -> str:
         """Readable name and 8 hex digits of the SHA-256 of `canonical`, e.g. adding-T50-lstm-h64-s0-1a2b3c4d."""
-        parts = [str(self.task["name"])]
+        parts = [_word(self.task["name"])]
         parts += [f"{letter}{_word(self.task[key])}" for key, letter in _SIZES.items() if key in self.task]
-        parts += [self.cell, f"h{self.hidden}"]
+        parts += [_word(self.cell), f"h{self.hidden}"]
         parts += [f"l{self.layers}"] if self.layers > 1 else []
         parts += [self.init] if self.init != "default" else []
         digest = hashlib.sha256(self.canonical.encode()).hexdigest()[:8]
@@ -160,10 +164,11 @@ def run_spec(task: str | Mapping[str, Any], cell: str, *, hidden: int, **fields:
     from rnnvg import models, tasks
 
     given = {"name": task} if isinstance(task, str) else dict(task)
-    made = tasks.make(check_name("task", given.pop("name", None), tasks.NAMES), **given)
-    check_name("cell", cell, models.EVERY_CELL)
+    made = tasks.make(tasks.check(given.pop("name", None)), **given)
+    models.check_cell(cell)
     check_name("init", fields.get("init", "default"), models.INITS)
     try:
+        fields |= {"sources": tasks.imported.sources(made.name, cell)}
         return RunSpec.model_validate({"task": settings_of(made), "cell": cell, "hidden": hidden, **fields})
     except ValidationError as error:
         raise InputError("\n".join(in_plain_words(error, RunSpec))) from None

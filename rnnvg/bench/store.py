@@ -47,6 +47,10 @@ class Reading:
     damaged: dict[str, str]
 
 
+# Settings in which what a directory holds may differ from what is added to it.
+_ALWAYS_FREE = ("seed", "cell", "init", "training.device", "sources", "sources.cell", "sources.task")
+
+
 class Store:
     """The results in one directory; it need not exist yet.
 
@@ -160,7 +164,7 @@ class Store:
         new = list(specs)
         for task in sorted({spec.task["name"] for spec in old} & {spec.task["name"] for spec in new}):
             pairs = [_of_task(old, task), _of_task(new, task)]
-            differing = _differing(*pairs, free={"seed", "cell", "init", *axes})
+            differing = _differing(*pairs, free={*_ALWAYS_FREE, *axes})
             if differing:
                 listed = "; ".join(f"{name} = {found!r}, and now {wanted!r}" for name, found, wanted in differing[:4])
                 raise InputError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnvg.cli import options, output
+from rnnvg.cli import defaults, options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.cli.lazy import HelpfulGroup
 from rnnvg.errors import InputError
@@ -82,8 +82,9 @@ def list_(as_json: bool) -> None:
     multiple=True,
     help="Another value for a setting of the file, as often as needed: --set steps=500 --set text=data/ptb.",
 )
+@options.device
 @_how
-def run(spec: str, out: str | None, seeds: int | None, settings: tuple, **how: Any) -> None:
+def run(spec: str, out: str | None, seeds: int | None, settings: tuple, device: str, **how: Any) -> None:
     """Run the benchmark SPEC: a name from the list, or the path of a .toml file.
 
     A run that is done is not done again: interrupted or killed, the same command goes on where it was. More seeds and
@@ -98,6 +99,8 @@ def run(spec: str, out: str | None, seeds: int | None, settings: tuple, **how: A
     made = grid.read(spec)
     made = made.select(seeds=seeds) if seeds is not None else made
     made = made.change(**dict(settings)) if settings else made
+    if (on := defaults.training_device(device)) != "cpu":
+        made = made.change(device=on)
     plan = Plan.of(made, _patterns(how), choose.share(how.pop("shard")))
     _go(Path(out or f"runs/{made.name}"), plan, **how)
 

@@ -15,13 +15,13 @@ from rnnvg.cli.report import rendered
 @click.command()
 @click.option(
     "--tasks",
-    type=options.Name(options.TASKS, several=True),
-    help=f"Which tasks: {', '.join(options.TASKS)}.  [default: copy,adding,next-word]",
+    type=options.Name(options.TASKS, several=True, paths=True),
+    help=f"Which tasks: {', '.join(options.TASKS)}, or your own as package.module:task.  [default: copy,adding,next-word]",
 )
 @click.option(
     "--cells",
-    type=options.Name(options.EVERY_CELL, several=True),
-    help=f"Which cells: {', '.join(options.EVERY_CELL)}.  [default: rnn,lstm,gru]",
+    type=options.Name(options.EVERY_CELL, several=True, paths=True),
+    help=f"Which cells: {', '.join(options.EVERY_CELL)}, or your own as package.module:Core.  [default: rnn,lstm,gru]",
 )
 @click.option("--seeds", type=options.Whole(1), help="How many networks of each kind, trained apart.  [default: 3]")
 @options.task_settings
@@ -35,6 +35,7 @@ from rnnvg.cli.report import rendered
     help="No run gets more training steps than this.  [default: 2000; next-word 700]",
 )
 @click.option("--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside.")
+@options.device
 @options.quiet
 @options.as_json
 def command(
@@ -49,6 +50,7 @@ def command(
     jobs: int,
     max_steps: int | None,
     retry_failed: bool,
+    device: str,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -74,7 +76,7 @@ def command(
 
     tell = output.silent if quiet else output.note
     chosen = defaults.task_settings(None, length, delay, settings)
-    grid = defaults.comparison(tasks, cells, seeds, text, max_steps, tell, chosen)
+    grid = defaults.comparison(tasks, cells, seeds, text, max_steps, tell, chosen, device)
     specs = grid.runs()
     tell(f"Preparing {len(specs)} runs in {out} ...")
     store = bench.Store(out)

@@ -30,6 +30,7 @@ def comparison(
     max_steps: int | None,
     tell: Callable[[str], object],
     settings: Mapping[str, Any] | None = None,
+    device: str = "cpu",
 ) -> Grid:
     """The default comparison, or the part of it that is given.
 
@@ -39,6 +40,7 @@ def comparison(
         max_steps: no run gets more training steps than this.
         tell: is handed a line for the user.
         settings: settings of tasks by name; each goes to every task that has it.
+        device: "cpu", "cuda" or "auto".
 
     Raises:
         InputError: an unknown task or cell, a text that cannot be read, a setting that none of the tasks has.
@@ -48,10 +50,10 @@ def comparison(
 
     data = _default_comparison()
     if tasks is not None:
-        data["task"] = [_table(data, check_name("--tasks", name, TASKS)) for name in tasks]
+        data["task"] = [_table(data, check_task("--tasks", name)) for name in tasks]
     chosen = [table["name"] for table in data["task"]]
     if cells is not None:
-        data["cells"] = [check_name("--cells", cell, models.EVERY_CELL) for cell in cells]
+        data["cells"] = [models.check_cell(cell, "--cells") for cell in cells]
     if seeds is not None:
         data["seeds"] = seeds
     if TEXT_TASK in chosen:
@@ -68,7 +70,29 @@ def comparison(
         for table in data["task"]:
             training = table.setdefault("training", {})
             training["steps"] = min(max_steps, training.get("steps", data["training"]["steps"]))
+    if (on := training_device(device)) != "cpu":
+        data["training"]["device"] = on
     return grid.from_dict(data, "compare")
+
+
+def check_task(argument: str, name: str) -> str:
+    """`name` where it is a task's or the import path of one."""
+    from rnnvg import tasks
+
+    return tasks.check(name) if tasks.imported.is_path(name) else check_name(argument, name, TASKS)
+
+
+def training_device(device: str) -> str:
+    """ "cpu" or "cuda", of "auto" the GPU where there is one.
+
+    Raises:
+        InputError: a GPU that is not there.
+    """
+    if device == "cpu":
+        return device
+    from rnnvg.training import device as devices
+
+    return devices.chosen(device)
 
 
 def task_name(task: str | None, text: str | None, default: str = DEFAULT_TASK) -> str:

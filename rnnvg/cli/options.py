@@ -12,11 +12,13 @@ from click.shell_completion import CompletionItem
 
 from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.tasks import NAMES as TASKS
+from rnnvg.tasks.imported import is_path
 
 # As rnnvg.models and rnnvg.training have them; they would load torch to say so.
 CELLS = ("rnn", "lstm", "gru", "rnn-relu")
-EVERY_CELL = (*CELLS, "leaky", "residual", "layer-norm")  # what can be trained
-INITS = ("default", "orthogonal", "identity", "forget-bias", "chrono")
+EVERY_CELL = (*CELLS, "leaky", "residual", "layer-norm", "mingru", "lru", "lem", "attention", "tcn")
+DEVICES = ("cpu", "cuda", "auto")
+INITS = ("default", "orthogonal", "identity", "forget-bias", "chrono", "keras", "xavier")
 OPTIMIZERS = ("adam", "rmsprop", "sgd")
 
 
@@ -60,23 +62,27 @@ class Name(click.ParamType):
     Args:
         known: the names.
         several: names with commas between them.
+        paths: import paths, "package.module:Name", are taken too; what stands there is looked at by whoever uses it.
     """
 
     name = "name"
 
-    def __init__(self, known: Sequence[str], several: bool = False) -> None:
-        self.known, self.several = known, several
+    def __init__(self, known: Sequence[str], several: bool = False, paths: bool = False) -> None:
+        self.known, self.several, self.paths = known, several, paths
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return "NAME,NAME" if self.several else "NAME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not self.several:
-            return check_name(_flag(param), value, self.known)
+            return self._checked(_flag(param), value)
         names = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
         if not names:
             raise InputError(f"`{_flag(param)}` is empty. Pass names with commas between them: {','.join(self.known)}.")
-        return tuple(check_name(_flag(param), name, self.known) for name in names)
+        return tuple(self._checked(_flag(param), name) for name in names)
+
+    def _checked(self, flag: str, name: str) -> str:
+        return name if self.paths and is_path(name) else check_name(flag, name, self.known)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",") if self.several else ("", "", incomplete)
@@ -251,6 +257,13 @@ text = together(
     ),
     root,
 )
+device = click.option(
+    "--device",
+    type=Name(DEVICES),
+    default="cpu",
+    help="Where to compute: cpu, cuda, or auto, a GPU where there is one. Results of a GPU are rows of their own.  "
+    "[default: cpu]",
+)
 seed = click.option("--seed", type=Whole(0), default=0, help="What weights and sequences are drawn from.")
 length = click.option("--length", type=int, metavar="N", help="Steps of a sequence, of adding: --set length=N.")
 delay = click.option("--delay", type=int, metavar="N", help="Steps between symbols and recall, of copy: --set delay=N.")
@@ -265,14 +278,17 @@ task_settings = together(text, length, delay, settings)
 which_task = together(
     click.option(
         "--task",
-        type=Name(TASKS),
-        help=f"What must be remembered: {', '.join(TASKS)}.  [default: adding, or next-word where --text is given]",
+        type=Name(TASKS, paths=True),
+        help=f"What must be remembered: {', '.join(TASKS)}, or your own as package.module:task.  [default: adding, or "
+        "next-word where --text is given]",
     ),
     task_settings,
 )
 network = together(
     click.option(
-        "--cell", type=Name(EVERY_CELL), help=f"The recurrent cell: {', '.join(EVERY_CELL)}.  [default: lstm]"
+        "--cell",
+        type=Name(EVERY_CELL, paths=True),
+        help=f"The cell: {', '.join(EVERY_CELL)}, or your own as package.module:Core.  [default: lstm]",
     ),
     click.option("--hidden", type=Whole(1), help="Hidden units a layer.  [default: 64; next-word 128]"),
     click.option("--layers", type=Whole(1), help="Recurrent layers.  [default: 1]"),

@@ -41,6 +41,7 @@ _TRAINING = ("steps", "batch", "lr", "optimizer", "clip", "bptt", "stop_when_sol
     default=None,
     help="End when the task is solved, or not.  [default: end; next-word goes on]",
 )
+@options.device
 @options.seed
 @options.out("runs/train")
 @options.quiet
@@ -52,6 +53,7 @@ def command(
     delay: int | None,
     settings: tuple,
     cell: str | None,
+    device: str,
     seed: int,
     out: str,
     quiet: bool,
@@ -78,7 +80,7 @@ def command(
         {key: rest[key] for key in _NETWORK},
         seed,
         output.silent if quiet else output.note,
-        {key: rest[key] for key in _TRAINING},
+        {**{key: rest[key] for key in _TRAINING}, "device": defaults.training_device(device)},
     )
     store = bench.Store(out)
     if (store.result(spec.id) or {}).get("status") == "failed":

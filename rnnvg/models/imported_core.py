@@ -87,22 +87,27 @@ def check(path: str) -> None:
         try:
             if isinstance(core, Unrolled):
                 before = core.start(inputs)
-                after = core.step(inputs[0], before)
+                _check_state(path, before, core.step(inputs[0], before))
             outputs = core(inputs)[0]
-        except Exception as error:
+        except InputError:
+            raise
+        except Exception as error:  # whatever its code raises
             raise InputError(
                 f"`cell` {path!r} cannot be run on inputs [{_STEPS}, {_BATCH}, {_INPUTS}] with hidden={_HIDDEN}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-    if isinstance(core, Unrolled) and _shapes(before) != _shapes(after):
+    found = str(list(outputs.shape)) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+    if found != str([_STEPS, _BATCH, _HIDDEN]):
+        raise InputError(
+            f"`cell` {path!r} must give outputs [T, B, hidden] = [{_STEPS}, {_BATCH}, {_HIDDEN}]; it gave {found}."
+        )
+
+
+def _check_state(path: str, before: StepState, after: Any) -> None:
+    if _shapes(before) != _shapes(after):
         raise InputError(
             f"`cell` {path!r}: `step` must give a state shaped like the one before; it took {_shapes(before)} and gave "
             f"{_shapes(after)}."
-        )
-    found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if found != (_STEPS, _BATCH, _HIDDEN):
-        raise InputError(
-            f"`cell` {path!r} must give outputs [T, B, hidden] = [{_STEPS}, {_BATCH}, {_HIDDEN}]; it gave {found}."
         )
 
 

@@ -32,8 +32,7 @@ def identity(core: nn.RNNBase, cell: str, t_max: int | None) -> None:
     for layer in range(core.num_layers):
         nn.init.eye_(getattr(core, f"weight_hh_l{layer}"))
         nn.init.normal_(getattr(core, f"weight_ih_l{layer}"), std=0.001)
-        nn.init.zeros_(getattr(core, f"bias_ih_l{layer}"))
-        nn.init.zeros_(getattr(core, f"bias_hh_l{layer}"))
+        _zero_biases(core, layer)
 
 
 def forget_bias(core: nn.RNNBase, cell: str, t_max: int | None) -> None:
@@ -59,12 +58,37 @@ def chrono(core: nn.RNNBase, cell: str, t_max: int | None) -> None:
             _set_gate_bias(core, cell, layer, "update", bias)
 
 
+def keras(core: nn.RNNBase, cell: str, t_max: int | None) -> None:
+    """The defaults of Keras: input weights Glorot uniform, recurrent weights orthogonal, biases 0, an LSTM's forget gate at 1.
+
+    Keras keeps the matrices of all G gates in one: Glorot's limit is sqrt(6 / (I + G H)), smaller than a single gate's, and
+    the matrix [G H, H] as a whole has orthonormal columns (Chollet et al. 2015; Jozefowicz et al. 2015 for the bias).
+    """
+    for layer in range(core.num_layers):
+        nn.init.xavier_uniform_(getattr(core, f"weight_ih_l{layer}"))
+        nn.init.orthogonal_(getattr(core, f"weight_hh_l{layer}"))
+        _zero_biases(core, layer)
+        if cell == "lstm":
+            _set_gate_bias(core, cell, layer, "forget", torch.ones(core.hidden_size))
+
+
+def xavier(core: nn.RNNBase, cell: str, t_max: int | None) -> None:
+    """Every matrix of every gate from U(-a, a), a = sqrt(6 / (inputs + outputs)), and biases 0 (Glorot & Bengio 2010)."""
+    for layer in range(core.num_layers):
+        for weight in ("weight_ih", "weight_hh"):
+            for matrix in getattr(core, f"{weight}_l{layer}").split(core.hidden_size):
+                nn.init.xavier_uniform_(matrix)
+        _zero_biases(core, layer)
+
+
 INITIALISERS = {
     "default": default,
     "orthogonal": orthogonal,
     "identity": identity,
     "forget-bias": forget_bias,
     "chrono": chrono,
+    "keras": keras,
+    "xavier": xavier,
 }
 INITS = tuple(INITIALISERS)
 
@@ -100,6 +124,11 @@ def initialise(core: nn.RNNBase, cell: str, init: str, t_max: int | None = None)
     """
     check_init(init, cell)
     INITIALISERS[init](core, cell, t_max)
+
+
+def _zero_biases(core: nn.RNNBase, layer: int) -> None:
+    for bias in ("bias_ih", "bias_hh"):
+        nn.init.zeros_(getattr(core, f"{bias}_l{layer}"))
 
 
 def _set_gate_bias(core: nn.RNNBase, cell: str, layer: int, gate: str, value: Tensor) -> None:

@@ -95,6 +95,8 @@ def recurrence(core: nn.Module, inputs: Tensor) -> tuple[Any, Any]:
     return made.step, made.start(inputs)
 
 
-OWN: dict[str, Callable[..., nn.Module]] = {form: partial(OwnCore, form) for form in ("leaky", "residual", "layer-norm")}
+OWN: dict[str, Callable[..., nn.Module]] = {
+    form: partial(OwnCore, form) for form in ("leaky", "residual", "layer-norm")
+}
 OWN |= CORES
 OWN_CELLS = tuple(OWN)

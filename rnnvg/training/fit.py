@@ -16,6 +16,7 @@ from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.models import SequenceModel, check_fits
 from rnnvg.training import penalties
 from rnnvg.training import resume as resume_file
+from rnnvg.training.device import check_device
 from rnnvg.training.feed import DrawnFeed, StreamedFeed
 from rnnvg.training.loop import Loop, Plan, derived_generator
 from rnnvg.training.resume import Parts, Progress
@@ -73,6 +74,7 @@ def fit(
     flossing: int | None = None,
     resume: str | Path | None = None,
     resume_every: float = 60.0,
+    device: str | None = None,
 ) -> TrainingResult:
     """Trains a model in place.
 
@@ -106,6 +108,8 @@ def fit(
             KeyboardInterrupt (unless that falls into the optimiser's own update: the last one then stands), and removed
             at the end. Checkpoints before the step that it holds are not repeated.
         resume_every: seconds.
+        device: "cpu" or "cuda", where the model is brought and left; None: it stays where it is. Batches are drawn on the CPU
+            all the same.
 
     Raises:
         InputError: an argument out of its range, a model that does not fit the task, a resume file of other settings.
@@ -136,6 +140,8 @@ def fit(
     lr = check_float("lr", lr, above=0)
     check_name("optimizer", optimizer, OPTIMIZERS)
     check_fits(model.spec, task)
+    if device is not None:
+        model.to(check_device(device))
     if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
         raise InputError(
             f"`generator` must be a torch.Generator on the CPU; got {generator!r}. "

@@ -142,14 +142,14 @@ training.batch = 0
         "bench has 12 faults:",
         "  line 1, `title` must be text in quotes; got 3.",
         "  line 2, `cells[2]` has no 'lsmt'. Did you mean 'lstm'? Pass one of: rnn, rnn-relu, lstm, gru, leaky, "
-        "residual, layer-norm.",
+        "residual, layer-norm, mingru, lru, lem, attention, tcn.",
         "  line 3, `seeds` must be a count of at least 1, or a list of whole numbers from 0; got 0.",
         "  line 4, `sedes` is not known. Did you mean 'seeds'? Known here: title, about, cells, seeds, task, model, "
         "training, measure, published.",
         "  line 6, `training.steps` must be at least 1; got -5.",
         "  line 7, `training.lr` must be a number; got 'fast'.",
         "  line 8, `training.clp` is not known. Did you mean 'clip'? Known here: steps, batch, lr, optimizer, clip, "
-        "bptt, eval_every, eval_size, checkpoints, stop_when_solved, decay, warmup, omega, flossing.",
+        "bptt, eval_every, eval_size, checkpoints, stop_when_solved, decay, warmup, omega, flossing, device.",
         "  line 10, `model.hidden` lists 64 twice.",
         "  line 11, `task[1]` cannot be run: `length` must be a whole number of at least 2; got 1.",
         "  line 14, `task[1].mraks` is not known. Did you mean 'marks'? Known here: length, marks, model, training, "

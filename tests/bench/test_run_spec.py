@@ -89,7 +89,8 @@ def test_paths_in_ids_are_reduced_to_what_every_file_system_takes():
     [
         (
             {"cell": "lsmt"},
-            "`cell` has no 'lsmt'. Did you mean 'lstm'? Pass one of: rnn, rnn-relu, lstm, gru, leaky, residual, layer-norm.",
+            "`cell` has no 'lsmt'. Did you mean 'lstm'? "
+            "Pass one of: rnn, rnn-relu, lstm, gru, leaky, residual, layer-norm, mingru, lru, lem, attention, tcn.",
         ),
         ({"hidden": 0}, "`hidden` must be at least 1; got 0."),
         ({"hidden": 8.0}, "`hidden` must be a whole number; got 8.0."),

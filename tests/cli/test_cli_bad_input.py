@@ -5,20 +5,18 @@ import pytest
 from rnnvg import tasks
 
 TASKS = ", ".join(tasks.NAMES)
+CELLS = "rnn, lstm, gru, rnn-relu, leaky, residual, layer-norm, mingru, lru, lem, attention, tcn"
 TEXT = "`--text` is what next-word reads"
 CASES = {
     # unknown names
     "compare --tasks adding,coppy": f"`--tasks` has no 'coppy'. Did you mean 'copy'? Pass one of: {TASKS}.",
-    "compare --cells lsmt": "`--cells` has no 'lsmt'. Did you mean 'lstm'? Pass one of: rnn, lstm, gru, rnn-relu, leaky, "
-    "residual, layer-norm.",
-    "compare --cells ,": "`--cells` is empty. Pass names with commas between them: rnn,lstm,gru,rnn-relu,leaky,residual,"
-    "layer-norm.",
+    "compare --cells lsmt": f"`--cells` has no 'lsmt'. Did you mean 'lstm'? Pass one of: {CELLS}.",
+    "compare --cells ,": f"`--cells` is empty. Pass names with commas between them: {CELLS.replace(', ', ',')}.",
     "profile --cell leaky --why": "`--why` knows the gates and equations of PyTorch's cells; got cell 'leaky'. Leave it out.",
     "profile --task addin": f"`--task` has no 'addin'. Did you mean 'adding'? Pass one of: {TASKS}.",
-    "profile --cell elman": "`--cell` has no 'elman'. Pass one of: rnn, lstm, gru, rnn-relu, leaky, residual, "
-    "layer-norm.",
+    "profile --cell elman": f"`--cell` has no 'elman'. Did you mean 'lem'? Pass one of: {CELLS}.",
     "train --init chronos": "`--init` has no 'chronos'. Did you mean 'chrono'? "
-    "Pass one of: default, orthogonal, identity, forget-bias, chrono.",
+    "Pass one of: default, orthogonal, identity, forget-bias, chrono, keras, xavier.",
     "train --optimizer adm": "`--optimizer` has no 'adm'. Did you mean 'adam'? Pass one of: adam, rmsprop, sgd.",
     "profile --wrt inputs": "`--wrt` has no 'inputs'. Did you mean 'input'? "
     "Pass one of: state, hidden, cell, input, covariance.",

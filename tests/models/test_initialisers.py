@@ -137,3 +137,34 @@ def test_t_max_may_be_given_or_is_the_longest_distance():
     assert models.build(TASK, "lstm", hidden=4, init="chrono").spec["t_max"] == 99
     assert models.build(TASK, "lstm", hidden=4, init="chrono", t_max=7).spec["t_max"] == 7
     assert torch.equal(summed_bias(built("lstm", "chrono", hidden=4, t_max=2), LSTM["forget"]), torch.zeros(4))
+
+
+def uniform_p_value(values, limit):
+    return stats.kstest(values.flatten(), stats.uniform(-limit, 2 * limit).cdf).pvalue
+
+
+@pytest.mark.parametrize("cell", models.CELLS)
+def test_keras_draws_over_all_gates_at_once(cell):
+    core = built(cell, "keras", layers=2)
+    n_gates = {"lstm": 4, "gru": 3}.get(cell, 1)
+    for layer, width in ((0, 2), (1, 64)):
+        limit = math.sqrt(6 / (width + n_gates * 64))
+        assert uniform_p_value(getattr(core, f"weight_ih_l{layer}").detach(), limit) > 1e-4
+        recurrent = getattr(core, f"weight_hh_l{layer}").detach().double()
+        torch.testing.assert_close(recurrent.T @ recurrent, torch.eye(64, dtype=torch.double), atol=1e-5, rtol=0)
+        bias = getattr(core, f"bias_ih_l{layer}") + getattr(core, f"bias_hh_l{layer}")
+        expected = torch.zeros_like(bias)
+        if cell == "lstm":
+            expected[64:128] = 1
+        assert torch.equal(bias, expected)
+
+
+@pytest.mark.parametrize("cell", models.CELLS)
+def test_xavier_draws_gate_by_gate(cell):
+    core = built(cell, "xavier", layers=2)
+    for layer, width in ((0, 2), (1, 64)):
+        for name, columns in (("weight_ih", width), ("weight_hh", 64)):
+            matrix = getattr(core, f"{name}_l{layer}").detach()
+            assert uniform_p_value(matrix, math.sqrt(6 / (columns + 64))) > 1e-4
+        assert not getattr(core, f"bias_ih_l{layer}").any()
+        assert not getattr(core, f"bias_hh_l{layer}").any()

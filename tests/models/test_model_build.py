@@ -153,7 +153,8 @@ def test_matched_hidden_finds_a_model_by_its_own_count_and_draws_nothing():
         (
             NUMBERS,
             {"cell": "lsmt"},
-            "`cell` has no 'lsmt'. Did you mean 'lstm'? Pass one of: rnn, rnn-relu, lstm, gru.",
+            "`cell` has no 'lsmt'. Did you mean 'lstm'? "
+            "Pass one of: rnn, rnn-relu, lstm, gru, leaky, residual, layer-norm, mingru, lru, lem, attention, tcn.",
         ),
         (NUMBERS, {"hidden": 0}, "`hidden` must be a whole number of at least 1; got 0."),
         (NUMBERS, {"layers": -1}, "`layers` must be a whole number of at least 1; got -1."),
@@ -164,7 +165,7 @@ def test_matched_hidden_finds_a_model_by_its_own_count_and_draws_nothing():
             NUMBERS,
             {"init": "crono"},
             "`init` has no 'crono'. Did you mean 'chrono'? "
-            "Pass one of: default, orthogonal, identity, forget-bias, chrono.",
+            "Pass one of: default, orthogonal, identity, forget-bias, chrono, keras, xavier.",
         ),
         (
             NUMBERS,
