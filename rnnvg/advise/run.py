@@ -62,7 +62,7 @@ def advise(
         names += EXPLODING
     specs = {(name, seed): spec_of(shared, name, seed) for name in names for seed in range(seeds)}
     # The long ones first, so that no worker is left alone with one at the end.
-    ordered = sorted(specs.items(), key=lambda job: job[1].cell not in models.OWN_CELLS)
+    ordered = sorted(specs.items(), key=lambda job: job[1].cell in models.CELLS)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory()) if directory is None else directory
         _do(dict(ordered), Path(folder), jobs, on_progress or (lambda done, of, name: None))

@@ -83,10 +83,10 @@ def command(
 
     from rnnvg.bench import measure
     from rnnvg.bench.files import write_whole
-    from rnnvg.models import OWN_CELLS
+    from rnnvg.models import CELLS
 
     for asked, flag in ((why, "--why"), (theory, "--theory")):
-        if asked and model.spec["cell"] in OWN_CELLS:
+        if asked and model.spec["cell"] not in CELLS:
             raise InputError(
                 f"`{flag}` knows the gates and equations of PyTorch's cells; got cell {model.spec['cell']!r}. Leave it out."
             )
