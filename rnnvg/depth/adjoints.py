@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rnnvg.depth.blocks import log_norm
+from rnnvg.depth.logs import log_norm, log_root_sum
 
 RESCALE = 2.0**100  # a second look at gradients that read 0: float32 ends at 1e-38 (1e-45 with denormals)
 Grad = tuple[Tensor, float]  # a gradient, and the log of what it was multiplied by
@@ -38,13 +38,4 @@ def _dense(grad: Tensor) -> Tensor:
 def by_norm(grads: Sequence[Grad | None]) -> float:
     """ln of the norm of all together, inf where one is not finite; nan where there is none."""
     logs = [log_norm([grad]) - scale for grad, scale in filter(None, grads) if grad.numel()]
-    logs = [math.inf if math.isnan(each) else each for each in logs]
-    return log_root_sum(logs) if logs else math.nan
-
-
-def log_root_sum(logs: Sequence[float]) -> float:
-    """ln of the root of the sum of squares of exp(logs)."""
-    largest = max(logs)
-    if not math.isfinite(largest) or any(math.isnan(each) for each in logs):
-        return math.nan if any(math.isnan(each) for each in logs) else largest
-    return largest + 0.5 * math.log(sum(math.exp(2 * (each - largest)) for each in logs))
+    return log_root_sum([math.inf if math.isnan(each) else each for each in logs]) if logs else math.nan

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt.segments import Coordinate, Linearization
+from rnnvg.depth.logs import log_norm
 from rnnvg.errors import InputError
 
 Block = nn.Module | Callable[[Tensor], Tensor]
@@ -174,12 +175,3 @@ class BlockSegment:
                 (after,) = torch.autograd.grad(pulled, dual, tangent, retain_graph=True)
                 result[:, : whole.widths[t + 1]] = after.reshape(whole.batch, -1)
         return out
-
-
-def log_norm(parts: Sequence[Tensor]) -> float:
-    """ln of the Euclidean norm of all parts together; -inf for an exact zero. The squares are of numbers near 1."""
-    largest = float(torch.stack([part.abs().max() for part in parts]).max())
-    if largest == 0 or not math.isfinite(largest):
-        return -math.inf if largest == 0 else largest
-    squares = sum(float((part / largest).double().pow(2).sum()) for part in parts)
-    return math.log(largest) + 0.5 * math.log(squares)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from rnnvg.depth.activations import activation
 from rnnvg.depth.blocks import BlockLinearization, Step
-from rnnvg.depth.gradients import NATS_PER_DECADE, follow
+from rnnvg.depth.gradients import follow
+from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.errors import check_float, check_int, check_name
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from rnnvg.depth.gradients import NATS_PER_DECADE
 from rnnvg.depth.images import Images
+from rnnvg.depth.logs import NATS_PER_DECADE, log_norm
 from rnnvg.depth.networks import DeepNetwork, build
 from rnnvg.depth.training import fit, weight_norms
 from rnnvg.errors import check_float, check_int
@@ -103,8 +103,8 @@ def _one_batch(
     norms, layers = [], []
     for limit in (math.inf, clip or math.inf):
         nn.utils.clip_grad_norm_(network.parameters(), limit)
-        every = [float(each.grad.double().norm()) for each in network.parameters() if each.grad is not None]
-        norms.append(0.5 * math.log(sum(each**2 for each in every)) / NATS_PER_DECADE)
+        every = [each.grad for each in network.parameters() if each.grad is not None]
+        norms.append(log_norm(every) / NATS_PER_DECADE)
         layers.append(tuple(weight_norms(network.blocks)))
     network.zero_grad()
     return (norms[0], norms[1]), (layers[0], layers[1])

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from rnnvg.depth import symptoms, symptoms_in_time
 from rnnvg.depth.isolated import copied, isolated, scripted_part
+from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.depth.not_finite import places_in_batch, places_in_weights
 from rnnvg.depth.probe import LayerView, Observation, observe
-from rnnvg.depth.recurrent import NATS_PER_DECADE, Course, courses, shortened
+from rnnvg.depth.recurrent import Course, courses, shortened
 from rnnvg.depth.trial import Move, trial
 from rnnvg.depth.verdict import FEWEST_ITEMS, Case, Finding, LayerHealth
 from rnnvg.errors import InputError, check_float, check_int

@@ -12,7 +12,7 @@ import torch
 
 from rnnvg import models, tasks, training
 from rnnvg.bptt import GradientProfile, gradient_profile
-from rnnvg.depth.gradients import NATS_PER_DECADE
+from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.errors import check_int, check_name
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ Axes: L blocks, B items, K = L + 1 distances: k = 0 is the last block's output, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,13 +16,13 @@ from torch import Tensor, nn
 from rnnvg.bptt.profile import GradientProfile
 from rnnvg.bptt.sweep import sweep
 from rnnvg.depth.blocks import Block, BlockLinearization, couples_items, trace
+from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.errors import InputError, check_int, check_name
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-NATS_PER_DECADE = math.log(10)
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 

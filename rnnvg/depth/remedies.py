@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnvg.depth.gradients import NATS_PER_DECADE, LayerGradients, network_gradients
+from rnnvg.depth.gradients import LayerGradients, network_gradients
 from rnnvg.depth.images import Images
+from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.depth.networks import build
 from rnnvg.depth.pretraining import pretrain
 from rnnvg.depth.slopes import slopes_along

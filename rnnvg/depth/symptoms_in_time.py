@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from rnnvg.depth.logs import NATS_PER_DECADE, log_root_sum
 from rnnvg.depth.probe import LayerView
-from rnnvg.depth.recurrent import EARLY, NATS_PER_DECADE, Course
+from rnnvg.depth.recurrent import EARLY, Course
 from rnnvg.depth.verdict import FEWEST_STEPS, THRESHOLDS, Case, Finding
 
 
@@ -134,12 +135,7 @@ def first_call(layer: LayerView) -> float:
     top, early = max(logs), logs[: max(1, int(EARLY * len(logs)))]
     if not math.isfinite(top):
         return math.nan
-    mean_square = sum(math.exp(2 * (each - top)) for each in early) / len(early)
-    return 0.5 * math.log10(mean_square) if mean_square else _largest_early(early, top)
-
-
-def _largest_early(early: list[float], top: float) -> float:
-    return (max(early) - top) / NATS_PER_DECADE
+    return (log_root_sum(early) - 0.5 * math.log(len(early)) - top) / NATS_PER_DECADE
 
 
 def _courses(case: Case) -> Iterator[tuple[LayerView, Course]]:

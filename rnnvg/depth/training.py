@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from rnnvg.depth.blocks import log_norm
-from rnnvg.depth.gradients import NATS_PER_DECADE
 from rnnvg.depth.images import Images
+from rnnvg.depth.logs import NATS_PER_DECADE, log_norm
 from rnnvg.depth.networks import DeepNetwork
 from rnnvg.errors import check_float, check_int, check_name
 

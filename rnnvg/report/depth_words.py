@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rnnvg.depth.gradients import NATS_PER_DECADE
+from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.report import style
 from rnnvg.report.results import Frame
 from rnnvg.report.wording import factor, listed, number, power
