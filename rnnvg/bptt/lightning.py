@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from rnnvg.bptt.monitor import GradientMonitor
 from rnnvg.errors import InputError
 
 
 def callback(every: int = 100, prefix: str = "gradient/", **settings: Any) -> Any:
     """A lightning.Callback that logs GradientMonitor.metrics() through the trainer's own loggers.
+
+    Every `every` optimiser steps it also logs the norm of the gradient of each layer's own parameters, as
+    "norm/<module's name>", after unscaling and before clipping.
 
     Args:
         every, settings: as GradientMonitor's.
@@ -42,8 +48,29 @@ def callback(every: int = 100, prefix: str = "gradient/", **settings: Any) -> An
                         {prefix + name: value for name, value in found.items()}, step=trainer.global_step
                     )
 
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            if trainer.global_step % every == 0:
+                found = {f"{prefix}norm/{name}": value for name, value in layer_norms(pl_module).items()}
+                for logger in trainer.loggers:
+                    logger.log_metrics(found, step=trainer.global_step)
+
         def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
             assert self.monitor is not None
             self.monitor.close()
 
     return LogGradients()
+
+
+def layer_norms(model: nn.Module) -> dict[str, float]:
+    """Module's name -> norm of the gradient of its own parameters, in float64; modules without a gradient are left out."""
+    found = {}
+    for name, module in model.named_modules():
+        grads = [_dense(each.grad) for each in module.parameters(recurse=False) if each.grad is not None]
+        if grads:
+            norms = [torch.linalg.vector_norm(grad, dtype=torch.float64) for grad in grads]
+            found[name or "model"] = float(torch.linalg.vector_norm(torch.stack([each.cpu() for each in norms])))
+    return found
+
+
+def _dense(grad: Tensor) -> Tensor:
+    return grad.coalesce().values() if grad.is_sparse else grad

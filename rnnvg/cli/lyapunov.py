@@ -136,6 +136,8 @@ def _as_json(facts: dict[str, Any], found: LyapunovSpectrum) -> dict[str, Any]:
         "spectrum": output.rows(mean_spectrum(found)),
         "by_sequence": found.exponents,
         "log_det_residual": residual,
+        "kaplan_yorke_dimension": found.kaplan_yorke_dimension,
+        "entropy_rate": found.entropy_rate,
     }
 
 
@@ -193,6 +195,9 @@ def _sentences(found: LyapunovSpectrum) -> list[str]:
     least, most, n = int(growing.min()), int(growing.max()), found.exponents.shape[1]
     many = str(least) if least == most else f"{least} to {most}"
     said.append(f"Directions that grow: {many} of the {n} measured.")
+    dimension, entropy = float(found.kaplan_yorke_dimension.mean()), float(found.entropy_rate.mean())
+    if most and not math.isnan(dimension) and not math.isnan(entropy):
+        said.append(f"Kaplan-Yorke dimension {dimension:.3g}; entropy rate {entropy:.3g} nats a step at most.")
     if found.log_det_residual is None:
         said.append("The certificate (sum of all exponents against the log determinants) needs every exponent.")
     else:

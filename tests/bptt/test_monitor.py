@@ -180,3 +180,12 @@ def test_lightning_logs_the_numbers(tmp_path):
     gains = logged["gradient/gain_10"].dropna()
     assert len(gains) == 2
     assert gains.iloc[0] == pytest.approx(0.8**10, rel=1e-4)
+    norms = logged["gradient/norm/core"].dropna()
+    assert list(logged.loc[norms.index, "step"]) == [0, 2]
+    model = Model()
+    model.training_step([data.dataset.tensors[0][:B]], 0).backward()
+    expected = math.sqrt(sum(float(each.grad.double().square().sum()) for each in model.parameters()))
+    assert adapter.layer_norms(model) == {"core": pytest.approx(expected, rel=1e-6)}
+    sparse = nn.Sequential(nn.Embedding(4, 2, sparse=True), nn.Linear(2, 1))
+    sparse(torch.tensor([1, 1, 2])).sum().backward()
+    assert list(adapter.layer_norms(sparse)) == ["0", "1"]

@@ -12,6 +12,7 @@ from torch import nn
 from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.spectrum import frames, lyapunov_spectrum
+from rnnvg.bptt.spectrum.dimension import entropy_rate, kaplan_yorke
 from rnnvg.errors import InputError
 from tests.reference_causes import naive_exponents, step_jacobians
 
@@ -58,6 +59,29 @@ def test_henon_map():
     assert np.abs(mean - [0.4192, -1.6232]).max() < 4 * error.max()
     np.testing.assert_allclose(found.exponents.sum(1), math.log(0.3), rtol=1e-12)
     assert np.abs(found.log_det_residual).max() < 1e-12
+    assert found.kaplan_yorke_dimension.mean() == pytest.approx(1.258, abs=0.004)
+    np.testing.assert_array_equal(found.entropy_rate, found.exponents[:, 0])
+    partial = lyapunov_spectrum(step, nothing(300, 4), 0.1 * uniform(4, 2), n_exponents=1, burn_in=60)
+    assert np.isnan(partial.kaplan_yorke_dimension).all()
+    assert np.isnan(partial.entropy_rate).all()
+
+
+@pytest.mark.parametrize(
+    ("exponents", "complete", "dimension", "entropy"),
+    [
+        ([-0.1, -0.5], True, 0.0, 0.0),
+        ([0.2, 0.1], True, 2.0, 0.3),
+        ([0.2, 0.1], False, np.nan, np.nan),
+        ([0.2, -0.1, -0.3], False, 2 + 0.1 / 0.3, 0.2),
+        ([0.0, -0.5], True, 1.0, 0.0),
+        ([0.3, -np.inf], True, 1.0, 0.3),
+        ([np.nan, np.nan], True, np.nan, np.nan),
+    ],
+)
+def test_dimension_and_entropy_of_a_spectrum(exponents, complete, dimension, entropy):
+    given = np.array([exponents])
+    np.testing.assert_allclose(kaplan_yorke(given, complete), [dimension])
+    np.testing.assert_allclose(entropy_rate(given, complete), [entropy])
 
 
 def test_cat_map():

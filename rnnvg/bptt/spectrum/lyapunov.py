@@ -20,6 +20,7 @@ from torch import Tensor
 from rnnvg.bptt.linearize import Recurrence
 from rnnvg.bptt.segments import Linearization
 from rnnvg.bptt.spectrum import frames
+from rnnvg.bptt.spectrum.dimension import entropy_rate, kaplan_yorke
 from rnnvg.errors import InputError, check_int
 from rnnvg.notebook import Shown
 
@@ -55,6 +56,16 @@ class LyapunovSpectrum(Shown):
     log_det_residual: np.ndarray | None
     n_steps: int
     burn_in: int
+
+    @property
+    def kaplan_yorke_dimension(self) -> np.ndarray:
+        """[B], of the attractor: how many directions it fills; nan where a partial spectrum does not decide it."""
+        return kaplan_yorke(self.exponents, self.log_det_residual is not None)
+
+    @property
+    def entropy_rate(self) -> np.ndarray:
+        """[B], the sum of the positive exponents, nats per step; nan where a partial spectrum does not decide it."""
+        return entropy_rate(self.exponents, self.log_det_residual is not None)
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy: a row per sequence and exponent; columns sequence, index (0 the largest), exponent, stderr."""
