@@ -80,10 +80,14 @@ class Pass:
 
 @dataclass(eq=False)
 class Gradients:
-    """What one backward pass brought to one call; passed_on: the part of `finals` that a later call sent."""
+    """What one backward pass brought to one call.
+
+    passed_on, handed_on: the parts of `finals` that a later call sent, of the same module and of another one.
+    """
 
     finals: list[Tensor | None]
     passed_on: list[Tensor | None]
+    handed_on: list[Tensor | None]
     output: list[Tensor | None] = field(default_factory=lambda: [None])
 
     def add(self, where: str, index: int, grad: Tensor) -> None:
@@ -94,15 +98,17 @@ class Gradients:
 
 @dataclass(eq=False)
 class Call:
-    """One forward call of the module: what it was handed, what it used, what it gave, and the gradients that came back.
+    """One forward call of a module: what it was handed, what it used, what it gave, and the gradients that came back.
 
-    weights: by name, what the forward pass ran with; versions: of these, empty where they are copies; last: a copy of the
-    top layer's h_n, to compare with where the output was changed in place since; dropout: between layers, active.
+    recorder: whose call it is; weights: by name, what the forward pass ran with; versions: of these, empty where they are
+    copies; last: a copy of the top layer's h_n, to compare with where the output was changed in place since; dropout: between
+    layers, active.
     """
 
+    recorder: Recorder
     inputs: Tensor | PackedSequence
     state: tuple[Tensor, ...] | None
-    before: Call | None  # the call whose final state this one began from, with its graph
+    before: Call | None  # the call, of any watched module, whose final state this one began from, with its graph
     input_version: int
     dropout: float
     narrowest: torch.dtype  # that the forward pass computed in
@@ -124,7 +130,7 @@ class Recorder:
     """Keeps the calls of one module.
 
     Attributes: module; calls; passes, by the engine's number; failures: errors in hooks; unseen: why calls with gradients
-    enabled were left out.
+    enabled were left out. Recorders that share passes, failures and ends follow a sequence from one module to the next.
     """
 
     def __init__(
@@ -133,13 +139,14 @@ class Recorder:
         snapshot: bool,
         passes: dict[int, Pass] | None = None,
         failures: list[Exception] | None = None,
+        ends: dict[int, Call] | None = None,
     ) -> None:
         self.module, self.snapshot = module, snapshot
         self.calls: list[Call] = []
         self.passes: dict[int, Pass] = {} if passes is None else passes
         self.failures: list[Exception] = [] if failures is None else failures
         self.unseen: set[str] = set()
-        self._ends: dict[int, Call] = {}  # id of a call's first final state -> the call
+        self._ends: dict[int, Call] = {} if ends is None else ends  # id of a call's first final state -> the call
         self._begun = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -178,6 +185,7 @@ class Recorder:
         data = inputs.data if isinstance(inputs, PackedSequence) else inputs
         active = self.module.training and self.module.num_layers > 1
         self._begun.call = Call(
+            recorder=self,
             inputs=inputs,
             state=None if state is None else tuple(part.detach() for part in state),
             before=before,
@@ -192,7 +200,7 @@ class Recorder:
         views = tuple(part.view_as(part) for part in state)
         for index, (part, view) in enumerate(zip(state, views, strict=True)):
             view.rnnvg_final = _itself(part)  # type: ignore[attr-defined]  # so that a second watcher knows it
-            view.register_hook(self._note(before, "passed_on", index))
+            view.register_hook(self._note(before, "passed_on" if before.recorder is self else "handed_on", index))
         replaced: Any = views[0] if isinstance(given, Tensor) else views
         if len(args) > 1:
             return (args[0], replaced, *args[2:]), kwargs
@@ -233,7 +241,7 @@ class Recorder:
                     return
                 task = _pass_under_way(passes, its_module())
                 if task not in gradients:
-                    gradients[task] = Gradients([None] * n_finals, [None] * n_finals)
+                    gradients[task] = Gradients([None] * n_finals, [None] * n_finals, [None] * n_finals)
                 gradients[task].add(where, index, grad.detach())
             except Exception as error:
                 _keep(error, failures)
@@ -260,7 +268,7 @@ class Recorder:
         }
         if not self.snapshot:
             return used, tuple(version(weight) for weight in used.values())
-        last = before or (self.calls[-1] if self.calls else None)
+        last = before if before is not None and before.recorder is self else self.calls[-1] if self.calls else None
         if last is not None and all(torch.equal(last.weights[name], weight) for name, weight in used.items()):
             return last.weights, ()
         return {name: weight.clone() for name, weight in used.items()}, ()

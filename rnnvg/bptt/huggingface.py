@@ -35,13 +35,13 @@ def callback(trainer: Any, every: int = 100, prefix: str = "gradient/", **settin
 
         def __init__(self) -> None:
             self.monitor = GradientMonitor(trainer.model, every, **settings)
-            self._logged = -1.0
+            self._logged: dict[str, float] = {}
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             found = self.monitor.metrics()
-            if not found or found["step"] == self._logged:
+            if not found or found == self._logged:
                 return
-            self._logged = found["step"]
+            self._logged = found
             due = control.should_log  # logging ours would take the trainer's own turn
             trainer.log({prefix + name: value for name, value in found.items()})
             control.should_log = due

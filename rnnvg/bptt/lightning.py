@@ -33,7 +33,7 @@ def callback(every: int = 100, prefix: str = "gradient/", **settings: Any) -> An
         """Logs the reach of the gradient after each training batch in which it was measured."""
 
         monitor: GradientMonitor | None = None
-        _logged = -1.0
+        _logged: dict[str, float] | None = None
 
         def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
             self.monitor = GradientMonitor(pl_module, every, **settings)
@@ -41,8 +41,8 @@ def callback(every: int = 100, prefix: str = "gradient/", **settings: Any) -> An
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
             assert self.monitor is not None
             found = self.monitor.metrics()
-            if found and found["step"] != self._logged:
-                self._logged = found["step"]
+            if found and found != self._logged:
+                self._logged = found
                 for logger in trainer.loggers:
                     logger.log_metrics(
                         {prefix + name: value for name, value in found.items()}, step=trainer.global_step

@@ -8,22 +8,19 @@ Lightning:              Trainer(callbacks=[rnnvg.bptt.lightning.callback(every=1
 
 from __future__ import annotations
 
-import threading
-import weakref
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from rnnvg.bptt.calls import Hook, Recorder
-from rnnvg.bptt.verdict import CODES, Verdict, measure
+from rnnvg.bptt.follower import Follower
+from rnnvg.bptt.verdict import CODES, Verdict
 from rnnvg.bptt.watch import find_recurrent
-from rnnvg.errors import check_float, check_int
+from rnnvg.errors import check_float, check_int, check_name
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
-SEQUENCES = 8  # so many are kept until a gradient comes back to one of them
+WORST: tuple[Verdict, ...] = ("not finite", "exploding", "vanishing", "neither", "not measured")
 
 
 class GradientMonitor:
@@ -41,7 +38,7 @@ class GradientMonitor:
     while it is attached leaves the training alone and is told by `verdict` and `reason`.
 
     Args:
-        model: an nn.RNN, nn.LSTM or nn.GRU, or a model with exactly one of them inside.
+        model: an nn.RNN, nn.LSTM or nn.GRU, or a model with some of them inside, each of which is followed on its own.
         every: watch the first step and then one in so many.
         distance: how many steps back a source counts as vanished or exploded; shorter sequences count at their start.
         vanished, exploded: gains, relative to one step back, below and above which a source counts so at that distance.
@@ -57,35 +54,25 @@ class GradientMonitor:
         self.distance = check_int("distance", distance, least=2)
         self.vanished = check_float("vanished", vanished, above=0, below=1)
         self.exploded = check_float("exploded", exploded, above=1)
-        self.module = find_recurrent(model)
-        self._begin()
-        hooks = Hook(self._before, self._failures), Hook(self._after, self._failures)
-        self._handles = [
-            self.module.register_forward_pre_hook(hooks[0], with_kwargs=True),
-            self.module.register_forward_hook(hooks[1], with_kwargs=True, prepend=True),
-        ]
+        self.modules = find_recurrent(model)
+        self._followers = {name: self._follow(module) for name, module in self.modules.items()}
 
-    def _begin(self) -> None:
-        self.step = -1
-        self._failures: list[Exception] = []
-        self._recording: Recorder | None = None
-        self._recorded_step = -1
-        self._complete: tuple[Recorder, int] | None = None
-        self._sequences = 0  # of the recording
-        self._calling = threading.local()  # the call under way, and the final state of the last one
-        self._idle: set[str] = set()
-        self._metrics: dict[str, float] = {}
-        self._reason = ""
+    def _follow(self, module: nn.RNNBase) -> Follower:
+        return Follower(module, self.every, self.distance, self.vanished, self.exploded)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, deep or pickled, keeps the settings and is not attached to anything."""
-        names = ("module", "every", "distance", "vanished", "exploded")
+        names = ("modules", "every", "distance", "vanished", "exploded")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._handles = []
-        self._begin()
+        self._followers = {}
+
+    @property
+    def step(self) -> int:
+        """The steps counted so far, from 0, -1 before the first: the most of any module."""
+        return max((each.step for each in self._followers.values()), default=-1)
 
     def metrics(self) -> dict[str, float]:
         """The numbers of the latest watched step whose gradients have come back; {} where there is none yet.
@@ -95,28 +82,31 @@ class GradientMonitor:
         sequence); "vanished", "exploded" (shares of sources); "verdict" (-1 vanishing, 0 neither, 1 exploding: the share
         that decides is more than "verdict_threshold"; 2 not finite, with "first_nonfinite" the step where the sequence or
         its gradient leaves the finite numbers; 3 not measured); "step" (the forward call that was watched). Where something
-        was not measured its key is absent, and `reason` says why.
+        was not measured its key is absent, and `reason` says why. Of several modules each has its own keys, as
+        "encoder/horizon".
 
         Never raises for what happened in the training.
         """
-        recording = self._recording
-        if recording is not None and any(call.reached for call in recording.calls):
-            self._complete, self._recording = (recording, self._recorded_step), None
-        if self._complete is not None:
-            (recording, step), self._complete = self._complete, None
-            found, self._reason = measure(recording, self.distance, self.vanished, self.exploded)
-            self._metrics = {"step": float(step), **found}
-        return dict(self._metrics)
+        found = {name: follower.metrics() for name, follower in self._followers.items()}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        return {f"{name}/{key}": value for name, numbers in found.items() for key, value in numbers.items()}
 
-    def verdict(self) -> Verdict:
-        """The verdict of `metrics` as a word."""
-        code = self.metrics().get("verdict", CODES["not measured"])
-        return next(word for word, its_code in CODES.items() if its_code == code)
+    def verdict(self, name: str | None = None) -> Verdict:
+        """The verdict of `metrics` as a word: of the module `name`, or the worst of all of them."""
+        found = {self._verdict(each) for each in self._chosen(name)}
+        for word in WORST:
+            if word in found:
+                return word
+        return "not measured"
 
     @property
     def reason(self) -> str:
-        """Why the verdict is "not finite" or "not measured", in a sentence; empty for the others."""
-        return self._reason if self.metrics() else self._waiting()
+        """Why a verdict is "not finite" or "not measured", in a sentence for each such module; empty for the others."""
+        found = {name: follower.reason() for name, follower in self._followers.items()}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        return " ".join(f"{name}: {reason}" for name, reason in found.items() if reason)
 
     def to_tensorboard(self, writer: SummaryWriter, step: int, prefix: str = "gradient/") -> None:
         """Write the numbers of `metrics` as scalars at `step`."""
@@ -125,66 +115,15 @@ class GradientMonitor:
 
     def close(self) -> None:
         """Take the hooks off the model."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._recording = [], None
+        for follower in self._followers.values():
+            follower.close()
 
-    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        here = self._calling
-        here.recording = None
-        if module is not self.module:  # a shallow copy shares the hooks
-            return None
-        if not (module.training and torch.is_grad_enabled()):
-            self._idle.add("ran in evaluation mode" if torch.is_grad_enabled() else "ran without gradients")
-            return None
-        recording = self._recording
-        if recording is not None and torch._C._current_graph_task_id() in recording.passes:
-            return None  # a checkpoint computes the call again while its gradient is under way
-        if not self._carries_on(args, kwargs):
-            self.step += 1
-            here.followed = self._opened()
-        here.recording = self._recording if here.followed else None
-        return None if here.recording is None else here.recording.before(module, args, kwargs)
+    def _chosen(self, name: str | None) -> list[Follower]:
+        if name is None:
+            return list(self._followers.values())
+        return [self._followers[check_name("name", name, list(self._followers))]]
 
-    def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        here = self._calling
-        if module is not self.module or not (module.training and torch.is_grad_enabled()):
-            return
-        recording, here.recording = getattr(here, "recording", None), None
-        finals = result[1]
-        here.end = weakref.ref(finals if isinstance(finals, Tensor) else finals[0])
-        if recording is not None:
-            recording.after(module, args, kwargs, result)
-
-    def _carries_on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether a call begins from the final state of the one before it, with its graph."""
-        given = args[1] if len(args) > 1 else kwargs.get("hx")
-        first = given[0] if isinstance(given, (tuple, list)) and given else given
-        end = getattr(self._calling, "end", None)
-        return end is not None and isinstance(first, Tensor) and first.requires_grad and end() is first
-
-    def _opened(self) -> bool:
-        """Whether the sequence that begins now is watched."""
-        recording, due = self._recording, self.step % self.every == 0
-        if recording is not None and any(call.reached for call in recording.calls):
-            self._complete, self._recording = (recording, self._recorded_step), None
-        elif recording is not None and (self._sequences < SEQUENCES or not due):
-            self._sequences += 1
-            return self._sequences <= SEQUENCES
-        if not due:
-            return False
-        self._recording = Recorder(self.module, snapshot=True, failures=self._failures)
-        self._recorded_step, self._sequences = self.step, 1
-        return True
-
-    def _waiting(self) -> str:
-        """Why nothing has been measured so far."""
-        if self._failures:
-            return f"A hook of the monitor failed: {type(self._failures[0]).__name__}: {self._failures[0]}"
-        if self.step < 0 and self._idle:
-            return f"Every call so far {' or '.join(sorted(self._idle))}; calls in training mode with gradients are watched."
-        if self.step < 0:
-            return "The recurrent module has not been called yet."
-        unseen = set() if self._recording is None else self._recording.unseen
-        because = f" (left out: {' and '.join(sorted(unseen))})" if unseen else ""
-        return f"No gradient has come back to the call watched at step {max(0, self._recorded_step)} yet{because}."
+    @staticmethod
+    def _verdict(follower: Follower) -> Verdict:
+        code = follower.metrics().get("verdict", CODES["not measured"])
+        return next(word for word, its_code in CODES.items() if its_code == code)

@@ -277,7 +277,7 @@ def narrow_note(dtype: torch.dtype) -> str:
 
 def profile_of(linear: Linearization, shared: np.ndarray, origin: Origin, wrt: str, note: str = "") -> GradientProfile:
     """The profile of a linearised recurrence for whole-state covectors, [S, B, N] in `origin`; `shared` as `.sources`."""
-    columns = _columns(linear, wrt, origin.layer)
+    columns = state_columns(linear, wrt, origin.layer)
     n_distances = int(shared.max()) + 2
     log_norm = sweep(linear, origin.steps, origin.covectors, columns, n_distances)
     first = linear.first_nonfinite.numpy()
@@ -295,7 +295,8 @@ def profile_of(linear: Linearization, shared: np.ndarray, origin: Origin, wrt: s
     )
 
 
-def _columns(linear: Linearization, wrt: str, layer: int | None) -> list[slice] | None:
+def state_columns(linear: Linearization, wrt: str, layer: int | None) -> list[slice] | None:
+    """The columns of the state that `wrt` and `layer` name, or None for the input."""
     layers = 1 + max(each.layer for each in linear.coordinates)
     if layer is not None:
         check_int("layer", layer, least=0, most=layers - 1)

@@ -10,8 +10,17 @@ import torch
 
 from rnnvg.bptt.arguments import all_finite
 from rnnvg.bptt.calls import Recorder
+from rnnvg.bptt.passes import chosen_passes
 from rnnvg.bptt.profile import GradientProfile
-from rnnvg.bptt.watched import Sequences, collect, linearised, profile_at, some_of, steps_with_gradient
+from rnnvg.bptt.watched import (
+    Sequences,
+    collected,
+    linearised,
+    profile_at,
+    reached_chains,
+    some_of,
+    steps_with_gradient,
+)
 from rnnvg.errors import InputError
 
 Verdict = Literal["vanishing", "exploding", "neither", "not finite", "not measured"]
@@ -39,7 +48,8 @@ def measure(recorder: Recorder, distance: int, vanished: float, exploded: float)
 
 
 def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float) -> tuple[dict[str, float], str]:
-    module, found = collect(recorder, None)
+    chosen = chosen_passes(recorder, None)
+    module, found = collected(recorder, reached_chains(recorder, chosen), chosen)
     broken = _nonfinite(module, found)
     if broken is not None:
         step, what = broken

@@ -6,14 +6,15 @@ followed afterwards, on the recorded trajectory; the training step itself comput
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.calls import Call, Recorder
-from rnnvg.errors import InputError
+from rnnvg.bptt.calls import Call, Pass, Recorder
+from rnnvg.errors import InputError, check_name
 
 if TYPE_CHECKING:
     from rnnvg.bptt.profile import GradientProfile
@@ -21,24 +22,32 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """What `watch` saw; ask it for profiles after `loss.backward()`."""
+    """What `watch` saw; ask it for profiles after `loss.backward()`.
 
-    def __init__(self, module: nn.RNNBase, snapshot: bool) -> None:
-        self.module = module
-        self.recorder = Recorder(module, snapshot)
+    Attributes:
+        recorders: name -> what was seen of each recurrent module.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.RNNBase], snapshot: bool) -> None:
+        self.snapshot = snapshot
+        passes: dict[int, Pass] = {}
+        failures: list[Exception] = []
+        ends: dict[int, Call] = {}
+        self.recorders = {name: Recorder(module, snapshot, passes, failures, ends) for name, module in modules.items()}
         self._handles: list[RemovableHandle] = []
         self._entered = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, deep or pickled, has seen nothing and is not entered."""
-        return {"module": self.module, "snapshot": self.recorder.snapshot}
+        modules = {name: recorder.module for name, recorder in self.recorders.items()}
+        return {"modules": modules, "snapshot": self.snapshot}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
     def __enter__(self) -> Watcher:
         if not self._entered:
-            self._handles = self.recorder.attach()
+            self._handles = [handle for recorder in self.recorders.values() for handle in recorder.attach()]
         self._entered += 1
         return self
 
@@ -51,19 +60,21 @@ class Watcher:
 
     @property
     def calls(self) -> list[Call]:
-        """The calls that were seen, in order."""
-        return self.recorder.calls
+        """The calls that were seen, in order for each module."""
+        return [call for recorder in self.recorders.values() for call in recorder.calls]
 
     def profile(
         self,
-        sources: arguments.Sources = "all",
-        wrt: str = "state",
-        *,
+        *which: Any,
+        sources: arguments.Sources | None = None,
+        wrt: str | None = None,
         layer: int | None = None,
         backward: int | None = None,
         max_bytes: int | None = None,
     ) -> GradientProfile:
         """Gradient magnitude against distance for the losses that were backpropagated, each step's on its own.
+
+            profile()    profile("last", "hidden")    profile("encoder")    profile("decoder", "last")
 
         All calls that a gradient reached are analysed together: calls joined through their state are one sequence, others
         stand side by side in the batch, shorter ones with nan beyond their end. A loss scaled by a constant (GradScaler)
@@ -72,8 +83,14 @@ class Watcher:
         Before anything is answered the calls are run again: where the output is not the one that was seen, what was kept is
         not what was used, and the answer is a refusal that names the likely cause.
 
+        A module that began from the final state of another one, as it was handed over, is followed into that one: an encoder's
+        steps lie beyond the decoder's own (`note` says so), and distance source + 1 is the border. Where the decoder also
+        looks at the encoder's outputs, those direct paths are the encoder's own profile.
+
         Args:
-            sources, wrt, layer, max_bytes: as in gradient_profile. A step without a loss of its own is an exact zero.
+            which: the name of one recurrent module where several are watched, then sources and wrt.
+            sources, wrt, layer, max_bytes: as in gradient_profile; all sources and the whole state by default. A step without
+                a loss of its own is an exact zero. With `layer` no other module is followed.
             backward: which backward pass, numbered from 0 as they came; None takes all that added to `.grad` together, or
                 the only one there was.
 
@@ -82,19 +99,49 @@ class Watcher:
                 again give another output; dropout between layers was active; several backward passes, none of which added
                 to `.grad`; a pass through the graph of an earlier one (a gradient penalty); a hook failed.
         """
-        from rnnvg.bptt.watched import profile_calls
+        from rnnvg.bptt.handed_on import profile_calls
 
-        return profile_calls(self.recorder, sources, wrt, layer, backward, max_bytes)
+        positional = list(which)
+        named = bool(positional) and isinstance(positional[0], str) and positional[0] not in ("last", "all")
+        recorder = self._recorder(positional.pop(0) if named else None)
+        keywords = ("sources", sources), ("wrt", wrt)
+        chosen: list[Any] = ["all", "state"]
+        for place, (name, keyword) in enumerate(keywords):
+            if (place < len(positional) and keyword is not None) or len(positional) > len(keywords):
+                raise InputError(f"`{name}` is given twice; pass profile(name, sources, wrt), each once.")
+            chosen[place] = (
+                positional[place] if place < len(positional) else chosen[place] if keyword is None else keyword
+            )
+        return profile_calls(recorder, chosen[0], chosen[1], layer, backward, max_bytes)
 
-    def temporal_contributions(self, *, backward: int | None = None) -> TemporalContributions:
+    def temporal_contributions(self, name: str | None = None, *, backward: int | None = None) -> TemporalContributions:
         """What each time step added to each parameter's gradient; see rnnvg.temporal_contributions.
+
+        Args:
+            name: of one recurrent module where several are watched.
+            backward: as in `profile`.
 
         Raises:
             InputError: as `profile`; or the contributions do not add up to `.grad` after the only backward pass.
         """
         from rnnvg.bptt.watched import contributions_of_calls
 
-        return contributions_of_calls(self.recorder, backward)
+        return contributions_of_calls(self._recorder(name), backward)
+
+    def _recorder(self, name: str | None) -> Recorder:
+        """The recorder of a module by name; of the only one, or the only one that a gradient reached, for None."""
+        if name is not None:
+            return self.recorders[check_name("name", name, list(self.recorders))]
+        if len(self.recorders) == 1:
+            return next(iter(self.recorders.values()))
+        reached = [each for each in self.recorders.values() if any(call.reached for call in each.calls)]
+        if len(reached) == 1:
+            return reached[0]
+        names = ", ".join(f"{each} ({type(recorder.module).__name__})" for each, recorder in self.recorders.items())
+        raise InputError(
+            f"`module` has {len(self.recorders)} recurrent modules inside: {names}; pass one of the names, as in "
+            f"profile({next(iter(self.recorders))!r})."
+        )
 
 
 def watch(module: nn.Module, snapshot: bool = False) -> Watcher:
@@ -120,18 +167,18 @@ def watch(module: nn.Module, snapshot: bool = False) -> Watcher:
     direct.
 
     Args:
-        module: an nn.RNN, nn.LSTM or nn.GRU, or a model with exactly one of them inside.
+        module: an nn.RNN, nn.LSTM or nn.GRU, or a model with some of them inside: `profile("encoder")` picks one by its name.
         snapshot: keep copies of the weights, so that profiles can be asked for after the optimiser's step.
 
     Raises:
-        InputError: none or several recurrent modules inside, a cell (a hook sees its total gradient, not the direct one),
+        InputError: no recurrent module inside, a cell (a hook sees its total gradient, not the direct one),
             a bidirectional module, or DataParallel.
     """
     return Watcher(find_recurrent(module), snapshot)
 
 
-def find_recurrent(module: nn.Module) -> nn.RNNBase:
-    """The one recurrent module in `module`, checked."""
+def find_recurrent(module: nn.Module) -> dict[str, nn.RNNBase]:
+    """The recurrent modules in `module` by name, checked; the name of `module` itself is "itself"."""
     if not isinstance(module, nn.Module):
         raise InputError(f"`module` is a {type(module).__name__}; pass a torch.nn.Module.")
     inside = list(module.named_modules())
@@ -141,22 +188,19 @@ def find_recurrent(module: nn.Module) -> nn.RNNBase:
             "watch module.module on one device, or use DistributedDataParallel."
         )
     cells = [name or "itself" for name, each in inside if isinstance(each, nn.RNNCellBase)]
-    found = [(name, each) for name, each in inside if isinstance(each, nn.RNNBase)]
-    if len(found) != 1:
-        if not found and cells:
+    found = {name or "itself": each for name, each in inside if isinstance(each, nn.RNNBase)}
+    if not found:
+        if cells:
             raise InputError(
                 f"`module` has cells ({', '.join(cells)}): a hook on a cell sees the total gradient of its state, not the "
                 "direct one of each step; pass the step function to gradient_profile instead."
             )
-        names = ", ".join(f"{name or 'itself'} ({type(each).__name__})" for name, each in found)
         raise InputError(
-            f"`module` has {len(found)} recurrent modules inside{': ' + names if names else ''}; pass one nn.RNN, nn.LSTM or "
-            "nn.GRU, or a model with exactly one."
+            "`module` has 0 recurrent modules inside; pass one nn.RNN, nn.LSTM or nn.GRU, or a model with some of them."
         )
-    recurrent = found[0][1]
-    if recurrent.bidirectional:
+    if any(recurrent.bidirectional for recurrent in found.values()):
         raise InputError(
             "`module` is bidirectional: its output looks both ways, so 'distance' has no single meaning; "
             "pass a module with bidirectional=False."
         )
-    return recurrent
+    return found

@@ -22,7 +22,7 @@ from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, check_size, n
 from rnnvg.bptt.replay import check_replay, stand_in
 from rnnvg.bptt.weights import at_least_single
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
-from rnnvg.errors import InputError, check_name
+from rnnvg.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,6 @@ class Run:
     note: str
 
 
-def profile_calls(
-    recorder: Recorder,
-    sources: arguments.Sources,
-    wrt: str,
-    layer: int | None,
-    backward: int | None,
-    max_bytes: int | None,
-) -> GradientProfile:
-    """Watcher.profile."""
-    check_name("wrt", wrt, arguments.WRT)
-    run = run_again(recorder, backward)
-    return profile_at(run, sources, wrt, layer, MAX_BYTES if max_bytes is None else max_bytes)
-
-
 def profile_at(
     run: Run,
     sources: arguments.Sources,
@@ -98,7 +84,8 @@ def profile_at(
 
 def contributions_of_calls(recorder: Recorder, backward: int | None) -> TemporalContributions:
     """Watcher.temporal_contributions."""
-    run = run_again(recorder, backward)
+    chosen = chosen_passes(recorder, backward)
+    run = run_of(recorder, reached_chains(recorder, chosen), chosen)
     linear, found = run.linear, run.found
     state_grads: dict[int, Tensor] = {}
     for last, which, grads in found.ends:
@@ -120,9 +107,14 @@ def steps_with_gradient(found: Sequences) -> np.ndarray:
     return np.unique(np.concatenate([steps, *(last for last, _, _ in found.ends)]).astype(np.int64))
 
 
-def run_again(recorder: Recorder, backward: int | None) -> Run:
-    """The calls that the chosen backward passes reached, linearised, after the check that they give what was seen."""
-    return linearised(recorder, *collect(recorder, backward))
+def reached_chains(recorder: Recorder, chosen: set[int]) -> list[list[Call]]:
+    """Calls joined through their state, one list a sequence, of those that the chosen backward passes reached."""
+    return [chain for chain in _chains(recorder.calls) if any(chosen & call.gradients.keys() for call in chain)]
+
+
+def run_of(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> Run:
+    """The chains side by side, linearised, after the check that they give what was seen."""
+    return linearised(recorder, *collected(recorder, chains, chosen))
 
 
 def some_of(found: Sequences, most: int) -> Sequences:
@@ -148,10 +140,8 @@ def some_of(found: Sequences, most: int) -> Sequences:
     )
 
 
-def collect(recorder: Recorder, backward: int | None) -> tuple[nn.RNNBase, Sequences]:
-    """A stand-in for the module as the calls used it, and the calls that the chosen backward passes reached."""
-    chosen = chosen_passes(recorder, backward)
-    chains = [chain for chain in _chains(recorder.calls) if any(chosen & call.gradients.keys() for call in chain)]
+def collected(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> tuple[nn.RNNBase, Sequences]:
+    """A stand-in for the module as the calls used it, and the chains side by side with the chosen passes' gradients."""
     module = stand_in(recorder, [call for chain in chains for call in chain])
     return module, _side_by_side([_chain(module, chain, chosen) for chain in chains])
 
@@ -171,8 +161,9 @@ def _chains(calls: list[Call]) -> list[list[Call]]:
     """Calls joined through their state, first one first."""
     chains: list[list[Call]] = []
     for call in calls:
-        home = next((chain for chain in chains if chain[-1] is call.before), None)
-        if call.before is not None and home is None:
+        before = call.before if call.before is not None and call.before.recorder is call.recorder else None
+        home = next((chain for chain in chains if chain[-1] is before), None)
+        if before is not None and home is None:
             raise InputError(
                 "One call's final state began two later calls, so the sequence forks; detach it for one of them, or watch "
                 "them separately."
@@ -269,6 +260,7 @@ def _summed(found: list[Gradients], n_finals: int) -> Gradients:
     return Gradients(
         finals=[added([each.finals[index] for each in found]) for index in range(n_finals)],
         passed_on=[added([each.passed_on[index] for each in found]) for index in range(n_finals)],
+        handed_on=[None] * n_finals,
         output=[added([each.output[0] for each in found])],
     )
 

@@ -307,7 +307,7 @@ def test_a_monitor_or_watcher_kept_inside_the_model_is_copied_without_what_it_sa
         model.core(draw(T, B, I))[0].sum().backward()
         other = copy.deepcopy(model)
         assert _saved(model).monitor.every == 1
-    assert other.monitor.module is other.core
+    assert other.monitor.modules["itself"] is other.core
     other.core(draw(T, B, I))[0].sum().backward()
     assert other.monitor.metrics() == {}
     assert not other.watcher.calls

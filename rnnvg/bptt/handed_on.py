@@ -1,0 +1,115 @@
+"""A recurrence of several parts: where a module began from the final state of another one, the gradient goes on into that.
+
+An encoder hands h_n (and c_n) to a decoder: the adjoint of the decoder's initial state is the adjoint of the encoder's last
+state, and is followed there. Axes: S sources, K distances, B sequences, N state coordinates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnvg.bptt import arguments
+from rnnvg.bptt.adjoints import Sources, adjoints
+from rnnvg.bptt.calls import Call, Recorder
+from rnnvg.bptt.linearize import ModuleLinearization
+from rnnvg.bptt.passes import chosen_passes
+from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, check_size, state_columns
+from rnnvg.bptt.sweep import sweep
+from rnnvg.bptt.watched import Run, profile_at, reached_chains, run_of
+from rnnvg.errors import check_name
+
+
+def profile_calls(
+    recorder: Recorder,
+    sources: arguments.Sources,
+    wrt: str,
+    layer: int | None,
+    backward: int | None,
+    max_bytes: int | None,
+) -> GradientProfile:
+    """Watcher.profile."""
+    check_name("wrt", wrt, arguments.WRT)
+    chosen = chosen_passes(recorder, backward)
+    chains = reached_chains(recorder, chosen)
+    run = run_of(recorder, chains, chosen)
+    most = MAX_BYTES if max_bytes is None else max_bytes
+    return carried_on(profile_at(run, sources, wrt, layer, most), run, chains, chosen, most)
+
+
+def carried_on(
+    profile: GradientProfile, run: Run, chains: list[list[Call]], chosen: set[int], max_bytes: int
+) -> GradientProfile:
+    """The profile of `run` with the distances beyond the initial state, through the modules that handed it on.
+
+    Distance source + 1 of a sequence is the border: the initial state of the one module, the last state of the other. The
+    profile stays as it is where its sequences did not all begin from another module's final state, and where one layer alone
+    is looked at.
+    """
+    earlier = _earlier(chains)
+    if earlier is None or profile.layer is not None:
+        return profile
+    assert profile.origin is not None
+    steps, covectors = profile.origin.steps, profile.origin.covectors
+    log_norm, names = profile.log_norm, []
+    log = np.zeros(steps.shape)
+    ends = steps.copy()  # distances so far, by source and sequence: up to `ends` + 1
+    while earlier is not None:
+        covectors, grown = _at_start(run.linear, steps, covectors)
+        log = log + grown
+        recorder, chains = earlier[0][-1].recorder, earlier
+        run = run_of(recorder, chains, chosen)
+        names.append(type(recorder.module).__name__)
+        last = np.where(steps >= 0, run.found.lengths - 1, -1)
+        n_distances = int(last.max()) + 2
+        check_size(len(steps), log_norm.shape[1] + n_distances - 1, steps.shape[1], max_bytes)
+        columns = state_columns(run.linear, profile.wrt, None)
+        further = sweep(run.linear, last, covectors, columns, n_distances) + log[:, None]
+        log_norm = _joined(log_norm, further, ends)
+        ends, steps, earlier = np.where(steps >= 0, ends + 1 + last, -1), last, _earlier(chains)
+    parts = ", then ".join(names)
+    note = f"From distance source + 1 on the path goes through the module that handed its final state on: {parts}."
+    return dataclasses.replace(
+        profile, log_norm=log_norm, distance=np.arange(log_norm.shape[1]), note=f"{profile.note} {note}".strip()
+    )
+
+
+def _earlier(chains: list[list[Call]]) -> list[list[Call]] | None:
+    """For each chain the calls of one other module that its initial state came from; None where some began elsewhere."""
+    ends = [chain[0].before for chain in chains]
+    if any(end is None or end.recorder is not ends[0].recorder for end in ends if ends[0] is not None) or not ends[0]:
+        return None
+    found = []
+    for end in ends:
+        assert end is not None
+        chain = [end]
+        while (before := chain[0].before) is not None and before.recorder is end.recorder:
+            chain.insert(0, before)
+        found.append(chain)
+    return found
+
+
+def _at_start(linear: ModuleLinearization, steps: np.ndarray, covectors: Tensor) -> tuple[Tensor, np.ndarray]:
+    """The adjoints of the initial state, [S, B, N] on scales whose logs are [S, B]: zero where there is no source."""
+    entering = Sources(linear, steps, covectors)
+    vectors, log = torch.zeros_like(covectors), np.zeros(steps.shape)
+    for block in adjoints(linear, entering, entering.last, len(entering.order)):
+        if block.last >= 0:
+            continue
+        vectors[torch.from_numpy(entering.order)] = block.vectors[0].to(covectors.dtype)
+        log[entering.order] = block.log_scale[0].cpu().numpy()
+    return vectors, log
+
+
+def _joined(near: np.ndarray, far: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Rows [S, K, B] up to distance `ends` + 1 of each source and sequence, and from there on `far`, whose 0 is that one."""
+    length = near.shape[1] + far.shape[1] - 1
+    joined = np.full((near.shape[0], length, near.shape[2]), np.nan)
+    joined[:, : near.shape[1]] = near
+    at = np.arange(length)[None, :, None] - (ends[:, None, :] + 1)
+    inside = (at >= 0) & (at < far.shape[1]) & (ends[:, None, :] >= 0)
+    found = np.take_along_axis(far, np.clip(at, 0, far.shape[1] - 1), 1)
+    return np.where(inside, found, joined)
