@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import os
 from collections.abc import Iterable
 
 
@@ -60,3 +61,13 @@ def check_float(argument: str, value: object, *, above: float = -math.inf, below
     if not math.isfinite(number) or not above < number < below:
         raise InputError(f"`{argument}` must be {bounds}; got {number:g}.")
     return number
+
+
+def shown(value: object, most: int = 160) -> str:
+    """A value as a message shows it: as Python writes it, the middle left out where that is long.
+
+    >>> shown("a" * 300, most=12)
+    "'aaaaa...aaaa'"
+    """
+    text = repr(str(value) if isinstance(value, os.PathLike) else value)
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-(most // 2 - 1) :]}"

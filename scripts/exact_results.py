@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import rnnvg
 from rnnvg.bptt.linearize import linearize
+from rnnvg.files import write_ours
 
 TOLERANCES = {
     "fisher": (1e-9, "float64 over some hundred steps; what is left of the sum beyond them is below 1e-12"),
@@ -199,13 +200,13 @@ def main() -> None:
         "torch": torch.__version__,
         "rows": [{**asdict(each), "verdict": each.verdict} for each in rows],
     }
-    given.out.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_ours(given.out, json.dumps(about, indent=1) + "\n", "--out")
     columns = ["result", "exact", "measured", "tolerance", "verdict", "analysis"]
     shown = [
         (each.name, f"{each.exact:.5f}", f"{each.measured:.5f}", f"{each.tolerance:g}", each.verdict, each.analysis)
         for each in rows
     ]
-    pd.DataFrame(shown, columns=columns).to_csv(given.out.with_suffix(".csv"), index=False)
+    write_ours(given.out.with_suffix(".csv"), pd.DataFrame(shown, columns=columns).to_csv(index=False), "--out")
     for each in rows:
         print(f"{each.name:68} {each.exact:>10.5f} {each.measured:>10.5f}  +-{each.tolerance:g}  {each.verdict}")
 

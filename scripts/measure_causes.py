@@ -74,8 +74,9 @@ def main(steps: int, threads: int, repeats: int, out: str) -> None:
             row["log_det_residual"] = float(abs(residual).max())
             click.echo(f"{'':38s}residual against ln|det J|: {row['log_det_residual']:.1e}")
     report = {"steps": steps, "hidden": HIDDEN, "threads": threads, "torch": torch.__version__, "rows": rows}
-    with open(out, "w") as file:
-        json.dump(report, file, indent=1)
+    from rnnvg.files import write_ours
+
+    write_ours(out, json.dumps(report, indent=1), "--out")
 
 
 if __name__ == "__main__":

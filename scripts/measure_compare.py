@@ -24,6 +24,7 @@ import click
 from rnnvg.bench.record import processor
 from rnnvg.bench.spent import spent
 from rnnvg.bench.store import Store
+from rnnvg.files import write_ours
 
 
 def kind(result: dict[str, Any]) -> str:
@@ -67,7 +68,7 @@ def main(directory: str | None, max_steps: int | None, text: str, jobs: int, out
     found |= {"rows": rows, "training": whole.training, "floor": whole.floor, "measuring": whole.measuring}
     found |= {"ratio": whole.ratio, "measuring_share": whole.share}
     click.echo(f"{whole}.")
-    Path(out).write_text(json.dumps(found, indent=1))
+    write_ours(out, json.dumps(found, indent=1), "--out")
 
 
 if __name__ == "__main__":

@@ -193,6 +193,9 @@ def draw_growth(rows: list[dict[str, Any]], path: str) -> None:
     """Seconds and memory against T, H and the number of sources, on log axes."""
     from matplotlib.figure import Figure
 
+    from rnnvg.files import write_ours
+    from rnnvg.report.svg import to_bytes
+
     figure = Figure(figsize=(9.6, 4.8), layout="constrained")
     axes = figure.subplots(2, 3, sharex="col")
     labels = {"T": "steps T (H = 128)", "H": "width H (T = 300)", "sources": "sources (T = 300, H = 128)"}
@@ -211,7 +214,7 @@ def draw_growth(rows: list[dict[str, Any]], path: str) -> None:
                 ax.set_xlabel(label)
             if not column:
                 ax.set_ylabel(unit)
-    figure.savefig(path, dpi=130)
+    write_ours(path, to_bytes(figure, os.path.splitext(path)[1], 130), "--figure")
 
 
 def table(found: dict[str, Any]) -> str:
@@ -261,8 +264,9 @@ def main(
         found["growth"] = measure_growth(max(1, repeats // 2))
         if figure:
             draw_growth(found["growth"], figure)
-    with open(out, "w") as file:
-        json.dump(found, file, indent=1)
+    from rnnvg.files import write_ours
+
+    write_ours(out, json.dumps(found, indent=1), "--out")
     click.echo(table(found))
 
 

@@ -15,8 +15,8 @@ import pandas as pd
 
 from rnnvg import load_results
 from rnnvg.bench import Store, plan
-from rnnvg.bench.files import write_whole
 from rnnvg.bench.outcome import outcome
+from rnnvg.files import write_ours, write_whole
 from rnnvg.report import legend, results, tables
 from rnnvg.report.page import Page, Section, Table, render
 from rnnvg.report.sections import gradient, horizons, ladder, learned, published
@@ -32,7 +32,7 @@ def tables_of(directory: Path, target: Path) -> dict[str, Any]:
     if Store(directory).results():
         frames |= {"runs": load_results(directory), "horizons": Store(directory).frame("horizons.csv")}
     for name, frame in frames.items():
-        write_whole(target / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+        write_ours(target / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"), "--out")
     return found
 
 
@@ -110,7 +110,7 @@ def main(directories: list[Path], commit: str, out: Path) -> None:
         footer=f"Commit {commit}. {'; '.join(versions)}.",
         first=verdicts(outcomes),
     )
-    write_whole(out / "index.html", render(page))
+    write_ours(out / "index.html", render(page), "--out")
     head = f"# Results\n\n{lead}\n\nThe same with figures: [index.html](index.html). Made at commit {commit}.\n"
     listed = "\n".join(f"- {line}" for line in versions)
     write_whole(out / "README.md", "\n".join([head, *told, f"## Made with\n\n{listed}\n"]))

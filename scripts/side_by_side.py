@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 import rnnvg
+from rnnvg.files import write_ours
 
 T, B, H, I = 400, 4, 64, 8
 
@@ -273,7 +274,7 @@ def main() -> None:
         "processor": platform.processor(),
         "rows": rows,
     }
-    given.out.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_ours(given.out, json.dumps(about, indent=1) + "\n", "--out")
     shown = [
         (
             each["question"],
@@ -287,7 +288,7 @@ def main() -> None:
         for each in rows
     ]
     columns = ["question", "tool", "answer", "truth", "largest error", "right up to (steps)", "seconds"]
-    pd.DataFrame(shown, columns=columns).to_csv(given.out.with_suffix(".csv"), index=False)
+    write_ours(given.out.with_suffix(".csv"), pd.DataFrame(shown, columns=columns).to_csv(index=False), "--out")
     for each in shown:
         print("{:32} {:34} {:42} {:26} {:>9} {:>5} {} s".format(*each))
 

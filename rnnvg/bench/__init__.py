@@ -76,7 +76,6 @@ if TYPE_CHECKING:
     from rnnvg.bench.events import Event, Observer
     from rnnvg.bench.exporting import export
     from rnnvg.bench.extras import Published
-    from rnnvg.bench.files import StorageError
     from rnnvg.bench.grid import Grid, names, read
     from rnnvg.bench.plan import Plan
     from rnnvg.bench.progress import ProgressBar
@@ -85,3 +84,4 @@ if TYPE_CHECKING:
     from rnnvg.bench.spec import Measure, RunSpec, Training, run_spec
     from rnnvg.bench.state import State
     from rnnvg.bench.store import Store, load_results
+    from rnnvg.files import StorageError

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from pathlib import Path
 
 import pandas as pd
 
 from rnnvg.bench import tables
-from rnnvg.bench.files import disk_faults_named, write_whole
 from rnnvg.bench.store import Store, load_results
 from rnnvg.errors import InputError, check_name
+from rnnvg.files import named_folder, write_set
 
 FORMATS = ("csv", "parquet")
 
@@ -28,6 +29,7 @@ def export(directory: str | Path, out: str | Path, form: str = "csv") -> list[Pa
 
     Raises:
         InputError: the directory holds no results, there is no such format, or Parquet cannot be written here.
+        InputError: a file that rnnvg did not write stands where one of the four belongs: none is then written.
         StorageError: the folder cannot be written.
     """
     check_name("format", form, FORMATS)
@@ -35,11 +37,8 @@ def export(directory: str | Path, out: str | Path, form: str = "csv") -> list[Pa
         raise InputError("`format` 'parquet' needs pyarrow. Install it with: pip install 'rnnvg[parquet]'.")
     frames = {"runs": load_results(directory)}
     frames |= {file.removesuffix(".csv"): Store(directory).frame(file) for file in tables.MERGED.values()}
-    folder = Path(out)
-    with disk_faults_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, frame in frames.items():
-            write_whole(folder / f"{name}.{form}", _bytes(frame, form))
+    folder = named_folder(out)
+    write_set(folder, {f"{name}.{form}": _bytes(frame, form) for name, frame in frames.items()})
     return [folder / f"{name}.{form}" for name in frames]
 
 
@@ -48,4 +47,11 @@ def _bytes(frame: pd.DataFrame, form: str) -> bytes:
         return frame.to_csv(index=False, lineterminator="\n").encode()
     # Settings of different tasks share columns: one type each, as text where they do not agree.
     mixed = [name for name in frame if len({type(each) for each in frame[name].dropna()}) > 1]
-    return bytes(frame.astype(dict.fromkeys(mixed, "string")).to_parquet(None, index=False, engine="pyarrow") or b"")
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pandas(frame.astype(dict.fromkeys(mixed, "string")), preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"rnnvg": b"1"})
+    held = io.BytesIO()
+    pyarrow.parquet.write_table(table, held)
+    return held.getvalue()

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from rnnvg.bench.files import disk_faults_named, write_whole
 from rnnvg.bench.ladder import climbed_frame, rungs_frame
 from rnnvg.bench.plan import Plan, kept
 from rnnvg.bench.published import beside_published
 from rnnvg.bench.store import Store
 from rnnvg.errors import InputError
+from rnnvg.files import write_set
 
 
 def outcome(directory: str | Path, plan: Plan | None = None) -> dict[str, pd.DataFrame]:
@@ -61,7 +61,6 @@ def write_outcome(directory: str | Path, plan: Plan | None = None) -> dict[str, 
         StorageError: the directory cannot be written.
     """
     frames = outcome(directory, plan)
-    with disk_faults_named(Path(directory)):
-        for name, frame in frames.items():
-            write_whole(Path(directory) / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    tables = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
+    write_set(directory, tables)
     return frames

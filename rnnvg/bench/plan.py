@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rnnvg.bench.choose import matches, only
-from rnnvg.bench.files import disk_faults_named, write_whole
 from rnnvg.bench.grid import Grid, from_dict
 from rnnvg.bench.ladder import Climb
 from rnnvg.bench.spec import SCHEMA, RunSpec
 from rnnvg.errors import InputError
+from rnnvg.files import write_set
 
 FOLDER = "benchmarks"
 Results = Mapping[str, Mapping[str, Any]]
@@ -112,16 +112,15 @@ class Plan:
         Raises:
             StorageError: it cannot be written.
         """
-        folder = Path(directory) / FOLDER
         before = {grid.name: patterns for grid, patterns in _kept(Path(directory))}
-        with disk_faults_named(Path(directory)):
-            folder.mkdir(parents=True, exist_ok=True)
-            for grid, patterns in zip(self.grids, self.only, strict=True):
-                asked = list(dict.fromkeys([*before.get(grid.name, ()), *patterns]))
-                whole = not patterns or (grid.name in before and not before[grid.name])
-                content = {"schema": SCHEMA, "name": grid.name, "source": dict(grid.source), "only": asked}
-                content |= {"only": []} if whole else {}
-                write_whole(folder / f"{grid.name}.json", json.dumps(content, indent=1) + "\n")
+        contents = {}
+        for grid, patterns in zip(self.grids, self.only, strict=True):
+            asked = list(dict.fromkeys([*before.get(grid.name, ()), *patterns]))
+            whole = not patterns or (grid.name in before and not before[grid.name])
+            content = {"schema": SCHEMA, "name": grid.name, "source": dict(grid.source), "only": asked}
+            content |= {"only": []} if whole else {}
+            contents[f"{FOLDER}/{grid.name}.json"] = json.dumps(content, indent=1) + "\n"
+        write_set(directory, contents)
 
     def _shared(self, found: list[Any]) -> list[Any]:
         number, of = self.share

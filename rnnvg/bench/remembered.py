@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from rnnvg.bench.files import disk_faults_named, write_whole
 from rnnvg.bench.store import WEIGHTS, Store
 from rnnvg.errors import InputError
+from rnnvg.files import write_set
 
 RECALL = "recall.csv"
 TASK = "delayed-recall"
@@ -63,8 +63,7 @@ def remember(directory: str | Path, n: int = 500, tell: Callable[[str], object] 
             for delay, right in zip(curve.delay, curve.right, strict=True)
         ]
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    with disk_faults_named(store.directory):
-        write_whole(store.directory / RECALL, frame.to_csv(index=False, lineterminator="\n"))
+    write_set(store.directory, {RECALL: frame.to_csv(index=False, lineterminator="\n")})
     return frame
 
 

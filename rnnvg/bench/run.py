@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import sys
 import time
 import traceback
@@ -23,11 +22,11 @@ import torch
 
 from rnnvg import models, tasks, training
 from rnnvg.bench import causes, floor, measure, tables
-from rnnvg.bench.files import StorageError, disk_faults_named, write_whole
 from rnnvg.bench.record import failure, record, stamp
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import CAUSES, RESULT, VOCABULARY, WEIGHTS, Store
 from rnnvg.errors import InputError
+from rnnvg.files import StorageError, disk_faults_named, make_folder, move_aside, write_whole
 from rnnvg.models.tensorfile import read_tensors
 from rnnvg.training import device
 
@@ -60,13 +59,14 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
     """
     store, began, clock = Store(directory), datetime.now(UTC), time.perf_counter()
     folder = store.folder(spec.id)
+    store.check_tables()
     if (folder / RESULT).exists():
         if (standing := store.result(spec.id)) is not None:
             return standing
         store.set_aside(spec.id)
     try:
         with disk_faults_named(store.directory):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             outcome, files = _Run(spec, folder, on_progress).outcome()
     except StorageError:
         raise
@@ -166,7 +166,7 @@ class _Run:
             # A resume file that was damaged, or that another version wrote: it is kept, and the run starts again.
             if not resume.exists():
                 raise
-            os.replace(resume, self.folder / f"{RESUME}.unusable")
+            move_aside(resume, ending=".unusable")
             return self._train_from(resume)
 
     def _train_from(self, resume: Path) -> tuple[models.SequenceModel, training.TrainingResult]:

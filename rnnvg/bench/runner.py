@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnvg.bench.events import Event, Observer
-from rnnvg.bench.files import StorageError, check_room
 from rnnvg.bench.record import version
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import Store
 from rnnvg.errors import InputError, check_int
+from rnnvg.files import StorageError, check_room
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -70,6 +70,7 @@ def run_all(
     if not wanted:
         raise InputError("`specs` is empty. Pass at least one run.")
     store, tell = Store(directory), observer or (lambda event: None)
+    store.check_tables()
     store.check_settings(wanted.values(), axes)
     pending = _to_do(store, wanted, retry_failed, tell) or _followers(store, wanted, follow)
     tell(Event("plan", total=len(wanted), done=len(wanted) - len(pending)))

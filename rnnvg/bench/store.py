@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,9 @@ import pandas as pd
 from pydantic import ValidationError
 
 from rnnvg.bench import tables
-from rnnvg.bench.files import disk_faults_named, write_whole
 from rnnvg.bench.spec import SCHEMA, RunSpec
 from rnnvg.errors import InputError
+from rnnvg.files import check_ours, disk_faults_named, make_folder, move_aside, named_folder, table_mark, write_whole
 
 RESULT = "result.json"
 WEIGHTS = "weights.safetensors"
@@ -59,7 +58,7 @@ class Store:
     """
 
     def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
+        self.directory = named_folder(directory)
         self.runs = self.directory / "runs"
         # What has been checked is not read again while its result.json stays as it was.
         self._known: dict[Path, tuple[tuple[int, int, int], dict[str, Any]]] = {}
@@ -106,7 +105,7 @@ class Store:
         if (standing := self.result(result["id"])) is not None:
             return standing
         with disk_faults_named(self.directory):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             for name, text in files.items():
                 write_whole(folder / name, text)
             names = [*files, *([WEIGHTS] if (folder / WEIGHTS).exists() else [])]
@@ -125,12 +124,8 @@ class Store:
         """
         aside = self.directory / "set-aside"
         with disk_faults_named(self.directory):
-            aside.mkdir(exist_ok=True)
-            number = 1
-            while (target := aside / f"{run}-{number}").exists():
-                number += 1
-            os.rename(self.folder(run), target)
-        return target
+            make_folder(aside)
+            return move_aside(self.folder(run), aside)
 
     def frame(self, file: str) -> pd.DataFrame:
         """ "curves.csv", "training.csv" or "horizons.csv" as a frame, from the runs that are done now."""
@@ -141,8 +136,10 @@ class Store:
         """Writes the merged tables, sorted by id.
 
         Raises:
+            InputError: a file that rnnvg did not write stands where one of them belongs.
             StorageError: the directory cannot be written.
         """
+        self.check_tables()
         merged, results = None, self.read().results
         # Another process may finish a run meanwhile; whoever writes last has seen every run.
         while merged != list(results):
@@ -151,6 +148,16 @@ class Store:
                 for source, target in tables.MERGED.items():
                     write_whole(self.directory / target, tables.merge(results.values(), self.runs, source))
             results = self.read().results
+
+    def check_tables(self) -> None:
+        """Nothing where the merged tables may be written.
+
+        Raises:
+            InputError: a file that rnnvg did not write stands where one of them belongs.
+        """
+        with disk_faults_named(self.directory):
+            for source, target in tables.MERGED.items():
+                check_ours(self.directory / target, table_mark((*tables.NAMED, *tables.COLUMNS[source])), "out")
 
     def check_settings(self, specs: Iterable[RunSpec], axes: Iterable[str] = ()) -> None:
         """Nothing where `specs` extend what the directory holds by seeds, cells, initialisers, tasks or along `axes`.

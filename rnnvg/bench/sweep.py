@@ -23,10 +23,10 @@ from rnnvg.bench import worker
 from rnnvg.bench.claims import Claims
 from rnnvg.bench.cluster import WorkersLostError
 from rnnvg.bench.events import Event, Observer
-from rnnvg.bench.files import StorageError, disk_faults_named
 from rnnvg.bench.record import give_up
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import RESULT, Store
+from rnnvg.files import StorageError, disk_faults_named, make_folder
 
 # A run that takes its worker with it this many times is written off.
 DEATHS = 3
@@ -122,7 +122,7 @@ class Sweep:
         for _ in range(len(self.waiting)):
             spec = self.waiting.popleft()
             folder = self.store.folder(spec.id)
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             ours = self.claims.take(folder)
             if (folder / RESULT).exists() and (result := self.store.result(spec.id)) is not None:
                 self.claims.drop(folder)

@@ -10,9 +10,9 @@ from typing import Any
 
 from distributed import get_worker
 
-from rnnvg.bench.files import StorageError
 from rnnvg.bench.record import process
 from rnnvg.bench.spec import RunSpec
+from rnnvg.files import StorageError
 
 # Seconds between two messages of one run.
 TELL_EVERY = 0.25

@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rnnvg.bptt import arguments, curves
+from rnnvg.bptt import arguments, curves, saved_profile
 from rnnvg.bptt.linearize import Recurrence, linearize
 from rnnvg.bptt.segments import Linearization
 from rnnvg.bptt.sweep import sweep
@@ -148,45 +147,22 @@ class GradientProfile(Shown):
         return plots.draw_curve(self.curve(), self.wrt, str(self.horizon()), ax)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile to one .npz file (no pickle); what it was made from is not saved."""
-        layer = -1 if self.layer is None else self.layer
-        with open(path, "wb") as file:
-            np.savez_compressed(
-                file,
-                log_norm=self.log_norm,
-                sources=self.sources,
-                distance=self.distance,
-                note=np.array(self.note),
-                wrt=np.array(self.wrt),
-                layer=np.array(layer),
-                first_nonfinite=self.first_nonfinite,
-            )
+        """Write the profile to one .npz file (no pickle), in one move; what it was made from is not saved.
+
+        Raises:
+            InputError: a folder, or a file that `save` did not write, is there, or it cannot be written; an older file is
+                then untouched.
+        """
+        saved_profile.write(self, path)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> GradientProfile:
         """Read what `save` wrote.
 
         Raises:
-            InputError: the file is missing or is not a saved profile.
+            InputError: the file is missing, damaged or not a saved profile.
         """
-        if not Path(path).is_file():
-            raise InputError(f"`path` {str(path)!r} is not a file; pass one that GradientProfile.save wrote.")
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                log_norm, layer = stored["log_norm"], int(stored["layer"])
-                return GradientProfile(
-                    log_norm=log_norm,
-                    sources=stored["sources"],
-                    distance=stored["distance"] if "distance" in stored else np.arange(log_norm.shape[1]),
-                    wrt=str(stored["wrt"]),
-                    layer=None if layer < 0 else layer,
-                    first_nonfinite=stored["first_nonfinite"],
-                    note=str(stored["note"]) if "note" in stored else "",
-                )
-        except (KeyError, ValueError, OSError, EOFError, AttributeError) as error:
-            raise InputError(
-                f"`path` {str(path)!r} is not a profile that GradientProfile.save wrote ({error})."
-            ) from None
+        return GradientProfile(**saved_profile.read(path))
 
     def verify(self, n: int = 8) -> Certificate:
         """Compare `n` entries with float64 autograd, and the weights' temporal contributions with `.grad`.

@@ -57,6 +57,7 @@ FULL = {"seeds": 5, "steps": 600, "lr": 0.005}
 @click.option(
     "--out",
     metavar="DIR",
+    type=options.Folder(),
     help="Directory for the results; made where missing.  [default: one for each setting, under runs/advise]",
 )
 @options.quiet
@@ -74,7 +75,7 @@ def command(
     threshold: float | None,
     remedies: tuple[str, ...] | None,
     jobs: int,
-    out: str | None,
+    out: Path | None,
     quiet: bool,
     as_json: bool,
     **rest: Any,
@@ -109,7 +110,7 @@ def command(
     if threshold is not None:
         rest["threshold"] = threshold
     rest |= {"steps": int(budget["steps"]) if steps is None else steps, "lr": budget["lr"] if lr is None else lr}
-    folder = Path(ROOT, checked({"name": name, **own}, **rest).name) if out is None else Path(out)
+    folder = Path(ROOT, checked({"name": name, **own}, **rest).name) if out is None else out
     with _Bar(quiet) as bar:
         try:
             found = advise(
@@ -128,20 +129,21 @@ def command(
 
 
 def _written(found: Advice, folder: Path) -> dict[str, str]:
-    from rnnvg.bench.files import disk_faults_named, write_whole
+    from rnnvg.files import write_set
     from rnnvg.report import advise_figure, style, svg
 
-    files = {name: folder / f"{name}.csv" for name in ("advice", "trials")}
-    with disk_faults_named(folder):
-        for path, frame in zip(files.values(), (found.to_frame(), found.trial_frame()), strict=True):
-            write_whole(path, frame.to_csv(index=False))
-        (folder / "figures").mkdir(exist_ok=True)
-        files["figure"] = folder / "figures" / "advise-remedies.svg"
-        with style.applied():
-            drawn = advise_figure.remedies(found)
-            write_whole(files["figure"], svg.to_svg(drawn))
-            write_whole(files["figure"].with_suffix(".png"), svg.to_png(drawn))
-    return {name: str(path) for name, path in files.items()}
+    figure = "figures/advise-remedies"
+    with style.applied():
+        drawn = advise_figure.remedies(found)
+        contents: dict[str, str | bytes] = {
+            "advice.csv": found.to_frame().to_csv(index=False),
+            "trials.csv": found.trial_frame().to_csv(index=False),
+            f"{figure}.svg": svg.to_svg(drawn),
+            f"{figure}.png": svg.to_png(drawn),
+        }
+    write_set(folder, contents)
+    files = {"advice": "advice.csv", "trials": "trials.csv", "figure": f"{figure}.svg"}
+    return {name: str(folder / file) for name, file in files.items()}
 
 
 def _as_json(found: Advice, files: dict[str, str]) -> dict[str, Any]:

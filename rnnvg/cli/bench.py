@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rnnvg.bench import Plan
 
 FORMATS = ("csv", "parquet")
-_folder = click.Path(path_type=Path)
+_folder = options.Folder()
 
 _only = click.option(
     "--only",
@@ -73,7 +73,9 @@ def list_(as_json: bool) -> None:
 
 @command.command()
 @click.argument("spec", metavar="SPEC", type=options.BENCHMARK)
-@click.option("--out", metavar="DIR", help="Directory for the results; made where missing.  [default: runs/NAME]")
+@click.option(
+    "--out", metavar="DIR", type=_folder, help="Directory for the results; made where missing.  [default: runs/NAME]"
+)
 @click.option("--seeds", type=options.Whole(1), help="How many networks of each kind.  [default: as in the file]")
 @click.option(
     "--set",
@@ -84,7 +86,7 @@ def list_(as_json: bool) -> None:
 )
 @options.device
 @_how
-def run(spec: str, out: str | None, seeds: int | None, settings: tuple, device: str, **how: Any) -> None:
+def run(spec: str, out: Path | None, seeds: int | None, settings: tuple, device: str, **how: Any) -> None:
     """Run the benchmark SPEC: a name from the list, or the path of a .toml file.
 
     A run that is done is not done again: interrupted or killed, the same command goes on where it was. More seeds and
@@ -102,7 +104,7 @@ def run(spec: str, out: str | None, seeds: int | None, settings: tuple, device: 
     if (on := defaults.training_device(device)) != "cpu":
         made = made.change(device=on)
     plan = Plan.of(made, _patterns(how), choose.share(how.pop("shard")))
-    _go(Path(out or f"runs/{made.name}"), plan, **how)
+    _go(out or Path(f"runs/{made.name}"), plan, **how)
 
 
 @command.command()
@@ -180,12 +182,12 @@ def verdicts(directories: tuple[Path, ...], as_json: bool) -> None:
 @command.command()
 @click.argument("directory", metavar="DIR", type=_folder)
 @click.option("--format", "form", type=options.Name(FORMATS), default="csv", help="csv or parquet.")
-@click.option("--out", metavar="FOLDER", help="Where the four tables go.  [default: DIR/export]")
-def export(directory: Path, form: str, out: str | None) -> None:
+@click.option("--out", metavar="FOLDER", type=_folder, help="Where the four tables go.  [default: DIR/export]")
+def export(directory: Path, form: str, out: Path | None) -> None:
     """Write the tables of DIR, all runs together: runs, curves, training, horizons."""
     from rnnvg import bench
 
-    paths = bench.export(directory, Path(out) if out else directory / "export", form)
+    paths = bench.export(directory, out or directory / "export", form)
     output.result("\n".join(map(str, paths)))
 
 

@@ -136,6 +136,6 @@ def differences_in_words(found: Differences, width: int) -> str:
 
 def checked_place(out: Path) -> None:
     """Nothing where `out` can be written; otherwise its sentence, before anything is put there."""
-    from rnnvg.bench.files import check_room
+    from rnnvg.files import check_room
 
     check_room(out, 0)

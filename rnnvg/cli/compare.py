@@ -46,7 +46,7 @@ def command(
     length: int | None,
     delay: int | None,
     settings: tuple,
-    out: str,
+    out: Path,
     jobs: int,
     max_steps: int | None,
     retry_failed: bool,
@@ -91,7 +91,7 @@ def command(
             raise click.ClickException(str(error)) from error
     tell("Drawing the figures ...")
     start = time.perf_counter()
-    output.result(rendered(Path(out), as_json))
+    output.result(rendered(out, as_json))
     if time_spent := spent(results):
         tell(f"{time_spent}; the report took {time.perf_counter() - start:.0f} s.")
     if any(result["status"] == "failed" for result in results):

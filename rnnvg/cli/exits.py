@@ -5,9 +5,7 @@ No traceback for anything that a user can cause and mend; a bug is not caught an
 
 from __future__ import annotations
 
-import errno
 import io
-import os
 import re
 import shlex
 import sys
@@ -20,21 +18,9 @@ import click
 
 from rnnvg.cli.output import colour, note
 from rnnvg.errors import InputError
+from rnnvg.files import fault_of, is_memory
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-
-# What the system says of a disk or a path, and the way out.
-_DISK = {
-    errno.ENOSPC: "no space is left. Free some, or pass another path",
-    errno.EDQUOT: "the quota is used up. Free some space, or pass another path",
-    errno.EROFS: "the disk is read-only. Pass another path",
-    errno.EACCES: "permission denied. Pass another path",
-    errno.EPERM: "not permitted. Pass another path",
-    errno.ENOENT: "there is no such file or folder. Pass another path",
-    errno.ENOTDIR: "it lies under a file, not a folder. Pass another path",
-    errno.EISDIR: "it is a folder. Pass the path of a file",
-    errno.ENAMETOOLONG: "the name is too long. Pass a shorter one",
-}
 
 
 @contextmanager
@@ -70,11 +56,11 @@ def in_one_sentence(command: Sequence[str]) -> Iterator[None]:
             # Whoever was reading has seen enough.
             raise click.exceptions.Exit(0) from None
         except OSError as error:
-            if error.errno not in _DISK:
+            if (sentence := fault_of(error)) is None:
                 raise
-            _end(_of_disk(error), BAD_INPUT)
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            _end(sentence, BAD_INPUT)
+        except (MemoryError, RuntimeError, ImportError) as error:
+            if not is_memory(error):
                 raise
             _end("There is not enough memory for this. Pass smaller sizes, or fewer of them at a time.", BAD_INPUT)
 
@@ -97,16 +83,6 @@ def _comma_hint(error: click.UsageError, command: Sequence[str]) -> str:
             names = ",".join(part.strip(",") for part in words[at + 1 : at + 2] + rest)
             return f". Names go together with commas: {word} {names}."
     return ""
-
-
-def _of_disk(error: OSError) -> str:
-    what = "The output" if error.filename is None else repr(os.fspath(error.filename))
-    return f"{what} cannot be used: {_DISK[error.errno or 0]}."
-
-
-def _out_of_memory(error: Exception) -> bool:
-    # torch says so in a RuntimeError.
-    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _replace_what_cannot_be_encoded() -> None:

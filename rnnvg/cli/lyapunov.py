@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from pathlib import Path
@@ -72,8 +71,8 @@ def command(
     import torch
 
     from rnnvg import models
-    from rnnvg.bench.files import write_whole
     from rnnvg.bptt import lyapunov_spectrum
+    from rnnvg.files import write_ours
 
     tell = output.silent if quiet else output.note
     model, task, spec = network.asked_for(weights, rest, seed, tell)
@@ -89,9 +88,9 @@ def command(
     facts = {**network.facts(model, task, weights), "sequences": sequences, "steps": steps, "burn_in": burn_in}
     facts |= {"seed": seed, "n_exponents": found.exponents.shape[1]}
     if csv is not None:
-        write_whole(csv, found.to_frame().to_csv(index=False, lineterminator="\n"))
+        write_ours(csv, found.to_frame().to_csv(index=False, lineterminator="\n"), "--csv")
     if figure is not None:
-        write_whole(figure, _drawn(found, curve.heading(facts), figure.suffix.lower()))
+        write_ours(figure, _drawn(found, curve.heading(facts), figure.suffix.lower()), "--figure")
     output.result(_as_json(facts, found) if as_json else _as_text(facts, found))
 
 
@@ -209,12 +208,10 @@ def _sentences(found: LyapunovSpectrum) -> list[str]:
 def _drawn(found: LyapunovSpectrum, title: str, ending: str) -> bytes:
     from matplotlib.figure import Figure
 
-    from rnnvg.report import style
+    from rnnvg.report import style, svg
 
     with style.applied():
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         ax = found.plot(figure.add_subplot())
         ax.set_title(f"{title}\n{textwrap.fill(str(found), 66)}", fontsize="small")
-        held = io.BytesIO()
-        figure.savefig(held, format=ending.removeprefix("."), dpi=150)
-    return held.getvalue()
+        return svg.to_bytes(figure, ending, dpi=150)

@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from rnnvg.errors import InputError, check_float, check_int, check_name
+from rnnvg.files import ANY, MARKS, check_ours, named_folder
 from rnnvg.tasks import NAMES as TASKS
 from rnnvg.tasks.imported import is_path
 
@@ -156,6 +157,15 @@ class Sources(click.ParamType):
         return steps if "," in value else steps[0]
 
 
+class Folder(click.ParamType):
+    """The path of a folder; an empty one, which would be the current folder, is refused."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return named_folder(value, _flag(param))
+
+
 class NewFile(click.ParamType):
     """The path of a file to be written, in a folder that exists, with one of the `endings`."""
 
@@ -174,8 +184,8 @@ class NewFile(click.ParamType):
                 f"`{_flag(param)}` {str(path)!r} is in the folder {str(path.parent)!r}, which does not exist. "
                 "Make it, or pass another path."
             )
-        if path.is_dir():
-            raise InputError(f"`{_flag(param)}` {str(path)!r} is a folder. Pass the path of a file.")
+        # Before anything is computed; of a table its columns are not known yet, and it is looked at again.
+        check_ours(path, MARKS.get(path.suffix.lower(), ANY), _flag(param))
         return path
 
 
@@ -216,7 +226,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print the result
 
 
 def out(default: str) -> Decorator:
-    return click.option("--out", metavar="DIR", default=default, help="Directory for the results; made where missing.")
+    return click.option(
+        "--out", metavar="DIR", type=Folder(), default=default, help="Directory for the results; made where missing."
+    )
 
 
 _ROOT = f"{__name__}.root"
@@ -228,9 +240,13 @@ def _keep_root(context: click.Context, param: click.Parameter, root: str | None)
 
 def with_root(context: click.Context, param: click.Parameter, text: str | None) -> str | None:
     """The text, with the root of a torchtext dataset behind its name: the callback of whatever goes with `root`."""
+    flag = f"{_flag(param)} " if isinstance(param, click.Option) else ""
+    if text is not None and not text.strip():
+        raise InputError(
+            f"`{flag.strip() or 'text'}` is empty. Pass a name, a file or a directory; . is the current one."
+        )
     place = context.meta.get(_ROOT)
     if place is not None and not (text or "").startswith("torchtext:"):
-        flag = f"{_flag(param)} " if isinstance(param, click.Option) else ""
         raise InputError(
             f"`--root` is where a torchtext dataset lies; got {flag}{text}. Pass {flag}torchtext:WikiText2."
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +81,7 @@ def command(
     import torch
 
     from rnnvg.bench import measure
-    from rnnvg.bench.files import write_whole
+    from rnnvg.files import write_ours
     from rnnvg.models import CELLS
 
     for asked, flag in ((why, "--why"), (theory, "--theory")):
@@ -110,9 +109,9 @@ def command(
         "seed": seed,
     }
     if csv is not None:
-        write_whole(csv, profile.curve().to_csv(index=False, lineterminator="\n"))
+        write_ours(csv, profile.curve().to_csv(index=False, lineterminator="\n"), "--csv")
     if figure is not None and curve.observed(profile):
-        write_whole(figure, _drawn(profile, reasons, predicted, curve.heading(facts), figure.suffix.lower()))
+        write_ours(figure, _drawn(profile, reasons, predicted, curve.heading(facts), figure.suffix.lower()), "--figure")
     if as_json:
         added = {} if reasons is None else {"why": causes.why_as_json(reasons)}
         added |= {} if predicted is None else {"theory": causes.theory_as_json(predicted)}
@@ -130,7 +129,7 @@ def _drawn(
     """The curve, and below it what makes it decay and what theory says, where they are asked for."""
     from matplotlib.figure import Figure
 
-    from rnnvg.report import style
+    from rnnvg.report import style, svg
 
     panels = [profile, *([reasons.attribution] if reasons else []), *([predicted.overlay] if predicted else [])]
     with style.applied():
@@ -139,6 +138,4 @@ def _drawn(
         for ax, panel in zip(axes, panels, strict=True):
             panel.plot(ax)
         axes[0].set_title(title)
-        held = io.BytesIO()
-        figure.savefig(held, format=ending.removeprefix("."), dpi=150)
-    return held.getvalue()
+        return svg.to_bytes(figure, ending, dpi=150)

@@ -11,7 +11,7 @@ from rnnvg.cli import options, output
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=options.Folder())
 @click.option(
     "--functional",
     is_flag=True,

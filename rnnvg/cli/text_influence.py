@@ -24,7 +24,7 @@ def influence(
     start: int,
     tokens: str | None,
     seed: int,
-    out: str,
+    out: Path,
     quiet: bool,
     as_json: bool,
 ) -> None:

@@ -41,7 +41,7 @@ def planted(
     steps: int,
     hidden: int,
     bptt: int,
-    out: str,
+    out: Path,
     jobs: int,
     quiet: bool,
     as_json: bool,
@@ -94,7 +94,7 @@ def planted(
         output.note("Asking for verbs ...")
     facts: dict[str, Any] = {"best_loss": None, "networks": [], "broken": [result["id"] for result in broken]}
     if trained:
-        by_distance, summary, information, reaches, best = _measured([spec for spec, _ in trained], Path(out))
+        by_distance, summary, information, reaches, best = _measured([spec for spec, _ in trained], out)
         with style.applied():
             law = power_law(information)
             figure = text_figures.draw_planted(by_distance, summary, information, law, reaches, best)

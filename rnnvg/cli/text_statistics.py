@@ -47,7 +47,7 @@ def statistics(
     tokens: str | None,
     models: tuple[Path, ...],
     seed: int,
-    out: str,
+    out: Path,
     quiet: bool,
     as_json: bool,
 ) -> None:

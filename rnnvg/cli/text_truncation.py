@@ -27,7 +27,7 @@ def truncation(
     start: int,
     tokens: str | None,
     bptt: int | None,
-    out: str,
+    out: Path,
     quiet: bool,
     as_json: bool,
 ) -> None:

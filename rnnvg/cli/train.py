@@ -55,7 +55,7 @@ def command(
     cell: str | None,
     device: str,
     seed: int,
-    out: str,
+    out: Path,
     quiet: bool,
     as_json: bool,
     **rest: Any,

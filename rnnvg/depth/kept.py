@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from rnnvg.files import check_ours, make_folder, mark_of, remove_ours, write_whole
+
 _KIND = "!"
+MARK = mark_of(".json", '{"made_from":')
 Value = TypeVar("Value")
 
 
@@ -33,6 +36,7 @@ class Kept:
         """The part of that name, from its file or made now and written.
 
         Raises:
+            InputError: a file that is no such part is where it belongs.
             OSError: the folder cannot be written.
         """
         if self.folder is None:
@@ -44,10 +48,10 @@ class Kept:
                 return self._decoded(stored["value"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             pass  # missing, or not what this program wrote: made anew
+        check_ours(path, MARK, "out")
         value = make()
-        text = json.dumps({"made_from": self.made_from, "value": self._encoded(value)})
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")  # half a file is no JSON, and its part is made anew
+        make_folder(self.folder)
+        write_whole(path, json.dumps({"made_from": self.made_from, "value": self._encoded(value)}))
         return value
 
     def has(self, name: str) -> bool:
@@ -59,7 +63,7 @@ class Kept:
         if self.folder is None or not self.folder.is_dir():
             return
         for name in names:
-            (self.folder / f"{name}.json").unlink(missing_ok=True)
+            remove_ours(self.folder / f"{name}.json", MARK)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,31 @@ import safetensors.torch
 from torch import Tensor
 
 from rnnvg.errors import InputError
+from rnnvg.files import Mark, check_ours, check_regular, write_whole
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+def tensor_mark(kind: str) -> Mark:
+    """How a file begins that `write_tensors` wrote for one purpose: "rnnvg weights", "rnnvg training"."""
+    # The length of the header, then the header as safetensors writes it: metadata first.
+    return re.compile(rb'\A.{8}\{"__metadata__":\{"rnnvg":"\{\\"format\\": \\"' + kind.encode() + rb" \d", re.DOTALL)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any], argument: str = "path") -> None:
     """Replaces the file at `path` in one move: a reader finds the old file or the new one, never half of one.
 
+    Args:
+        header: JSON-able; its first entry is "format", a kind and its version: "rnnvg weights 1".
+        argument: where the path comes from.
+
     Raises:
+        InputError: another kind of file is there.
         OSError: the folder is missing or read-only, or the disk is full; the old file is then untouched.
     """
     tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     # One key alone: safetensors keeps several in no fixed order, and equal contents should be equal bytes.
     metadata = {"rnnvg": json.dumps({**header, "sha256": _digest(tensors, header)})}
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(safetensors.torch.save(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    check_ours(path, tensor_mark(header["format"].rpartition(" ")[0]), argument)
+    write_whole(Path(os.path.realpath(path)), safetensors.torch.save(tensors, metadata))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -43,8 +48,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InputError: there is no such file, it is not one of these, or its contents have changed since.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"There is no file {path}. Pass a .safetensors file that rnnvg wrote.")
+    check_regular(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["rnnvg"])

@@ -23,10 +23,11 @@ def save(model: SequenceModel, path: str | Path, **header: Any) -> None:
     """Writes a model's weights, in one move, with its spec and whatever else is named.
 
     Args:
-        path: the file; an existing one is replaced.
+        path: the file; a weight file that is there is replaced.
         header: JSON-able facts to keep with the weights, such as task=..., seed=...
 
     Raises:
+        InputError: something else than a weight file is there.
         OSError: the folder is missing or read-only, or the disk is full; an existing file is then untouched.
     """
     write_tensors(Path(path), own_tensors(model), {"format": FORMAT, "spec": model.spec, "header": header})

@@ -182,25 +182,23 @@ def write(story: Story, directory: str | Path) -> Path:
         The path of depth.html.
 
     Raises:
-        InputError: the directory cannot be written.
+        InputError: the directory cannot be written, or a file that rnnvg did not write stands where one of these belongs.
     """
-    from rnnvg.bench.files import disk_faults_named, write_whole
     from rnnvg.depth.gated import cell_frame
     from rnnvg.depth.remedies import remedy_frame
+    from rnnvg.files import write_set
 
     made = page(story)
     frames = {"remedies": remedy_frame(list(story.treated.values())), "cells": cell_frame(story.cells)}
     folder = Path(directory)
-    with disk_faults_named(folder):
-        for name in ("figures", "tables"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        for section in made.sections:
-            if section.picture is not None:
-                write_whole(folder / "figures" / f"{section.picture.name}.svg", section.picture.svg)
-                write_whole(folder / "figures" / f"{section.picture.name}.png", section.picture.png)
-        for name, frame in frames.items():
-            write_whole(folder / "tables" / f"depth-{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-        write_whole(folder / "depth.html", render(made))
+    contents: dict[str, str | bytes] = {}
+    for section in made.sections:
+        if section.picture is not None:
+            contents[f"figures/{section.picture.name}.svg"] = section.picture.svg
+            contents[f"figures/{section.picture.name}.png"] = section.picture.png
+    for name, frame in frames.items():
+        contents[f"tables/depth-{name}.csv"] = frame.to_csv(index=False, lineterminator="\n")
+    write_set(folder, contents | {"depth.html": render(made)})
     return folder / "depth.html"
 
 

@@ -61,7 +61,7 @@ def write_influence(directory: str | Path, text: ReadText, found: Influence, con
     Raises:
         InputError: more than 500 words, or a directory that cannot be written.
     """
-    from rnnvg.bench.files import disk_faults_named, write_whole
+    from rnnvg.files import write_set
     from rnnvg.report import style, svg
 
     if len(text.words) > MOST_WORDS:
@@ -76,10 +76,7 @@ def write_influence(directory: str | Path, text: ReadText, found: Influence, con
     contents["influence.csv"] = found.to_frame(text.words).to_csv(index=False, lineterminator="\n")
     contents["context.csv"] = context.to_frame().to_csv(index=False, lineterminator="\n")
     contents["influence.html"] = render(text, found, context, str(contents["influence.svg"]))
-    with disk_faults_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            write_whole(folder / name, content)
+    write_set(folder, contents)
     return {name: folder / name for name in contents}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rnnvg.files import Mark, write_set
 from rnnvg.report.picture import Picture
 
 SVG_ROOM = 500_000  # characters; a figure with more strokes than that is put in as PNG
@@ -109,26 +110,27 @@ def render(page: Page) -> str:
     )
 
 
-def save(page: Page, directory: str | Path, name: str, frames: Mapping[str, Any]) -> Path:
+def save(
+    page: Page, directory: str | Path, name: str, frames: Mapping[str, Any], marks: Mapping[str, Mark] | None = None
+) -> Path:
     """Writes a page as `name`, its pictures as figures/*.svg and .png, and frames as tables/*.csv, each in one move.
+
+    Args:
+        marks: by path in the directory, of tables whose columns do not tell whose they are.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: the directory cannot be written.
+        InputError: the directory cannot be written, or a file that rnnvg did not write stands where one of these belongs:
+            nothing is then written.
     """
-    from rnnvg.bench.files import disk_faults_named, write_whole
-
-    folder = Path(directory)
+    contents: dict[str, str | bytes] = {}
     every = [*([page.first] if page.first else []), *page.sections]
-    with disk_faults_named(folder):
-        for kind in ("figures", "tables"):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-        for picture in [section.picture for section in every if section.picture is not None]:
-            write_whole(folder / "figures" / f"{picture.name}.svg", picture.svg)
-            write_whole(folder / "figures" / f"{picture.name}.png", picture.png)
-        for stem, frame in frames.items():
-            write_whole(folder / "tables" / f"{stem}.csv", frame.to_csv(index=False, lineterminator="\n"))
-        write_whole(folder / name, render(page))
-    return folder / name
+    for picture in [section.picture for section in every if section.picture is not None]:
+        contents[f"figures/{picture.name}.svg"] = picture.svg
+        contents[f"figures/{picture.name}.png"] = picture.png
+    for stem, frame in frames.items():
+        contents[f"tables/{stem}.csv"] = frame.to_csv(index=False, lineterminator="\n")
+    write_set(directory, contents | {name: render(page)}, marks=marks)
+    return Path(directory) / name

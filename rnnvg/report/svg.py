@@ -30,15 +30,23 @@ _PIXELS_A_POINT = 1.45  # the widest a point of a figure gets on the page, lette
 
 def to_svg(figure: Figure) -> str:
     """The figure as an SVG document; the same figure gives the same text. Call it inside `style.applied()`."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+    return to_bytes(figure, ".svg").decode()
 
 
 def to_png(figure: Figure, dpi: int = 160) -> bytes:
     """The figure as a PNG file; the same figure gives the same bytes. Call it inside `style.applied()`."""
+    return to_bytes(figure, ".png", dpi)
+
+
+def to_bytes(figure: Figure, suffix: str, dpi: int = 160) -> bytes:
+    """The figure as a file of the ending .svg, .png or .pdf, with the mark by which `rnnvg.files` knows it again."""
+    metadata = {
+        ".svg": {"Date": None, "Creator": "rnnvg"},
+        ".png": {"Software": "rnnvg"},
+        ".pdf": {"Creator": "rnnvg", "Producer": None, "CreationDate": None},
+    }[suffix]
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(buffer, format=suffix.removeprefix("."), dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 
 

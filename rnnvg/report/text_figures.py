@@ -48,17 +48,14 @@ def write(directory: str | Path, name: str, figure: Figure, tables: Mapping[str,
     Raises:
         InputError: the directory cannot be written.
     """
-    from rnnvg.bench.files import disk_faults_named, write_whole
+    from rnnvg.files import write_set
     from rnnvg.report import svg
 
     folder = Path(directory)
     contents: dict[str, str | bytes] = {f"{name}.svg": svg.to_svg(figure), f"{name}.png": svg.to_png(figure)}
     for table, frame in tables.items():
         contents[f"{table}.csv"] = frame.to_csv(index=False, lineterminator="\n")
-    with disk_faults_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, content in contents.items():
-            write_whole(folder / file, content)
+    write_set(folder, contents)
     return {file: folder / file for file in contents}
 
 

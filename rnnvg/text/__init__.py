@@ -77,6 +77,10 @@ def load(
     from rnnvg.text.files import load_files
 
     path = Path(text)
+    if not name.strip():
+        raise InputError(
+            f"`text` is empty. Pass one of {', '.join(NAMES)}, or a file or directory; . is the current one."
+        )
     if not _exists(path):
         guess = nearest(name, NAMES)
         hint = f"Did you mean {guess!r}? " if guess else ""

@@ -20,6 +20,7 @@ the mean over a long text of the least possible cross-entropy given all the word
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 
 from rnnvg.errors import InputError, check_float, check_int
+from rnnvg.files import write_ours
 from rnnvg.text.corpus import Corpus
 from rnnvg.text.lexicon import BETWEEN, NOUNS, VERBS
 from rnnvg.text.tokens import UNKNOWN
@@ -107,10 +109,15 @@ class Agreement:
         return np.array(text[:n_words], dtype=np.int32)
 
     def write(self, path: str | Path, n_words: int, seed: int = 0) -> None:
-        """Write `n_words` words as a text file, a sentence a line."""
+        """Write `n_words` words as a text file, a sentence a line.
+
+        Raises:
+            InputError: another file than such a text is there, or it cannot be written.
+        """
         ids = self.sample(n_words, torch.Generator().manual_seed(seed))
         text = " ".join(self.vocabulary.decode(ids)).replace(". ", ".\n")
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        # A text has no room for a mark: of ours is what is written word for word as this is.
+        write_ours(path, text + "\n", mark=re.compile(rb"\A" + re.escape((text + "\n").encode()[:4096]) + rb"(?s:.*)"))
 
 
 def check_tail(tail: object) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rnnvg.errors import InputError, check_name
+from rnnvg.files import check_regular
 from rnnvg.text.corpus import SPLITS, Corpus, OpenIds, build_corpus
 from rnnvg.text.tokens import TOKENS
 
@@ -47,6 +48,7 @@ def read_pieces(path: Path, digest: Any = None) -> Iterator[str]:
         InputError: the file cannot be read, holds a NUL byte, is not UTF-8, or has no white space for 64 MiB; the last
             three name the byte.
     """
+    check_regular(path, "text")
     try:
         with path.open("rb") as file:
             held, offset, ended = b"", 0, True

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from rnnvg.errors import InputError
+from rnnvg.files import make_folder
 from rnnvg.text.corpus import SPLITS, Corpus, OpenIds
 from rnnvg.text.files import CUTS, by_position, read_pieces
 from rnnvg.text.tokens import TOKENS, UNKNOWN
@@ -97,12 +98,15 @@ def _whole(place: Path) -> bool:
     """Whether an encoded text is there as it was written."""
     if not (place / MADE).is_file() or not (place / WORDS).is_file() or not (place / IDS).is_file():
         return False
-    made = json.loads((place / MADE).read_text(encoding="utf-8"))
-    return (place / IDS).stat().st_size == 4 * sum(made["sizes"].values())
+    try:
+        made = json.loads((place / MADE).read_text(encoding="utf-8"))
+        return (place / IDS).stat().st_size == 4 * sum(made["sizes"].values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def _encode(place: Path, files: Mapping[str, Path], wanted: Mapping[str, Any], listed: Vocabulary | None) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(place.parent)
     part = Path(tempfile.mkdtemp(prefix=".part-", dir=place.parent))
     try:
         seen = _BoundedIds()
@@ -121,7 +125,7 @@ def _encode(place: Path, files: Mapping[str, Path], wanted: Mapping[str, Any], l
         vocabulary.save(part / WORDS)
         (part / MADE).write_text(json.dumps({**wanted, "sizes": sizes}), encoding="utf-8")
         if place.exists() and not _whole(place):
-            shutil.rmtree(place)
+            _clear(place)
         try:
             part.rename(place)
         except OSError:
@@ -130,6 +134,13 @@ def _encode(place: Path, files: Mapping[str, Path], wanted: Mapping[str, Any], l
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _clear(place: Path) -> None:
+    """Deletes a damaged encoded text: its own three files, and the folder where nothing else is in it."""
+    for name in (MADE, WORDS, IDS):
+        (place / name).unlink(missing_ok=True)
+    place.rmdir()
 
 
 class _BoundedIds(OpenIds):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rnnvg.errors import InputError, check_int
+from rnnvg.files import write_ours
 from rnnvg.text.tokens import UNKNOWN
 
 _SCHEMA = 1
+_MARK = re.compile(rb'\A\s*\{\s*"schema":\s*\d+,\s*"tokens":')
 
 
 class Vocabulary:
@@ -109,11 +111,12 @@ class Vocabulary:
         return [self.words[index] for index in ids]
 
     def save(self, path: str | Path) -> None:
-        """Write the words as JSON; the file appears whole or not at all."""
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        part.write_text(self.to_json(), encoding="utf-8")
-        os.replace(part, path)
+        """Write the words as JSON; the file appears whole or not at all.
+
+        Raises:
+            InputError: a file that `save` did not write is there, or it cannot be written.
+        """
+        write_ours(path, self.to_json(), mark=_MARK)
 
     def to_json(self) -> str:
         """What `save` writes."""

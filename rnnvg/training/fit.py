@@ -147,8 +147,8 @@ def fit(
             f"`generator` must be a torch.Generator on the CPU; got {generator!r}. "
             "Pass torch.Generator().manual_seed(0)."
         )
-    if plan.resume is not None and not plan.resume.parent.is_dir():
-        raise InputError(f"`resume` {plan.resume} is in a folder that does not exist. Make it, or pass another path.")
+    if plan.resume is not None:
+        resume_file.check_path(plan.resume)
     window = _window(task, bptt)
     feed = DrawnFeed(task, batch, generator) if window is None else StreamedFeed(task, batch, window)
     parts = Parts(model, OPTIMIZERS[optimizer](model.parameters(), lr=lr), feed, generator, Progress())
@@ -182,7 +182,7 @@ def fit(
     finally:
         model.train(mode)
     if plan.resume is not None:
-        plan.resume.unlink(missing_ok=True)
+        resume_file.remove(plan.resume)
     return _result(parts.progress, score)
 
 

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from rnnvg.errors import InputError
+from rnnvg.files import check_ours, has_mark, move_aside, refusal, remove_ours
 from rnnvg.models import SequenceModel
-from rnnvg.models.tensorfile import read_tensors, write_tensors
+from rnnvg.models.tensorfile import read_tensors, tensor_mark, write_tensors
 from rnnvg.models.weights import own_tensors, put_tensors
 from rnnvg.training.feed import DrawnFeed, StreamedFeed
 
 FORMAT = "rnnvg training 1"
+MARK = tensor_mark("rnnvg training")
 Generators = tuple[Tensor, Tensor]
 
 
@@ -87,17 +89,36 @@ def write(path: Path, settings: dict[str, Any], parts: Parts, generators: Genera
         "position": position,
         "lr": [group["lr"] for group in kept["param_groups"]],
     }
-    write_tensors(path, tensors, header)
+    write_tensors(path, tensors, header, "resume")
+
+
+def check_path(path: Path) -> None:
+    """Nothing where `path` may be a resume file: nothing is there, or a resume file, damaged or not.
+
+    Raises:
+        InputError: anything else, an empty file too, is there; or its folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"`resume` {path} is in a folder that does not exist. Make it, or pass another path.")
+    check_ours(path, MARK, "resume")
+    if path.exists() and not has_mark(path, MARK):
+        raise refusal(path, "resume")
+
+
+def remove(path: Path) -> None:
+    """Deletes a resume file, and nothing that is not one."""
+    remove_ours(path, MARK)
 
 
 def restore(path: Path, settings: dict[str, Any], parts: Parts) -> bool:
     """Puts a file's numbers into `parts`; False, and nothing changed, where there is no file to go on from.
 
-    A damaged file is renamed to end in .corrupt, with a warning.
+    A damaged resume file is renamed to end in .corrupt (.corrupt-2 where that is taken), with a warning.
 
     Raises:
-        InputError: the file belongs to a training with other settings.
+        InputError: the file belongs to a training with other settings, or is no resume file of rnnvg: it is left.
     """
+    check_path(path)
     if not path.exists():
         return False
     try:
@@ -105,8 +126,7 @@ def restore(path: Path, settings: dict[str, Any], parts: Parts) -> bool:
         if header.get("format") != FORMAT:
             raise InputError(f"{path} is {header.get('format', 'of no known format')!r} and not a resume file.")
     except InputError as error:
-        aside = path.with_name(f"{path.name}.corrupt")
-        path.replace(aside)
+        aside = move_aside(path, ending=".corrupt")
         warnings.warn(f"{error} It was renamed to {aside.name}; training starts again.", RuntimeWarning, stacklevel=3)
         return False
     _check_settings(path, header["settings"], settings)

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from rnnvg.bench import tables
-from rnnvg.bench.files import StorageError
 from rnnvg.bench.record import record
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import Store
+from rnnvg.files import StorageError
 
 THRESHOLDS = (0.1, 0.01)
 

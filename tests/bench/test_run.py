@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import rnnvg
-from rnnvg import models, tasks, training
-from rnnvg.bench import files, run, tables
+from rnnvg import files, models, tasks, training
+from rnnvg.bench import run, tables
 from rnnvg.bench.run import execute
 from rnnvg.bench.spec import RunSpec, run_spec
 from rnnvg.bench.store import Store

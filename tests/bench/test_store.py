@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 from fake_runs import quick, spec
 
-from rnnvg.bench import files, tables
-from rnnvg.bench.files import StorageError, check_room, write_whole
+from rnnvg import files
+from rnnvg.bench import tables
 from rnnvg.bench.record import give_up, record
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import Store, load_results
 from rnnvg.errors import InputError
+from rnnvg.files import StorageError, check_room, write_whole
 
 
 def merged(directory):

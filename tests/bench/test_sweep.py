@@ -18,7 +18,6 @@ from fake_runs import quick, spec
 from rnnvg.bench import sweep
 from rnnvg.bench.cluster import local_workers
 from rnnvg.bench.events import Event
-from rnnvg.bench.files import StorageError
 from rnnvg.bench.record import give_up, record, version
 from rnnvg.bench.runner import run_all
 from rnnvg.bench.spec import run_spec
@@ -26,6 +25,7 @@ from rnnvg.bench.store import Store
 from rnnvg.bench.sweep import Sweep, WorkersLostError
 from rnnvg.bench.tables import MERGED
 from rnnvg.errors import InputError
+from rnnvg.files import StorageError
 
 # What another process needs to import rnnvg and the stand-ins.
 PATH = os.pathsep.join(map(str, (Path(__file__).parent.parent.parent, Path(__file__).parent)))

@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from rnnvg import models, tasks
+from rnnvg import files, models, tasks
 from rnnvg.errors import InputError
 from rnnvg.models import tensorfile, weights
 
@@ -59,7 +59,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(path, monkeypat
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensorfile.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         models.save(models.build(TASK, "rnn", hidden=3), path)
     assert path.read_bytes() == before
@@ -126,6 +126,7 @@ def test_other_tools_files_and_other_files_of_ours_are_refused(path):
     safetensors.torch.save_file({"a": torch.ones(1)}, path, {"rnnvg": json.dumps([1])})
     with pytest.raises(InputError, match=r"is not a \.safetensors file that rnnvg wrote"):
         models.load(path)
+    path.unlink()
     tensorfile.write_tensors(path, {}, {"format": "rnnvg training 1"})
     with pytest.raises(InputError) as raised:
         models.load(path)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fake_text import FakeText
 
-from rnnvg import models, tasks, training
+from rnnvg import files, models, tasks, training
 from rnnvg.errors import InputError
 from rnnvg.models import tensorfile
 
@@ -180,7 +180,40 @@ def test_keeping_does_not_change_the_numbers(path):
     assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "pickle", "one bit", "weights file"])
+@pytest.mark.parametrize("foreign", ["garbage", "empty", "pickle", "weights file", "folder"])
+def test_what_is_no_resume_file_is_refused_and_left(foreign, path):
+    if foreign == "weights file":
+        models.save(models.build(ADDING, "gru", hidden=6), path)
+    elif foreign == "folder":
+        path.mkdir()
+        (path / "notes").write_text("mine")
+    else:
+        path.write_bytes({"garbage": b"x" * 500, "empty": b"", "pickle": pickle.dumps({"step": 3})}[foreign])
+    kept = (path / "notes" if foreign == "folder" else path).read_bytes()
+    with pytest.raises(InputError) as raised:
+        sitting("adding, Adam", path)
+    assert str(raised.value) == (
+        f"`resume` {str(path)!r} is a folder. Pass the path of a file."
+        if foreign == "folder"
+        else f"`resume` {str(path)!r} is there already and is no file of this kind that rnnvg wrote. "
+        "Move it away, or pass another path."
+    )
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert (path / "notes" if foreign == "folder" else path).read_bytes() == kept
+
+
+def test_damaged_files_never_take_each_others_place(path):
+    for content in (b"first", b"second"):
+        with pytest.raises(KeyboardInterrupt):
+            sitting("adding, Adam", path, on_progress=interrupt_at(20))
+        path.write_bytes(path.read_bytes()[:300] + content)
+        with pytest.warns(RuntimeWarning, match=r"It was renamed to resume\.safetensors\.corrupt"):
+            sitting("adding, Adam", path)
+    kept = {each.name: each.read_bytes()[300:] for each in path.parent.iterdir()}
+    assert kept == {"resume.safetensors.corrupt": b"first", "resume.safetensors.corrupt-2": b"second"}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit"])
 def test_a_damaged_file_is_set_aside_and_training_starts_again(damage, path):
     whole = sitting("adding, Adam")
     with pytest.raises(KeyboardInterrupt):
@@ -188,15 +221,9 @@ def test_a_damaged_file_is_set_aside_and_training_starts_again(damage, path):
     contents = path.read_bytes()
     spoiled = {
         "truncated": contents[: len(contents) // 2],
-        "garbage": b"x" * 500,
-        "empty": b"",
-        "pickle": pickle.dumps({"step": 3}),
         "one bit": contents[:-9] + bytes([contents[-9] ^ 4]) + contents[-8:],
     }
-    if damage == "weights file":
-        models.save(whole[0], path)
-    else:
-        path.write_bytes(spoiled[damage])
+    path.write_bytes(spoiled[damage])
     bad = path.read_bytes()
     with pytest.warns(RuntimeWarning, match=r"It was renamed to resume\.safetensors\.corrupt; training starts again\."):
         again = sitting("adding, Adam", path)
@@ -225,7 +252,7 @@ def test_a_full_disk_at_the_interrupt_warns_and_the_interrupt_still_passes(path,
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensorfile.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with (
         pytest.warns(RuntimeWarning, match="could not be kept in .*No space left on device"),
         pytest.raises(KeyboardInterrupt),
