@@ -124,4 +124,6 @@ def test_a_model_of_a_task_is_profiled_and_shown():
     task = tasks.make("adding", length=8)
     model = models.build(task, "gru", hidden=4)
     inputs = task.probe(2, torch.Generator().manual_seed(0)).inputs
-    assert repr(rnnvg.gradient_profile(model.core, model.encode(inputs))).startswith("GradientProfile(1 source x 33 distances x 2")
+    assert repr(rnnvg.gradient_profile(model.core, model.encode(inputs))).startswith(
+        "GradientProfile(1 source x 33 distances x 2"
+    )

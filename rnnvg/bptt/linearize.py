@@ -73,8 +73,8 @@ def _check_not_a_model(module: nn.Module) -> None:
     if found:
         listed = " and ".join(f"an nn.{type(each).__name__} at `{name}`" for name, each in found)
         raise InputError(
-            f"`recurrence` is a {type(module).__name__}, a whole model: found {listed}; pass model.{found[0][0]}, or the model "
-            "to rnnvg.input_profile, or watch(model) around a training step."
+            f"`recurrence` is a {type(module).__name__}, a whole model: found {listed}; pass model.{found[0][0]}, or the "
+            "model to rnnvg.input_profile, or watch(model) around a training step."
         )
 
 

@@ -69,10 +69,10 @@ def command(
     rnnvg compare --tasks adding,copy --length 100 --delay 40 --out runs/longer
     """
     from rnnvg import bench
-    from rnnvg.bench.files import check_room
     from rnnvg.bench.runner import BYTES_A_RUN
     from rnnvg.bench.spent import spent
     from rnnvg.bench.store import RESULT
+    from rnnvg.files import check_room
 
     tell = output.silent if quiet else output.note
     chosen = defaults.task_settings(None, length, delay, settings)
