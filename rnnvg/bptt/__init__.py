@@ -2,6 +2,7 @@
 
 from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.check_backward import check_backward
+from rnnvg.bptt.half_lives import HalfLives, half_lives
 from rnnvg.bptt.input_profile import input_profile
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.monitor import GradientMonitor
@@ -18,6 +19,7 @@ __all__ = [
     "Diagonal",
     "GradientMonitor",
     "GradientProfile",
+    "HalfLives",
     "LyapunovSpectrum",
     "ParameterSensitivity",
     "SingularValues",
@@ -27,6 +29,7 @@ __all__ = [
     "check_backward",
     "covariance_weighted",
     "gradient_profile",
+    "half_lives",
     "input_profile",
     "input_sensitivity",
     "jacobian_singular_values",
