@@ -164,7 +164,7 @@ class Advice(Shown):
     def __str__(self) -> str:
         from rnnvg.advise import words
 
-        return "\n".join(words.told(self))
+        return "\n".join(words.sentences(self))
 
     def _effect(self, name: str) -> Effect:
         trials, base, remedy = self.of(name), self.of(NONE), REMEDIES[name]

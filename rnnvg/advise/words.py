@@ -20,7 +20,7 @@ _CAUSES = {
 }
 
 
-def told(advice: Advice) -> list[str]:
+def sentences(advice: Advice) -> list[str]:
     """Cause, what helped and what did not, clipping, and what to try first; a line each."""
     base, *others = advice.effects()
     lines = [

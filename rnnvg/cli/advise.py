@@ -191,11 +191,11 @@ def _table(found: Advice) -> str:
                 "steps": f"{each.median_steps:.0f}" if math.isfinite(each.median_steps) else "-",
             }
         )
-    told = (
+    legend = (
         "Rates in nats a step at the start; horizons in steps, at the start and after training; factors of the horizon."
     )
     left = [f"Left out: {name} {why}." for name, why in found.left_out.items()]
-    return "\n".join([told, as_text(pd.DataFrame(rows), output.width()), *left])
+    return "\n".join([legend, as_text(pd.DataFrame(rows), output.width()), *left])
 
 
 class _Bar:

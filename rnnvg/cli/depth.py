@@ -112,12 +112,12 @@ def command(
 def _check(context: click.Context, rest: dict[str, Any]) -> None:
     """Refuse an option that what was asked for would not look at."""
     given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    for asked, taken in (("report", _REPORT), ("remedies", _REMEDIES)):
-        if rest[asked]:
+    for mode, taken in (("report", _REPORT), ("remedies", _REMEDIES)):
+        if rest[mode]:
             for name in given:
                 if name not in taken:
                     raise InputError(
-                        f"`{_flag(name)}` is for one network; --{asked} has its own. Leave out one of the two."
+                        f"`{_flag(name)}` is for one network; --{mode} has its own. Leave out one of the two."
                     )
             return
     if "out" in given:
@@ -197,10 +197,10 @@ def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
 
     from rnnvg.depth import gradients, networks, planted, pretraining, slopes, theory, training
 
-    asked = ("depth", "width", "activation", "init", "norm", "residual", "zero_last")
+    settings = ("depth", "width", "activation", "init", "norm", "residual", "zero_last")
     generator = torch.Generator().manual_seed(rest["seed"])
     x, y = images.train_x[:128], images.train_y[:128]
-    network = networks.build(x.shape[1], images.classes, generator=generator, **{name: rest[name] for name in asked})
+    network = networks.build(x.shape[1], images.classes, generator=generator, **{name: rest[name] for name in settings})
     found: dict[str, Any] = {"data": images.name, **network.spec, "predicted": None}
     if rest["pretrain"]:
         pretraining.pretrain(network, images, generator=generator)
@@ -244,11 +244,11 @@ def _as_text(chain: dict[str, Any] | None, network: dict[str, Any]) -> str:
             "",
         ]
     frame = pd.DataFrame(network["layers"])
-    said = "no theory" if network["predicted"] is None else f"{_times(network['predicted'])} predicted"
+    theory = "no theory" if network["predicted"] is None else f"{_times(network['predicted'])} predicted"
     parts += [
         f"{network['depth']} {'residual blocks' if network['residual'] == 'block' else 'layers'}, {network['width']} wide "
         f"({network['activation']}, {network['init']}, norm {network['norm']}, residual {network['residual']}) on "
-        f"{network['data']}: the first layer's gradient is {_times(network['measured'])} of the last one's ({said}).",
+        f"{network['data']}: the first layer's gradient is {_times(network['measured'])} of the last one's ({theory}).",
         _table(frame.astype(float).round(4).astype({"layer": int})),
         "",
     ]

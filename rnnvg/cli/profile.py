@@ -84,8 +84,8 @@ def command(
     from rnnvg.files import write_ours
     from rnnvg.models import CELLS
 
-    for asked, flag in ((why, "--why"), (theory, "--theory")):
-        if asked and model.spec["cell"] not in CELLS:
+    for wanted, flag in ((why, "--why"), (theory, "--theory")):
+        if wanted and model.spec["cell"] not in CELLS:
             raise InputError(
                 f"`{flag}` knows the gates and equations of PyTorch's cells; got cell {model.spec['cell']!r}. Leave it out."
             )

@@ -34,7 +34,7 @@ GOOD = 0.9  # test accuracy to which steps are counted
 
 
 @dataclass(frozen=True)
-class Remedy:
+class Cure:
     """A change to the sick network.
 
     Attributes:
@@ -55,24 +55,24 @@ class Remedy:
 
 
 _ALL = (
-    Remedy("none", "the sick network: sigmoid, weights N(0, 0.01²)"),
-    Remedy("faster-hardware", f"{MORE_STEPS} times the steps", steps=MORE_STEPS),
-    Remedy("clipping", f"gradient clipped to norm {CLIP:g}", clip=CLIP),
-    Remedy("xavier", "Xavier weights", {"init": "xavier"}),
-    Remedy("relu", "ReLU, weights as they were", {"activation": "relu"}),
-    Remedy("relu-he", "ReLU and He weights", {"activation": "relu", "init": "he"}),
-    Remedy("leaky-relu-he", "leaky ReLU and He weights", {"activation": "leaky-relu", "init": "he"}),
-    Remedy("elu-xavier", "ELU and Xavier weights", {"activation": "elu", "init": "xavier"}),
-    Remedy("tanh-orthogonal", "tanh and orthogonal weights", {"activation": "tanh", "init": "orthogonal"}),
-    Remedy("layer-norm", "layer norm before the sigmoids", {"norm": "layer"}),
-    Remedy("batch-norm", "batch norm before the sigmoids", {"norm": "batch"}),
-    Remedy("residual", "a skip around every sigmoid layer", {"residual": "skip"}),
-    Remedy(
+    Cure("none", "the sick network: sigmoid, weights N(0, 0.01²)"),
+    Cure("faster-hardware", f"{MORE_STEPS} times the steps", steps=MORE_STEPS),
+    Cure("clipping", f"gradient clipped to norm {CLIP:g}", clip=CLIP),
+    Cure("xavier", "Xavier weights", {"init": "xavier"}),
+    Cure("relu", "ReLU, weights as they were", {"activation": "relu"}),
+    Cure("relu-he", "ReLU and He weights", {"activation": "relu", "init": "he"}),
+    Cure("leaky-relu-he", "leaky ReLU and He weights", {"activation": "leaky-relu", "init": "he"}),
+    Cure("elu-xavier", "ELU and Xavier weights", {"activation": "elu", "init": "xavier"}),
+    Cure("tanh-orthogonal", "tanh and orthogonal weights", {"activation": "tanh", "init": "orthogonal"}),
+    Cure("layer-norm", "layer norm before the sigmoids", {"norm": "layer"}),
+    Cure("batch-norm", "batch norm before the sigmoids", {"norm": "batch"}),
+    Cure("residual", "a skip around every sigmoid layer", {"residual": "skip"}),
+    Cure(
         "residual-blocks",
         f"{RESIDUAL_BLOCKS} residual blocks: ReLU, He, batch norm",
         {"activation": "relu", "init": "he", "norm": "batch", "residual": "block", "depth": RESIDUAL_BLOCKS},
     ),
-    Remedy("pre-training", "layers pre-trained one by one, then fine-tuned", pretrained=True),
+    Cure("pre-training", "layers pre-trained one by one, then fine-tuned", pretrained=True),
 )
 REMEDIES = {each.name: each for each in _ALL}
 
@@ -92,7 +92,7 @@ class Treated:
         seconds: wall time of pre-training and training.
     """
 
-    remedy: Remedy
+    remedy: Cure
     spec: dict[str, Any]
     ends: tuple[int, int]
     predicted: float | None

@@ -28,7 +28,7 @@ from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.depth.networks import GAUSSIAN_STD, INITS, build
 from rnnvg.depth.one_thread import one_thread
 from rnnvg.depth.planted import PLANTED, check, planted
-from rnnvg.depth.remedies import PROBE, REMEDIES, Remedy, Treated, treat
+from rnnvg.depth.remedies import PROBE, REMEDIES, Cure, Treated, treat
 from rnnvg.depth.theory import bound, predict_log_ratio
 from rnnvg.depth.training import DeepTraining
 from rnnvg.depth.verdict import Finding, LayerHealth
@@ -50,7 +50,7 @@ _CLASSES = (
     GradientProfile,
     LayerGradients,
     LayerHealth,
-    Remedy,
+    Cure,
     Treated,
 )
 

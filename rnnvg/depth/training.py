@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
@@ -20,6 +21,7 @@ from rnnvg.depth.images import Images
 from rnnvg.depth.logs import NATS_PER_DECADE, log_norm
 from rnnvg.depth.networks import DeepNetwork
 from rnnvg.errors import check_float, check_int, check_name
+from rnnvg.training.step import clipped_gradient, not_finite
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -95,24 +97,26 @@ def fit(
     optimise = OPTIMIZERS[check_name("optimizer", optimizer, OPTIMIZERS)](
         network.parameters(), lr=check_float("lr", lr, above=0)
     )
+    parameters = list(network.parameters())
     start, rows, norms = time.perf_counter(), [], []
     total, since, clipped, step, reason = 0.0, 0, 0, 0, ""
     mode = network.training
     network.train()
     for step, (x, y) in enumerate(_batches(images, batch, steps, generator), start=1):
-        loss = cross_entropy(network(x), y)
-        optimise.zero_grad()
-        loss.backward()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            reason = f"The loss is {value} at step {step}."
-            break
-        total, since = total + value, since + 1
         measured = step == 1 or step == steps or step % measure_every == 0
-        if measured:
-            norms += [(step, layer, each) for layer, each in enumerate(weight_norms(network.blocks), start=1)]
-        if math.isfinite(clip):
-            clipped += float(nn.utils.clip_grad_norm_(network.parameters(), clip)) > clip
+        unclipped: list[float] = []
+        value, norm = clipped_gradient(
+            cross_entropy(network(x), y),
+            optimise,
+            parameters,
+            clip,
+            before_clipping=partial(_note, unclipped, network.blocks) if measured else None,
+        )
+        if fault := not_finite(value, norm):
+            reason = f"The {fault[0]} is {fault[1]} at step {step}."
+            break
+        total, since, clipped = total + value, since + 1, clipped + (norm > clip)
+        norms += [(step, layer, each) for layer, each in enumerate(unclipped, start=1)]
         optimise.step()
         if measured:
             rows.append((step, total / since, accuracy(network, images)))
@@ -131,6 +135,10 @@ def fit(
         accuracy=final,
         seconds=time.perf_counter() - start,
     )
+
+
+def _note(norms: list[float], blocks: nn.ModuleList) -> None:
+    norms += weight_norms(blocks)
 
 
 def weight_norms(blocks: nn.ModuleList) -> list[float]:

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnvg.models import SequenceModel
 from rnnvg.training import resume
 from rnnvg.training.resume import Generators, Parts
+from rnnvg.training.step import clipped_gradient, not_finite
 
 if TYPE_CHECKING:
     from rnnvg.tasks import Batch, Task
@@ -97,14 +98,12 @@ class Loop:
         batch = batch if self.device.type == "cpu" else batch.to(self.device)
         outputs, state = self.model(batch.inputs, state)
         loss = self.task.loss(outputs, batch)
-        parts.optimizer.zero_grad()
-        whole = loss if self.plan.penalty is None else loss + self.plan.penalty(batch, progress.step)
-        whole.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
-        value, norm = torch.stack((loss.detach(), norm)).tolist()
+        penalty = None if self.plan.penalty is None else self.plan.penalty(batch, progress.step)
+        value, norm = clipped_gradient(loss, parts.optimizer, self.parameters, self.plan.clip, penalty=penalty)
         with self._changing():
             progress.pending.append(value)
-            if math.isfinite(value) and math.isfinite(norm):
+            fault = not_finite(value, norm)
+            if fault is None:
                 with self._warming_up():
                     parts.optimizer.step()
                 parts.feed.advance(state)
@@ -113,8 +112,7 @@ class Loop:
                     self._train_row(progress.step)
             else:
                 # The weights stay as they were before this step.
-                what = f"loss was {value}" if not math.isfinite(value) else f"gradient's norm was {norm}"
-                progress.reason = f"The {what} at step {progress.step + 1}."
+                progress.reason = f"The {fault[0]} was {fault[1]} at step {progress.step + 1}."
                 self._train_row(progress.step + 1)
         self.before = None
         self._tell(value)

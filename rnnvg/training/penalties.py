@@ -106,8 +106,8 @@ def penalty(
     Raises:
         InputError: a cell, or a number of layers, that a penalty is not for.
     """
-    for asked, name, fits in ((omega_weight is not None, "omega", FITS), (flossed, "flossing", FLOSSES)):
-        if asked:
+    for wanted, name, fits in ((omega_weight is not None, "omega", FITS), (flossed, "flossing", FLOSSES)):
+        if wanted:
             check_fits(str(model.spec["cell"]), name, fits)
             if model.spec["layers"] > 1:
                 raise InputError(f"`{name}` is for one recurrent layer; got {model.spec['layers']}. Pass layers=1.")
