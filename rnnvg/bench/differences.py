@@ -95,7 +95,7 @@ def compare(a: str | Path, b: str | Path) -> Differences:
     one, other = load_results(a), load_results(b)
     settings: dict[str, tuple[Any, Any]] = {}
     rows, paired = [], 0
-    keys = [*_NETWORK, *sorted({name for frame in (one, other) for name in frame if name.startswith("set_")})]
+    keys = [*_NETWORK, *sorted({name for frame in (one, other) for name in map(str, frame) if name.startswith("set_")})]
     for frame in (one, other):
         for name in [name for name in keys if name not in frame]:
             frame[name] = None

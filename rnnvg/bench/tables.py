@@ -61,12 +61,14 @@ def one_row_each(results: Sequence[dict[str, Any]], horizons: pd.DataFrame) -> p
         rows[run] |= {f"horizon_{threshold:.2g}": steps, f"censored_{threshold:.2g}": censored}
     settings = {result["id"]: _settings(result["spec"]) for result in results}
     frame = pd.DataFrame([rows[run] | settings[run] for run in rows])
-    for name in frame:
+    for name in map(str, frame):
         # None where a run has no such number; a column of them is still one of numbers.
         if name in _NUMBERS or name.startswith(("score_", "horizon_")):
             frame[name] = frame[name].astype(float)
     order = ("score_", "horizon_", "censored_", "set_")
-    ranks = [next((rank for rank, start in enumerate(order, 1) if name.startswith(start)), 0) for name in frame]
+    ranks = [
+        next((rank for rank, start in enumerate(order, 1) if name.startswith(start)), 0) for name in map(str, frame)
+    ]
     return frame.reindex(columns=[name for _, name in sorted(zip(ranks, frame, strict=True), key=lambda pair: pair[0])])
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from rnnvg.errors import InputError, check_int
-from rnnvg.tasks.task import Batch, Task
+
+if TYPE_CHECKING:
+    from rnnvg.tasks.task import Batch, Task
 
 # Steps x sequences that a model is scored on at once: bounds memory where sequences are long.
 SCORED_AT_ONCE = 100_000
