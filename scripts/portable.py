@@ -102,7 +102,8 @@ def main(tests: tuple[str, ...], only: tuple[str, ...], pythons: tuple[str, ...]
         python, changes = runs[name]
         began = time.monotonic()
         results[name], last = run(python, changes, tests, processes)
-        print(f"{name:>14}  {(time.monotonic() - began) / 60:5.1f} min  {last}", flush=True)
+        print(f"{name:>14}  {(time.monotonic() - began) / 60:5.1f} min  {last}")
+        print("".join(f"{'':>16}{test}: {why}\n" for test, why in results[name].items()), end="", flush=True)
     print(f"\n{table(results)}")
     sys.exit(any(results.values()))
 

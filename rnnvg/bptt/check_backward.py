@@ -12,7 +12,6 @@ import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,7 +107,7 @@ class _Run:
         call: Callable[[list[Tensor], Any], Tensor],
         inputs: list[Tensor],
         state: Any,
-        arithmetic: AbstractContextManager[Any] | None = None,
+        arithmetic: contextlib.AbstractContextManager[Any] | None = None,
     ) -> None:
         self.arithmetic = arithmetic or contextlib.nullcontext()
         self.inputs = [each.detach().clone().requires_grad_() for each in inputs]
