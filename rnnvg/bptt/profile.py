@@ -202,7 +202,7 @@ def gradient_profile(
         state: initial state as the recurrence takes it; None for zeros (a step function needs one).
         output_grad: the direct gradient dL_t/d(output_t) of each step's own loss, shaped like the output. None draws one
             random unit covector per source and sequence.
-        sources: steps of the loss: "last"; "all"; an int n (steps round((i+1) T/n) - 1); or step indices, negative from the end.
+        sources: steps of the loss: "last"; "all"; an int n (steps round((i+1) T/n) - 1); or step indices, also negative.
         lengths: valid steps per sequence, [B]. "last", negatives and n count on each sequence's own length; "all" and
             non-negative indices are absolute, nan at or beyond a sequence's length.
         wrt: "state" (all coordinates that a step passes on), "hidden", "cell" or "input".
