@@ -42,6 +42,8 @@ _HOME = {
     "suggest_clip": "rnnvg.training.clipping",
     "ClipSuggestion": "rnnvg.training.clipping",
     "load_results": "rnnvg.bench.store",
+    "compare": "rnnvg.report.comparison",
+    "Comparison": "rnnvg.report.comparison",
     "InputError": "rnnvg.errors",
 }
 _MODULES = ("advise", "bench", "bptt", "depth", "models", "report", "tasks", "text", "training")
@@ -87,4 +89,5 @@ if TYPE_CHECKING:
         memory_horizon,
         pool_horizons,
     )
+    from rnnvg.report.comparison import Comparison, compare
     from rnnvg.training.clipping import ClipSuggestion, suggest_clip

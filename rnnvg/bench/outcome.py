@@ -16,18 +16,21 @@ from rnnvg.errors import InputError
 from rnnvg.files import write_set
 
 
-def outcome(directory: str | Path, plan: Plan | None = None) -> dict[str, pd.DataFrame]:
+def outcome(
+    directory: str | Path, plan: Plan | None = None, records: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, pd.DataFrame]:
     """The tables "published", "ladder" (what each climb came to) and "rungs" (every length tried); empty ones left out.
 
     Args:
         directory: what a benchmark wrote.
         plan: None: what was kept in the directory.
+        records: id -> the content of its result.json; None: those of the directory, which are read for it.
 
     Raises:
         InputError: no benchmark was kept in the directory, or it holds another layout.
     """
     plan = plan or kept(directory)
-    results: Mapping[str, Mapping[str, Any]] = Store(directory).read().results
+    results: Mapping[str, Mapping[str, Any]] = Store(directory).read().results if records is None else records
     climbs = plan.climbs()
     frames = {
         "published": beside_published(plan.grids, results.values()),

@@ -25,10 +25,17 @@ class ProgressBar:
         quiet: nothing at all, but for notes and runs that came to nothing.
         file: where to write, stderr by default.
         names: id -> what to call a run in the bar, where its id would be long.
+        auto: a widget where this runs in a notebook.
     """
 
-    def __init__(self, quiet: bool = False, file: TextIO | None = None, names: Mapping[str, str] | None = None) -> None:
-        self.quiet, self.file, self.names = quiet, file or sys.stderr, names or {}
+    def __init__(
+        self,
+        quiet: bool = False,
+        file: TextIO | None = None,
+        names: Mapping[str, str] | None = None,
+        auto: bool = False,
+    ) -> None:
+        self.quiet, self.file, self.names, self.auto = quiet, file or sys.stderr, names or {}, auto
         self.bar: tqdm | None = None
         self.done = 0
         # Run -> fraction done, what to show of it, and when it last showed that it is alive.
@@ -51,12 +58,13 @@ class ProgressBar:
                 self._show()
                 return
             # tqdm shows nothing where `disable` is None and the file is not a terminal.
-            self.bar = tqdm(
+            kind, shown = _kind(self.auto)
+            self.bar = kind(
                 total=event.total,
                 initial=event.done,
                 bar_format=_FORMAT,
                 file=self.file,
-                disable=True if self.quiet else None,
+                disable=True if self.quiet else False if shown else None,
                 dynamic_ncols=True,
             )
         elif event.kind == "note":
@@ -91,3 +99,13 @@ class ProgressBar:
     def _told(running: tuple[float, str, float]) -> str:
         silent = time.monotonic() - running[2]
         return running[1] + (f" (silent for {silent:.0f} s)" if silent > SILENT else "")
+
+
+def _kind(auto: bool) -> tuple[type[tqdm], bool]:
+    """The class of the bar, and whether it is a notebook's widget, which needs no terminal."""
+    if not auto:
+        return tqdm, False
+    from tqdm.auto import tqdm as found
+    from tqdm.notebook import tqdm_notebook
+
+    return found, issubclass(found, tqdm_notebook)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnvg.advise.remedies import NAMES as REMEDIES
-from rnnvg.cli import defaults, options, output
+from rnnvg.bench import defaults
+from rnnvg.cli import options, output
 from rnnvg.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from rnnvg.cli import defaults, options, output
+from rnnvg.bench import defaults
+from rnnvg.cli import options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.cli.report import rendered
 
@@ -68,27 +69,18 @@ def command(
     rnnvg compare --tasks adding --cells lstm,gru --seeds 5 --out runs/gated
     rnnvg compare --tasks adding,copy --length 100 --delay 40 --out runs/longer
     """
-    from rnnvg import bench
-    from rnnvg.bench.runner import BYTES_A_RUN
+    from rnnvg.bench import WorkersLostError
     from rnnvg.bench.spent import spent
-    from rnnvg.bench.store import RESULT
-    from rnnvg.files import check_room
+    from rnnvg.report import comparison
 
     tell = output.silent if quiet else output.note
     chosen = defaults.task_settings(None, length, delay, settings)
     grid = defaults.comparison(tasks, cells, seeds, text, max_steps, tell, chosen, device)
-    specs = grid.runs()
-    tell(f"Preparing {len(specs)} runs in {out} ...")
-    store = bench.Store(out)
-    store.check_settings(specs, grid.axes)
-    check_room(store.directory, BYTES_A_RUN * sum(not (store.folder(spec.id) / RESULT).exists() for spec in specs))
-    bench.Plan.of(grid).beside(out).keep(out)
-    names = {spec.id: f"{spec.task['name']} {spec.cell} s{spec.seed}" for spec in specs}
-    with bench.ProgressBar(quiet, names=names) as bar:
-        try:
-            results = bench.run_all(specs, out, jobs=jobs, observer=bar, axes=grid.axes, retry_failed=retry_failed)
-        except bench.WorkersLostError as error:
-            raise click.ClickException(str(error)) from error
+    tell(f"Preparing {len(grid.runs())} runs in {out} ...")
+    try:
+        results = comparison.run(grid, out, jobs=jobs, retry_failed=retry_failed, quiet=quiet)
+    except WorkersLostError as error:
+        raise click.ClickException(str(error)) from error
     tell("Drawing the figures ...")
     start = time.perf_counter()
     output.result(rendered(out, as_json))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnvg.cli import defaults
+from rnnvg.bench import defaults
 from rnnvg.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnvg.cli import defaults, options, output
+from rnnvg.bench import defaults
+from rnnvg.cli import options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.cli.progress import StepBar
 

@@ -6,8 +6,8 @@ import click
 import pytest
 
 from rnnvg import bench
-from rnnvg.bench import grid
-from rnnvg.cli import defaults, main
+from rnnvg.bench import defaults, grid
+from rnnvg.cli import main
 from rnnvg.errors import InputError
 from rnnvg.text import shakespeare
 

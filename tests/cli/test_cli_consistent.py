@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rnnvg.cli import defaults
+from rnnvg.bench import defaults
 
 LOOK = ["train", "--length", "6", "--hidden", "4", "--steps", "2", "-q"]
 

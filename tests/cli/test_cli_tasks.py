@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rnnvg import tasks
-from rnnvg.cli import defaults
+from rnnvg.bench import defaults
 
 
 def test_the_list_has_every_task_with_its_settings(rnnvg):

@@ -22,7 +22,7 @@ def outcomes(results: Results) -> dict[str, Frame]:
     folder = results.directory
     if folder is None or not any((Path(folder) / FOLDER).glob("*.json")):
         return {}
-    return dict(outcome(folder, kept(folder)))
+    return dict(outcome(folder, kept(folder), {record["id"]: record for record in results.records}))
 
 
 def frame(results: Results) -> Frame:

@@ -31,6 +31,7 @@ def comparison(
     tell: Callable[[str], object],
     settings: Mapping[str, Any] | None = None,
     device: str = "cpu",
+    flag: str = "--",
 ) -> Grid:
     """The default comparison, or the part of it that is given.
 
@@ -41,6 +42,7 @@ def comparison(
         tell: is handed a line for the user.
         settings: settings of tasks by name; each goes to every task that has it.
         device: "cpu", "cuda" or "auto".
+        flag: what stands before the name of an argument in a message.
 
     Raises:
         InputError: an unknown task or cell, a text that cannot be read, a setting that none of the tasks has.
@@ -50,10 +52,10 @@ def comparison(
 
     data = _default_comparison()
     if tasks is not None:
-        data["task"] = [_table(data, check_task("--tasks", name)) for name in tasks]
+        data["task"] = [_table(data, check_task(f"{flag}tasks", name)) for name in tasks]
     chosen = [table["name"] for table in data["task"]]
     if cells is not None:
-        data["cells"] = [models.check_cell(cell, "--cells") for cell in cells]
+        data["cells"] = [models.check_cell(cell, f"{flag}cells") for cell in cells]
     if seeds is not None:
         data["seeds"] = seeds
     if TEXT_TASK in chosen:
@@ -62,7 +64,7 @@ def comparison(
         _make(TEXT_TASK, _own_settings(table))
     elif text is not None:
         raise InputError(
-            f"`--text` is what {TEXT_TASK} reads, which is not among --tasks. Leave it out, or add the task."
+            f"`{flag}text` is what {TEXT_TASK} reads, which is not among {flag}tasks. Leave it out, or add the task."
         )
     for name, value in (settings or {}).items():
         _give(data["task"], name, value)
