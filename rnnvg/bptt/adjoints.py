@@ -74,6 +74,7 @@ def adjoints(
     inputs: bool = False,
     by_segment: bool = False,
     change: str | None = None,
+    before: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Iterator[Block]:
     """The adjoints of all states from step `last` back to the initial state, in blocks, latest first.
 
@@ -85,10 +86,11 @@ def adjoints(
         inputs: whether the inputs' adjoints are asked for.
         by_segment: no block reaches over the border between two segments of `linear`.
         change: of the backward pass, one of those that the cells of `linear` name.
+        before: called with a step, vectors and log scale of the rows that covectors enter there, as they are before that.
     """
     if last < 0:
         return iter(())
-    return _Recursion(linear, last, rows, inputs).run(entries, last, by_segment, change)
+    return _Recursion(linear, last, rows, inputs, before).run(entries, last, by_segment, change)
 
 
 class Sources:
@@ -164,8 +166,15 @@ class Summed:
 class _Recursion:
     """The moving parts: a ring of slots, the adjoint under way in slot `at`, those that wait behind it."""
 
-    def __init__(self, linear: Linearization, last: int, rows: int, inputs: bool) -> None:
-        self.linear, self.with_inputs = linear, inputs
+    def __init__(
+        self,
+        linear: Linearization,
+        last: int,
+        rows: int,
+        inputs: bool,
+        before: Callable[[int, Tensor, Tensor], None] | None,
+    ) -> None:
+        self.linear, self.with_inputs, self.before = linear, inputs, before
         B = linear.batch
         self.waiting = max(1, min(WAITING_STEPS, last + 1, WAITING_NUMBERS // max(1, rows * B * linear.size)))
         shape = (self.waiting + 1, rows, B)
@@ -197,7 +206,7 @@ class _Recursion:
                             self.under_way = rows
                             self.cuts = dict.fromkeys(range(len(self.slots)))
                         for entry in found:
-                            self._enter(entry)
+                            self._enter(t, entry)
                     self._step(segment, t)
                     t -= 1
                     if self.done == self.waiting:
@@ -209,13 +218,15 @@ class _Recursion:
             vectors = self.slots[self.at : self.at + 1, : self.under_way]
             yield Block(None, -1, self.logs[:1, : self.under_way], vectors, None, self.unit)
 
-    def _enter(self, entry: Entry) -> None:
+    def _enter(self, t: int, entry: Entry) -> None:
         """Write covectors into the adjoint under way, or add them to what is there."""
         self._know()
         which = slice(None) if entry.sequences is None else entry.sequences
         numbers = which if entry.sequences is None else entry.sequences.cpu().numpy()
         begun = self.begun[entry.rows, numbers]
         vectors, log = self.slots[self.at, entry.rows], self.logs[self.done, entry.rows]
+        if self.before is not None:
+            self.before(t, vectors, log)
         if not begun.any():
             zero = torch.isneginf(entry.log)
             vectors[:, which] = entry.vectors

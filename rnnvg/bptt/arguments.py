@@ -21,8 +21,8 @@ WRT = ("state", "hidden", "cell", "input")
 Sources = str | int | Sequence[int]
 
 
-def check_module(module: nn.Module, argument: str = "recurrence") -> None:
-    """Refuse what has no exact closed form here, with the reason."""
+def check_module(module: nn.Module, argument: str = "recurrence", both_ways: bool = False) -> None:
+    """Refuse what has no exact closed form here, with the reason; a bidirectional module unless `both_ways`."""
     cell = cell_of(module)
     kind = None if cell is None else next(kind for kind in cell.modules if isinstance(module, kind))
     if kind is None or type(module).forward is not kind.forward:
@@ -30,17 +30,26 @@ def check_module(module: nn.Module, argument: str = "recurrence") -> None:
             f"`{argument}` is a {type(module).__name__} with a forward of its own, so its weights alone do not say what it "
             "computes; pass a function step(x_t, state) -> state."
         )
-    if isinstance(module, nn.RNNBase):
-        if module.bidirectional:
-            raise InputError(
-                f"`{argument}` is bidirectional: its output looks both ways, so 'distance' has no single meaning; "
-                "pass a module with bidirectional=False."
-            )
-        if module.dropout > 0 and module.training and module.num_layers > 1:
-            raise InputError(
-                f"`{argument}` has dropout {module.dropout:g} between its layers and is in training mode, so its masks "
-                "are not known here; call .eval() on it first."
-            )
+    if getattr(module, "bidirectional", False) and not both_ways:
+        raise InputError(
+            f"`{argument}` is bidirectional: its output looks both ways, so 'distance' has no single meaning; "
+            "pass a module with bidirectional=False."
+        )
+
+
+def dropout_note(module: nn.Module) -> str:
+    """A sentence where a module has active dropout between its layers, of which one pass has no masks; else empty."""
+    rate = float(getattr(module, "dropout", 0.0))
+    if not (isinstance(module, nn.RNNBase) and module.training and rate > 0 and module.num_layers > 1):
+        return ""
+    return f"Dropout {rate:g} between the layers is analysed as off: only a watched call has masks."
+
+
+def narrow_note(dtype: torch.dtype) -> str:
+    """What to say of numbers that were computed in float32 from narrower ones; empty for other dtypes."""
+    return (
+        f"Computed in float32 from {str(dtype).removeprefix('torch.')} weights and inputs." if dtype in NARROW else ""
+    )
 
 
 def all_finite(numbers: Tensor) -> bool:

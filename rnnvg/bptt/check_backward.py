@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.profile import unit_covectors
+from rnnvg.bptt.covectors import unit_covectors
 from rnnvg.errors import InputError, check_float
 
 if TYPE_CHECKING:

@@ -15,9 +15,11 @@ from torch import Tensor
 from rnnvg.bptt import arguments
 from rnnvg.bptt.adjoints import Sources, adjoints
 from rnnvg.bptt.calls import Call, Recorder
+from rnnvg.bptt.covectors import check_size
 from rnnvg.bptt.linearize import ModuleLinearization
 from rnnvg.bptt.passes import chosen_passes
-from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, check_size, state_columns
+from rnnvg.bptt.profile import MAX_BYTES, GradientProfile
+from rnnvg.bptt.segments import state_columns
 from rnnvg.bptt.sweep import sweep
 from rnnvg.bptt.watched import Run, profile_at, reached_chains, run_of
 from rnnvg.errors import check_name

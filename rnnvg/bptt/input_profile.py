@@ -19,7 +19,8 @@ from rnnvg.bptt.by_input.layout import find_layout, says_batch_first
 from rnnvg.bptt.by_input.origin import InputOrigin
 from rnnvg.bptt.by_input.passes import Future, Passes
 from rnnvg.bptt.by_input.subject import Forward, Outputs, Subject
-from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, check_size, unit_covectors
+from rnnvg.bptt.covectors import check_size, unit_covectors
+from rnnvg.bptt.profile import MAX_BYTES, GradientProfile
 from rnnvg.errors import InputError
 
 

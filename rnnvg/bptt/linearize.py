@@ -30,7 +30,12 @@ Recurrence = nn.Module | Diagonal | Callable[..., Any]
 
 
 def linearize(
-    recurrence: Recurrence, inputs: Tensor, state: Any = None, *, keep_bytes: int = KEEP_BYTES
+    recurrence: Recurrence,
+    inputs: Tensor,
+    state: Any = None,
+    *,
+    masks: Sequence[Tensor] | None = None,
+    keep_bytes: int = KEEP_BYTES,
 ) -> Linearization:
     """Linearise `recurrence` along the trajectory that `inputs` drive it through from `state`.
 
@@ -39,6 +44,8 @@ def linearize(
             (closed forms), a `Diagonal` recurrence, or any function `step(x_t, state) -> state` (by autograd).
         inputs: [T, B, I], or [B, T, I] where the module says batch_first; a cell or step function is handed inputs[t].
         state: the initial state as the module takes it; None for zeros (a step function needs one).
+        masks: of a module's dropout between layers, what each layer's output is multiplied by before the next one reads it,
+            time first [T, B, P] each, L - 1 of them; None leaves such dropout out, and `note` says so.
         keep_bytes: states are kept for every step up to this many bytes, and beyond it only at checkpoints.
 
     Raises:
@@ -49,6 +56,10 @@ def linearize(
     >>> linear.pullback(4, torch.ones(1, 1, dtype=torch.float64)).shape
     torch.Size([1, 1])
     """
+    if masks is not None and cell_of(recurrence) is None:
+        raise InputError(
+            f"`masks` are of dropout between layers, and `recurrence` is a {type(recurrence).__name__}; pass None."
+        )
     if isinstance(recurrence, Diagonal):
         return DiagonalLinearization(recurrence.factors(inputs), state)
     if cell_of(recurrence) is not None:
@@ -56,7 +67,9 @@ def linearize(
         layers = module_layers(recurrence)
         sequence = arguments.module_inputs(recurrence, inputs, layers)
         states = arguments.module_state(recurrence, state, sequence, layers)
-        return ModuleLinearization(layers, sequence, states, keep_bytes)
+        found = ModuleLinearization(layers, sequence, states, keep_bytes, masks)
+        found.note = arguments.dropout_note(recurrence) if masks is None else ""
+        return found
     if isinstance(recurrence, nn.Module) and state is None:
         _check_not_a_model(recurrence)
     if callable(recurrence):
@@ -85,7 +98,7 @@ def module_layers(module: nn.Module, weight: Weight | None = None) -> list[Cell]
         weight: name -> tensor to take instead of the module's own weight of that name.
 
     Raises:
-        InputError: the module is bidirectional, has active dropout between layers, or overrides its class's forward.
+        InputError: the module is bidirectional or overrides its class's forward.
     """
     arguments.check_module(module)
     return read_cells(module, weight)
@@ -105,9 +118,11 @@ class ModuleLinearization(Linearization):
         inputs: Tensor,
         states: Sequence[tuple[Tensor, ...]],
         keep_bytes: int = KEEP_BYTES,
+        masks: Sequence[Tensor] | None = None,
     ) -> None:
         self.layers = list(layers)
         self.inputs = inputs
+        self.masks = [None] * (len(layers) - 1) if masks is None else _checked(masks, layers, inputs)
         self.places, coordinates = _places(layers)
         super().__init__(
             n_steps=inputs.shape[0],
@@ -125,24 +140,25 @@ class ModuleLinearization(Linearization):
         self._kept: list[Trajectory] | None = None
         self._checkpoints: list[Sequence[tuple[Tensor, ...]]] = []
         if keep:
-            self._kept = self._run(inputs, states, [Buffers() for _ in layers])
+            self._kept = self._run(0, inputs, states, [Buffers() for _ in layers])
             for path in self._kept:
                 self._note_nonfinite(path.states[0][1:], 0)
             return
         for start, stop in self.bounds:
             self._checkpoints.append(states)
-            paths = self._run(inputs[start:stop], states, self._buffers)
+            paths = self._run(start, inputs[start:stop], states, self._buffers)
             states = [tuple(part[-1].clone() for part in path.states) for path in paths]
             for path in paths:
                 self._note_nonfinite(path.states[0][1:], start)
 
     @torch.no_grad()
-    def _run(self, x: Tensor, states: Sequence[tuple[Tensor, ...]], buffers: list[Buffers]) -> list[Trajectory]:
+    def _run(
+        self, start: int, x: Tensor, states: Sequence[tuple[Tensor, ...]], buffers: list[Buffers]
+    ) -> list[Trajectory]:
         """Every layer's trajectory over one segment."""
-        paths = []
-        for layer, state, new in zip(self.layers, states, buffers, strict=True):
-            paths.append(layer.run(x, state, new))
-            x = paths[-1].states[0][1:]
+        paths: list[Trajectory] = []
+        for index, (layer, state, new) in enumerate(zip(self.layers, states, buffers, strict=True)):
+            paths.append(layer.run(_read_by(index, start, x, paths, self.masks), state, new))
         return paths
 
     def outputs(self) -> Tensor:
@@ -151,7 +167,7 @@ class ModuleLinearization(Linearization):
             return self._kept[-1].states[0][1:]
         found = self.inputs.new_empty(self.n_steps, self.batch, self.n_outputs, dtype=self.dtype)
         for (start, stop), states in zip(self.bounds, self._checkpoints, strict=True):
-            found[start:stop] = self._run(self.inputs[start:stop], states, self._buffers)[-1].states[0][1:]
+            found[start:stop] = self._run(start, self.inputs[start:stop], states, self._buffers)[-1].states[0][1:]
         return found
 
     def segment(self, index: int, reuse: bool = False) -> ModuleSegment:
@@ -166,7 +182,7 @@ class ModuleLinearization(Linearization):
         if self._kept is not None:
             paths = [path.between(start, stop) for path in self._kept]
         else:
-            paths = self._run(x, self._checkpoints[index], buffers)
+            paths = self._run(start, x, self._checkpoints[index], buffers)
         return ModuleSegment(self, start, x, paths, buffers, change)
 
     def states(self) -> Iterator[tuple[int, Tensor]]:
@@ -181,6 +197,22 @@ class ModuleLinearization(Linearization):
             StateViews(tuple([vectors[..., each] for each in place]), tuple([rows[:, each] for each in place]))
             for place in self.places
         ]
+
+
+def _read_by(index: int, start: int, inputs: Tensor, paths: list[Trajectory], masks: Sequence[Tensor | None]) -> Tensor:
+    """What layer `index` reads at the steps of a segment from `start` on, [c, B, I]."""
+    if not index:
+        return inputs
+    below, mask = paths[index - 1].states[0][1:], masks[index - 1]
+    return below if mask is None else below * mask[start : start + len(below)]
+
+
+def _checked(masks: Sequence[Tensor], layers: Sequence[Cell], inputs: Tensor) -> list[Tensor | None]:
+    wanted = [[*inputs.shape[:2], layer.parts[0].width] for layer in layers[:-1]]
+    found = [list(mask.shape) for mask in masks]
+    if found != wanted:
+        raise InputError(f"`masks` have shapes {found}; pass one for each border between two layers: {wanted}.")
+    return [mask.detach().to(inputs) for mask in masks]
 
 
 def _places(layers: Sequence[Cell]) -> tuple[list[tuple[slice, ...]], tuple[Coordinate, ...]]:
@@ -223,7 +255,7 @@ class ModuleSegment:
         change: str | None = None,
     ) -> None:
         self.start, self.stop = start, start + x.shape[0]
-        self.layers, self.places = whole.layers, whole.places
+        self.layers, self.places, self._masks = whole.layers, whole.places, whole.masks
         self.inputs, self.paths = x, paths
         with torch.no_grad():
             found = zip(self.layers, paths, buffers, strict=True)
@@ -249,14 +281,19 @@ class ModuleSegment:
                 return
             layer.pull(factors, a[index], out[index], delta, above)
             if index:
-                above = layer.input_adjoint(delta)
+                above = self._through(index, layer.input_adjoint(delta), step)
 
     def input_adjoint(self) -> Tensor:
         return self.layers[0].input_adjoint(self.deltas[0])
 
     def layer_inputs(self, index: int) -> Tensor:
         """What layer `index` reads, [c, B, I]."""
-        return self.paths[index - 1].states[0][1:] if index else self.inputs
+        return _read_by(index, self.start, self.inputs, self.paths, self._masks)
+
+    def _through(self, index: int, vectors: Tensor, steps: int | slice) -> Tensor:
+        """What passes between layer `index` and the one below at a step of the segment (or several), masked."""
+        mask = self._masks[index - 1]
+        return vectors if mask is None else vectors * mask[self.start : self.stop][steps]
 
     def local(self, views: list[StateViews], first: int, stop: int) -> list[Local]:
         """Layer by layer the adjoints inside steps first..stop-1, from those of the states after them, [c, B, N] cut up."""
@@ -268,13 +305,16 @@ class ModuleSegment:
             layer.into_gates(part, a, delta, above)
             found.append(Local(part, a, delta, above))
             if len(found) < len(self.layers):
-                above = layer.input_adjoint(delta)
+                steps = slice(first - self.start, stop - self.start)
+                above = self._through(len(self.layers) - len(found), layer.input_adjoint(delta), steps)
         return found[::-1]
 
     def push(self, t: int, v: Tensor) -> Tensor:
         out = torch.empty_like(v)
         below = None
-        for layer, place, steps in zip(self.layers, self.places, self._steps, strict=True):
+        for index, (layer, place, steps) in enumerate(zip(self.layers, self.places, self._steps, strict=True)):
+            if below is not None:
+                below = self._through(index, below, t - self.start)
             after = layer.push(steps[t - self.start], tuple(v[..., each] for each in place), below)
             for columns, part in zip(place, after, strict=True):
                 out[..., columns] = part

@@ -18,7 +18,7 @@ from rnnvg.errors import InputError, shown
 from rnnvg.files import read_regular, write_ours
 
 if TYPE_CHECKING:
-    from rnnvg.bptt.profile import GradientProfile
+    from rnnvg.bptt.result import GradientProfile
 
 # The first member of the archive: its name stands in the first bytes of the file.
 FORMAT = "rnnvg profile"

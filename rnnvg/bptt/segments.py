@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, check_int
 
 KEEP_BYTES = 2**28  # states of every step are kept up to here, and only at checkpoints beyond
 
@@ -59,9 +59,11 @@ class Linearization:
         dtype, device: of the states.
         bounds: [(start, stop), ...] of the segments, in order.
         first_nonfinite: [B], the first step whose state is inf or nan, -1 where there is none.
+        note: what is left out of it, in a sentence; empty where nothing is.
     """
 
     bounds: list[tuple[int, int]]
+    note: str = ""
 
     def __init__(
         self,
@@ -165,3 +167,22 @@ def split_steps(n_steps: int, length: int) -> list[tuple[int, int]]:
     """[(start, stop), ...] of segments of at most `length` steps (and at least one)."""
     length = max(1, length)
     return [(start, min(start + length, n_steps)) for start in range(0, n_steps, length)]
+
+
+def state_columns(linear: Linearization, wrt: str, layer: int | None) -> list[slice] | None:
+    """The state columns that `wrt` and `layer` name, whole blocks; None for the input."""
+    layers = 1 + max(each.layer for each in linear.coordinates)
+    if layer is not None:
+        check_int("layer", layer, least=0, most=layers - 1)
+    if wrt == "input":
+        if linear.n_inputs is None:
+            raise InputError("`wrt` is 'input', but this recurrence has no input to differentiate by; pass 'state'.")
+        if layer is not None:
+            raise InputError("`layer` picks a layer's state, and `wrt` is 'input'; pass layer=None.")
+        return None
+    chosen = [each for each in linear.coordinates if wrt in ("state", each.kind) and layer in (None, each.layer)]
+    if not chosen:
+        raise InputError(f"`wrt` is {wrt!r}, but this recurrence has no {wrt} state; pass 'state' or 'hidden'.")
+    if len(chosen) == len(linear.coordinates):
+        return [slice(0, linear.size)]
+    return [each.columns for each in chosen]

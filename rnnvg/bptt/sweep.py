@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from rnnvg.bptt.adjoints import Sources, adjoints
+from rnnvg.bptt.adjoints import Block, Sources, adjoints
 from rnnvg.bptt.logscale import log_norm, log_norm_of_parts
 from rnnvg.bptt.segments import Linearization
 
@@ -44,19 +44,24 @@ def sweep(
     rows[entering.silent] = -np.inf
     if columns is None:
         rows[entering.silent, 0] = np.nan  # the initial state has no input
-    whole = root is None and columns == [slice(0, linear.size)]
     for block in adjoints(linear, entering, entering.last, len(entering.order), inputs=columns is None, change=change):
-        values = block.log_scale
-        if columns is None:
-            if block.inputs is None:
-                continue
-            values = values + log_norm(block.inputs)
-        elif not (whole and block.unit):  # else all of the vector is wanted, and it was divided by its norm
-            vectors = block.vectors if root is None else block.vectors @ root
-            values = values + log_norm_of_parts([log_norm(vectors[..., each]) for each in columns])
+        if columns is not None:
+            values = block_log_norms(linear, block, columns, root)
+        elif block.inputs is not None:
+            values = block.log_scale + log_norm(block.inputs)
+        else:
+            continue
         values = values.flip(0).transpose(0, 1)
         rows[entering.order[: len(values)], block.first + 1 : block.last + 2] = values.cpu().numpy()
     return _by_distance(rows, sources)
+
+
+def block_log_norms(linear: Linearization, block: Block, columns: list[slice], root: Tensor | None = None) -> Tensor:
+    """ln of the norms over `columns` of a block's adjoints, after multiplication by `root`, [c, n, B]."""
+    if root is None and block.unit and columns == [slice(0, linear.size)]:
+        return block.log_scale  # all of the vector is wanted, and it was divided by its norm
+    vectors = block.vectors if root is None else block.vectors @ root
+    return block.log_scale + log_norm_of_parts([log_norm(vectors[..., each]) for each in columns])
 
 
 def _by_distance(rows: np.ndarray, sources: np.ndarray) -> np.ndarray:

@@ -16,9 +16,10 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.calls import Call, Gradients, Recorder, version
+from rnnvg.bptt.covectors import check_size
 from rnnvg.bptt.linearize import ModuleLinearization, linearize
 from rnnvg.bptt.passes import check_sum, chosen_passes
-from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, check_size, narrow_note, profile_of
+from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, profile_of
 from rnnvg.bptt.replay import check_replay, stand_in
 from rnnvg.bptt.weights import at_least_single
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
@@ -154,7 +155,7 @@ def linearised(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
     assert isinstance(linear, ModuleLinearization)
     check_replay(recorder, module, found.inputs, state, linear.outputs(), found.seen, found.known)
     narrowest = max((call.narrowest for call in recorder.calls), key=lambda dtype: torch.finfo(dtype).eps)
-    return Run(module, inputs, state, linear, found, narrow_note(narrowest))
+    return Run(module, inputs, state, linear, found, arguments.narrow_note(narrowest))
 
 
 def _chains(calls: list[Call]) -> list[list[Call]]:

@@ -8,7 +8,14 @@ import torch
 from torch import nn
 
 from rnnvg import InputError, gradient_profile
-from rnnvg.bptt import Diagonal
+from rnnvg.bptt import (
+    Diagonal,
+    attribute_decay,
+    jacobian_singular_values,
+    linearize,
+    lyapunov_spectrum,
+    temporal_contributions,
+)
 
 T, B, I, H = 5, 4, 2, 3
 inputs = torch.linspace(-1, 1, T * B * I).reshape(T, B, I)
@@ -124,21 +131,35 @@ def test_lengths_of_every_kind_are_taken(lengths):
 
 
 def test_bidirectional():
+    """gradient_profile takes them (test_bidirectional.py); what follows states one way does not."""
     message = (
         "`recurrence` is bidirectional: its output looks both ways, so 'distance' has no single meaning; "
         "pass a module with bidirectional=False."
     )
-    refused(message, nn.LSTM(I, H, bidirectional=True), inputs)
+    with pytest.raises(InputError) as error:
+        linearize(nn.LSTM(I, H, bidirectional=True), inputs)
+    assert str(error.value) == message
 
 
-def test_dropout_between_layers():
+def test_dropout_between_layers_is_left_out_and_said():
     module = nn.GRU(I, H, num_layers=2, dropout=0.5)
-    message = (
-        "`recurrence` has dropout 0.5 between its layers and is in training mode, so its masks are not known here; "
-        "call .eval() on it first."
-    )
-    refused(message, module, inputs)
-    assert np.isfinite(gradient_profile(module.eval(), inputs).log_norm).all()
+    note = "Dropout 0.5 between the layers is analysed as off: only a watched call has masks."
+    grad = torch.randn(*inputs.shape[:2], H)
+    measures = {
+        "profile": lambda: gradient_profile(module, inputs),
+        "attribution": lambda: attribute_decay(module, inputs),
+        "contributions": lambda: temporal_contributions(module, inputs, output_grad=grad),
+        "spectrum": lambda: lyapunov_spectrum(module, inputs, n_exponents=2),
+        "singular values": lambda: jacobian_singular_values(module, inputs, stop=2),
+    }
+    for name, measure in measures.items():
+        training, evaluated = measure().note, (module.eval(), measure().note)[1]
+        assert (training, evaluated) == (note, ""), name
+        module.train()
+    found = gradient_profile(module, inputs)
+    assert found.note == note
+    assert found.verify().residual < 1e-3
+    np.testing.assert_array_equal(found.log_norm, gradient_profile(module.eval(), inputs).log_norm)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ def linearize_wide(recurrence: Recurrence, inputs: Tensor, state: object) -> Lin
     sequence = arguments.module_inputs(recurrence, inputs, layers)
     states = arguments.module_state(recurrence, state, sequence, layers)
     parts = [tuple(wide(part) for part in each) for each in states]
-    return ModuleLinearization(module_layers(recurrence, widened), sequence.double(), parts)
+    found = ModuleLinearization(module_layers(recurrence, widened), sequence.double(), parts)
+    found.note = arguments.dropout_note(recurrence)
+    return found
 
 
 def wide(tensor: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ class LyapunovSpectrum(Shown):
             another route (rows by pullback, then LU); 0 where both are -inf. None for a partial spectrum. It checks the sum.
         n_steps: steps that were averaged over.
         burn_in: steps before them.
+        note: what else the reader must know of these numbers; empty where there is nothing.
 
     Source: Engelken, Wolf and Abbott 2023; Vogt et al. 2022.
     """
@@ -56,6 +57,7 @@ class LyapunovSpectrum(Shown):
     log_det_residual: np.ndarray | None
     n_steps: int
     burn_in: int
+    note: str = ""
 
     @property
     def kaplan_yorke_dimension(self) -> np.ndarray:
@@ -168,6 +170,7 @@ def lyapunov_spectrum(
         log_det_residual=residual,
         n_steps=steps,
         burn_in=burn_in,
+        note=linear.note,
     )
 
 

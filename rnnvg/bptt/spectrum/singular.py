@@ -37,11 +37,13 @@ class SingularValues(Shown):
         log_values: [B, N] float64, natural logs, largest first; -inf is an exact zero (singular to working precision), nan a
             sequence whose state is not finite.
         start, stop: the product runs over steps start..stop-1.
+        note: what else the reader must know of these numbers; empty where there is nothing.
     """
 
     log_values: np.ndarray
     start: int
     stop: int
+    note: str = ""
 
     @property
     def effective_rank(self) -> np.ndarray:
@@ -113,7 +115,7 @@ def jacobian_singular_values(
         values = orthogonal_lengths(rows.log, rows.unit).cpu().numpy()
     values = -np.sort(-values, axis=1)
     values[linear.first_nonfinite.numpy() >= 0] = np.nan
-    return SingularValues(values, start, stop)
+    return SingularValues(values, start, stop, linear.note)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from rnnvg.bptt import arguments, curves
 from rnnvg.bptt.adjoints import Sources, adjoints
 from rnnvg.bptt.cells import cell_of
+from rnnvg.bptt.covectors import unit_covectors
 from rnnvg.bptt.linearize import ModuleLinearization, ModuleSegment, module_layers
 from rnnvg.bptt.logscale import log_norm
-from rnnvg.bptt.profile import unit_covectors
 from rnnvg.bptt.why import counterfactual
 from rnnvg.bptt.why.gates import GateStatistics, gate_statistics
 from rnnvg.bptt.why.paths import chain_parts, path_shares
@@ -50,6 +50,7 @@ class DecayAttribution(Shown):
             gate open" (held at 1), "all gates open" (every gate's factor is 1: for a GRU both its z and its 1 - z).
         gates: statistics of every gate up to the source, layer by layer.
         source: the loss's step.
+        note: what else the reader must know of these numbers; empty where there is nothing.
 
     Source: Pascanu, Mikolov and Bengio 2013 (matrix and slopes); the share of a path is its projection on the sum.
     """
@@ -60,6 +61,7 @@ class DecayAttribution(Shown):
     counterfactuals: dict[str, np.ndarray]
     gates: tuple[GateStatistics, ...]
     source: int
+    note: str = ""
 
     @property
     def steps(self) -> int:
@@ -205,6 +207,7 @@ def attribute_decay(
         counterfactuals=changed,
         gates=gate_statistics(linear),
         source=step,
+        note=arguments.dropout_note(module),
     )
 
 

@@ -63,6 +63,7 @@ class TemporalContributions(Shown):
         log_norm_total: parameter name -> natural log of ||dL/dW||.
         total: parameter name -> dL/dW itself in the parameter's shape and dtype, what autograd calls `.grad`; inf where the
             number leaves the dtype.
+        note: what else the reader must know of these numbers; empty where there is nothing.
 
     Within a sequence and step a number smaller than the dtype's range below the largest adjoint coordinate counts as zero.
     Source: Pascanu, Mikolov and Bengio 2013, equation 4.
@@ -73,6 +74,7 @@ class TemporalContributions(Shown):
     cosine: dict[str, np.ndarray]
     log_norm_total: dict[str, float]
     total: dict[str, Tensor]
+    note: str = ""
     origin: _Origin | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -229,7 +231,7 @@ def contributions_of(
         total[name] = whole.view(parameter.shape).to(parameter.dtype)
         log_norm_total[name] = found.log + float(torch.linalg.vector_norm(mantissa).log())
     origin = _Origin(module, inputs.detach(), state, output_grad, grads, arguments.weight_versions(module))
-    return TemporalContributions(first.log_norm, share, first.cosine, log_norm_total, total, origin)
+    return TemporalContributions(first.log_norm, share, first.cosine, log_norm_total, total, linear.note, origin)
 
 
 @dataclass(frozen=True)

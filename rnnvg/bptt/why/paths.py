@@ -34,7 +34,9 @@ def chain_parts(linear: ModuleLinearization, adjoints: Tensor, local: list[Local
         assert back is not None
         blocks[index] = back
         if index:
-            blocks[index - 1] = blocks[index - 1] + layer.input_adjoint(delta)
+            below = local[index - 1].above  # what this layer sends down
+            assert below is not None
+            blocks[index - 1] = blocks[index - 1] + below
         before = _add(parts, matrix, before, blocks)
     return parts
 

@@ -1,0 +1,158 @@
+"""GradientProfile: gradient magnitude against time-step distance, and what can be asked of it.
+
+Axes: S sources, K distances, B sequences.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnvg.bptt import curves, saved_profile
+from rnnvg.errors import InputError, check_int
+from rnnvg.horizon import MemoryHorizon, memory_horizon
+from rnnvg.notebook import Shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from rnnvg.bptt.certificate import Certificate
+
+
+@dataclass(frozen=True, repr=False)
+class GradientProfile(Shown):
+    """Gradient magnitude against distance, source by source and sequence by sequence.
+
+    Attributes:
+        log_norm: [S, K, B] float64, natural log of ||dL_source / d(wrt at distance k)||. -inf is an exact zero; nan lies
+            before the start of the sequence, behind a state that is not finite, or below what the pass can hold (`note`).
+            Distance 0 is the source's own state, source + 1 the initial state (for "input" that one is nan).
+        sources: [S] steps at which the loss is applied, for a sequence of full length.
+        distance: [K] whole numbers that ascend by 1: steps back from the source, negative where the source sees the future.
+        wrt: "state", "hidden", "cell" or "input".
+        layer: the layer it was restricted to, or None.
+        first_nonfinite: [B] the first step whose state is inf or nan; -1 where there is none.
+        note: what else the reader must know of these numbers, in sentences; empty where there is nothing.
+
+    A part of the state or of the input (wrt, layer) that falls below the dtype's range relative to the whole adjoint (1e-45
+    in float32, 1e-324 in float64) reads as -inf too: both live in one vector.
+
+    Source: the adjoint of one loss at a time (Hochreiter 1991; Pascanu, Mikolov and Bengio 2013), in log space.
+    """
+
+    log_norm: np.ndarray
+    sources: np.ndarray
+    distance: np.ndarray
+    wrt: str
+    layer: int | None = None
+    first_nonfinite: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    note: str = ""
+    origin: Any = field(default=None, repr=False, compare=False)
+
+    def log_gain(self, reference: int = 1) -> np.ndarray:
+        """log_norm relative to distance `reference`, [S, K, B] nats; nan for |k| < |reference| or an exactly zero reference.
+
+        One step back by default: at distance 0 the gradient sits on the output alone, which would count an LSTM's
+        hand-over from h to c as decay. A negative reference lies in the future: -1 where there is no past at all.
+        """
+        first, last = int(self.distance[0]), int(self.distance[-1])
+        reference = self._reference(reference)
+        reference = check_int("reference", reference, least=min(first, 0), most=last)
+        return curves.log_gain(self.log_norm, self.distance, reference)
+
+    def _reference(self, reference: int) -> int:
+        return -1 if reference == 1 and self.distance[-1] < 1 else reference
+
+    def curve(self, reference: int = 1) -> pd.DataFrame:
+        """The gain over sources and sequences, a row per distance.
+
+        Columns: distance; log10_gain (mean of the logs = geometric mean; the median where n_zero > 0); log10_gain_rms (root
+        mean square, nan where fewer than 10 effective samples (sum g^2)^2 / sum g^4 carry it); low, high (10 and 90 %
+        quantiles, log10: spread, not an interval over models); n (gains observed), n_zero (of them exactly zero).
+        A source whose own gradient is zero is left out.
+        """
+        return curves.table(self.log_gain(reference), self.distance)
+
+    def horizon(self, threshold: float = math.exp(-1), reference: int = 1) -> MemoryHorizon:
+        """The memory horizon of the mean log gain: the last distance at which `threshold` of the gradient is left.
+
+        It looks into the past; with a negative `reference` into the future, its distances as positive numbers.
+
+        Raises:
+            InputError: `threshold` outside (0, 1), or no gain was observed at all.
+        """
+        reference = self._reference(reference)
+        gain = curves.mean_log_gain(self.log_gain(reference))
+        past = gain[self.distance >= 0] if reference >= 0 else gain[self.distance <= 0][::-1]
+        return memory_horizon(past, threshold)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Tidy: a row per source, distance and sequence that was observed; columns source, distance, sequence, log_norm."""
+        import pandas as pd
+
+        source, distance, sequence = np.nonzero(~np.isnan(self.log_norm))
+        return pd.DataFrame(
+            {
+                "source": self.sources[source],
+                "distance": self.distance[distance],
+                "sequence": sequence,
+                "log_norm": self.log_norm[source, distance, sequence],
+            }
+        )
+
+    def __str__(self) -> str:
+        sources, distances, sequences = self.log_norm.shape
+        counts = ((sources, "source"), (distances, "distance"), (sequences, "sequence"))
+        shape = " x ".join(f"{n} {name}{'s' * (n != 1)}" for n, name in counts) + f", by the {self.wrt}"
+        try:
+            return f"{shape}: horizon {self.horizon()} steps at 1/e"
+        except InputError:
+            return f"{shape}: no gradient was observed"
+
+    def _table(self) -> pd.DataFrame:
+        return self.curve()
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The curve with its spread on a log axis; for many sources the source x time map. Returns the Axes."""
+        from rnnvg.bptt import plots
+
+        if len(self.sources) >= plots.MAP_FROM:
+            return plots.draw_map(self.log_gain(), self.sources, self.distance, self.wrt, ax)
+        return plots.draw_curve(self.curve(), self.wrt, str(self.horizon()), ax)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the profile to one .npz file (no pickle), in one move; what it was made from is not saved.
+
+        Raises:
+            InputError: a folder, or a file that `save` did not write, is there, or it cannot be written; an older file is
+                then untouched.
+        """
+        saved_profile.write(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> GradientProfile:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing, damaged or not a saved profile.
+        """
+        return GradientProfile(**saved_profile.read(path))
+
+    def verify(self, n: int = 8) -> Certificate:
+        """Compare `n` entries with float64 autograd, and the weights' temporal contributions with `.grad`.
+
+        A profile of `input_profile` is compared with finite differences.
+
+        Raises:
+            InputError: the profile was loaded from a file, or the recurrence's weights are gone.
+        """
+        if self.origin is None:
+            raise InputError(
+                "This profile was loaded from a file, without the recurrence it was made from; measure it again."
+            )
+        return self.origin.certify(self, n)
