@@ -132,32 +132,28 @@ def test_a_packed_bidirectional_course_is_autograds(kind):
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-def test_the_second_layer_and_direction_is_run_on_what_the_first_gives_out(kind):
-    """The outputs of the layers taken apart are those of the whole module."""
+def test_the_second_layer_is_run_on_what_the_first_gives_out(kind):
+    """A stack taken apart is two modules of one layer, the second on the first one's outputs in both directions."""
     torch.manual_seed(0)
-    module = getattr(nn, kind)(3, 5, 2, bidirectional=True)
-    x, state = torch.randn(7, 4, 3), torch.randn(4, 4, 5)
-    given = (state, torch.randn(4, 4, 5)) if kind == "LSTM" else state
-    from rnnvg.depth import recurrent
-
-    outputs = []
-    for direction in range(2):
-        y = torch.cat([_run(recurrent, module, x, given, 0, each) for each in range(2)], -1)
-        outputs.append(_run(recurrent, module, y, given, 1, direction))
-    torch.testing.assert_close(torch.cat(outputs, -1), module(x, given)[0])
-    assert [each.where for each in courses(module, [Call(x, given)])] == [
+    module = getattr(nn, kind)(3, 5, 2, bidirectional=True, dtype=torch.float64)
+    x, state = torch.randn(7, 4, 3, dtype=torch.float64), torch.randn(4, 4, 5, dtype=torch.float64)
+    layers = [getattr(nn, kind)(size, 5, bidirectional=True, dtype=torch.float64) for size in (3, 10)]
+    with torch.no_grad():
+        for number, layer in enumerate(layers):
+            for name, parameter in layer.named_parameters():
+                parameter.copy_(getattr(module, name.replace("_l0", f"_l{number}")))
+    parts = [(half, half) if kind == "LSTM" else half for half in (state[:2], state[2:])]
+    y = layers[0](x, parts[0])[0]
+    expected = [*courses(layers[0], [Call(x, parts[0])]), *courses(layers[1], [Call(y, parts[1])])]
+    found = courses(module, [Call(x, (state, state) if kind == "LSTM" else state)])
+    assert [each.where for each in found] == [
         "layer 1, forward",
         "layer 1, backward",
         "layer 2, forward",
         "layer 2, backward",
     ]
-
-
-def _run(recurrent, module, x, state, layer, direction):
-    single = recurrent._single(module, layer, direction, x.shape[2])
-    first = recurrent._one_layer(recurrent._states(module, state), 2 * layer + direction)
-    output = single(x.flip(0) if direction else x, first)[0]
-    return output.flip(0) if direction else output
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.log10_gain[1:], other.log10_gain[1:], atol=1e-10)
 
 
 def test_shares_of_stuck_gates_are_counted_and_a_held_memory_is_none():
