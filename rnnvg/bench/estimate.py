@@ -22,7 +22,9 @@ class Timings:
 
     def __init__(self, directories: Iterable[str | Path]) -> None:
         self.same: dict[str, list[float]] = {}
-        self.rates: dict[tuple[Any, ...], list[float]] = {}
+        # Of runs of one kind: seconds of training a step and step of a sequence, and all other seconds a step of a sequence.
+        self.training: dict[tuple[Any, ...], list[float]] = {}
+        self.rest: dict[tuple[Any, ...], list[float]] = {}
         paths = [
             path
             for folder in dict.fromkeys(Path(each).resolve() for each in directories)
@@ -39,19 +41,19 @@ class Timings:
         )
 
     def seconds(self, spec: RunSpec) -> float | None:
-        """About how long a run takes; None where nothing like it is known.
+        """About how long a run takes; None where nothing like it is known, for a wrong number is worse than none.
 
-        The median over runs that differ in the seed alone. Where there are none, in proportion to training steps, sequence
-        length, batch and width, from the same cell on the same task or else on any: an upper bound, for runs that solve
-        their task end early.
+        The median over runs that differ in the seed alone. Where there are none, the training of runs of its kind (`_kind`) in
+        proportion to training steps and sequence length, and what else they took in proportion to the length alone: an
+        upper bound, for runs that solve their task end early.
         """
         if self.same.get(_seedless(spec)):
             return median(self.same[_seedless(spec)])
-        work = _work(spec, spec.training.steps)
-        for key in _kin(spec):
-            if self.rates.get(key):
-                return median(self.rates[key]) * work
-        return None
+        if not self.training.get(_kind(spec)):
+            return None
+        length = _length(json.dumps(spec.task, sort_keys=True))
+        each = median(self.training[_kind(spec)]) * spec.training.steps + median(self.rest[_kind(spec)])
+        return each * length
 
     def _take(self, path: Path) -> bool:
         try:
@@ -63,9 +65,11 @@ class Timings:
         if content.get("status") != "ok" or not seconds or not steps:
             return False
         self.same.setdefault(_seedless(spec), []).append(float(seconds))
-        work = _work(spec, steps)
-        for key in _kin(spec):
-            self.rates.setdefault(key, []).append(float(seconds) / work)
+        training, length = content.get("training_seconds"), content.get("training_steps")
+        if not training or not length:
+            return True
+        self.training.setdefault(_kind(spec), []).append(training / steps / length)
+        self.rest.setdefault(_kind(spec), []).append((seconds - training) / length)
         return True
 
 
@@ -82,18 +86,17 @@ def in_words(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _kin(spec: RunSpec) -> tuple[tuple[Any, ...], ...]:
-    return (spec.task["name"], spec.cell), (spec.cell,)
+def _kind(spec: RunSpec) -> tuple[Any, ...]:
+    """What runs must share for one to say how long the other takes: the task but for its length, and the network's size."""
+    task = {name: value for name, value in spec.task.items() if name not in ("length", "delay", "bptt")}
+    training = spec.training
+    network = (spec.cell, spec.hidden, spec.layers, spec.embed, spec.constraint)
+    extras = (training.omega is None, training.flossing is None, spec.measure.why)
+    return (json.dumps(task, sort_keys=True), *network, training.batch, training.device, *extras)
 
 
 def _seedless(spec: RunSpec) -> str:
     return RunSpec.model_validate({**spec.to_dict(), "seed": 0}).canonical
-
-
-def _work(spec: RunSpec, steps: int) -> float:
-    return (
-        float(steps) * _length(json.dumps(spec.task, sort_keys=True)) * spec.training.batch * spec.hidden * spec.layers
-    )
 
 
 @functools.lru_cache(maxsize=64)
