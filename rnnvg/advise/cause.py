@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from rnnvg.advise.remedies import EXPLOSION, GATES, MATRIX, SATURATION
-from rnnvg.bptt import attribute_decay
-from rnnvg.models import SequenceModel
+from rnnvg.advise.remedies import CELL, EXPLOSION, GATES, MATRIX, SATURATION
+from rnnvg.bptt import attribute_decay, gradient_profile
+from rnnvg.models import SequenceModel, recurrence
 
 KEPT = 1.0  # nats over the whole sequence: less decay or growth is no cause of anything
 # Gated cells: the counterfactual that would give most back -> what that says.
@@ -24,7 +25,7 @@ _GATED = {
 
 
 def cause_of(model: SequenceModel, encoded: Tensor) -> dict[str, Any]:
-    """Name the cause for one network with an nn.RNN, nn.LSTM or nn.GRU.
+    """Name the cause for one network with an nn.RNN, nn.LSTM or nn.GRU; of other cells' no part is known.
 
     A vanilla network's nats are split exactly: the part that takes more is the cause. A gated one's cause is what its largest
     counterfactual changes. A gradient that grows by more than KEPT nats explodes, whatever takes part of it.
@@ -33,9 +34,11 @@ def cause_of(model: SequenceModel, encoded: Tensor) -> dict[str, Any]:
         encoded: what the core is handed, [T, B, E].
 
     Returns:
-        cause ("recurrent matrix", "saturation", "gates", "explosion" or ""), nats (over all steps), steps, parts (nats of
-        each part of a vanilla network, or what each counterfactual of a gated one gives back), sentence.
+        cause ("recurrent matrix", "saturation", "gates", "explosion", of other cells "cell", or ""), nats (over all steps),
+        steps, parts (nats of each part of a vanilla network, or what each counterfactual of a gated one gives back), sentence.
     """
+    if not isinstance(model.core, nn.RNNBase):
+        return _of_another_cell(model, encoded)
     with torch.no_grad():
         found = attribute_decay(model.core, encoded)
     total = float(found.log_gain()[-1])
@@ -49,6 +52,23 @@ def cause_of(model: SequenceModel, encoded: Tensor) -> dict[str, Any]:
         "steps": found.steps,
         "parts": {name: value for name, value in parts.items() if math.isfinite(value)},
         "sentence": str(found),
+    }
+
+
+def _of_another_cell(model: SequenceModel, encoded: Tensor) -> dict[str, Any]:
+    core, state = recurrence(model.core, encoded)
+    with torch.no_grad():
+        profile = gradient_profile(core, encoded, state)
+    steps = len(encoded) - 1
+    total = float(np.nanmean(profile.log_gain()[0, steps]))
+    cause = EXPLOSION if total > KEPT else "" if total > -KEPT else CELL
+    sentence = f"over {steps} steps the gradient changes by {total:.3g} nats"
+    return {
+        "cause": cause,
+        "nats": total if math.isfinite(total) else None,
+        "steps": steps,
+        "parts": {},
+        "sentence": sentence,
     }
 
 

@@ -52,7 +52,8 @@ def at_equal_weights(
 
 def _profile(model: Any, encoded: torch.Tensor, output_grad: torch.Tensor, wrt: str) -> GradientProfile:
     with torch.no_grad():
-        return gradient_profile(model.core, encoded, output_grad=output_grad, sources="last", wrt=wrt)
+        core, state = models.recurrence(model.core, encoded)
+        return gradient_profile(core, encoded, state, output_grad=output_grad, sources="last", wrt=wrt)
 
 
 def _flat(parameters: list[nn.Parameter]) -> torch.Tensor:

@@ -38,6 +38,8 @@ def predicted_rate(network: dict[str, Any], *, n_inputs: int, input_square: floa
     if cell in ("leaky", "residual", "layer-norm"):
         variance = n_inputs * input_square / (3 * network["hidden"]), 2 / (3 * network["hidden"])
         return slope(own_cell(cell, sum(variance), 1 / network.get("t_max", 10), steps))
+    if cell not in theory.CELLS:
+        return None
     return theory.predict(
         cell,
         hidden=network["hidden"],

@@ -112,7 +112,8 @@ def settings(
 
     Args:
         task: a task's name, or {"name": ..., and the settings that differ from its default}.
-        cell, hidden, init: the network as it is, one of rnnvg.models.CELLS and INITS.
+        cell, hidden, init: the network as it is, one of rnnvg.models.EVERY_CELL with a recurrence, or the import path of a
+            cell, and one of INITS.
         steps, lr, batch: of training.
         wrt: "state" or "input".
         threshold: fraction of the gradient that counts as surviving, in (0, 1).
@@ -126,13 +127,19 @@ def settings(
     from rnnvg.models.initialisers import check_init
 
     given = {"name": task} if isinstance(task, str) else dict(task)
-    made = tasks.make(check_name("task", given.pop("name", None), tasks.NAMES), **given)
+    made = tasks.make(tasks.check(given.pop("name", None)), **given)
     if made.vocabulary is not None:
         raise InputError(
             f"`task` {made.name!r} is a text without a known distance; pass adding, copy or another task of one."
         )
-    check_name("cell", cell, models.CELLS)
-    check_init(init, cell)
+    if models.check_cell(cell) in models.CELLS:
+        check_init(init, cell)
+    else:
+        check_name("init", init, ("default",))
+        if not models.has_recurrence(models.build(made, cell, hidden=4).core):
+            raise InputError(
+                f"`cell` {cell!r} has no recurrence whose gradient could vanish from step to step. Pass another."
+            )
     longest = made.steps if made.distances is None else int(made.distances.max())
     return Settings(
         task={"name": made.name, **json.loads(json.dumps(dict(made.settings)))},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rnnvg.advise.remedies import EXPLOSION, GATES, MATRIX, NONE, SATURATION
+from rnnvg.advise.remedies import CELL, EXPLOSION, GATES, MATRIX, NONE, SATURATION
 from rnnvg.advise.trial import EXPLODING_GROWTH, exploding_gain
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ _CAUSES = {
     SATURATION: "saturated units take most of the gradient",
     GATES: "the gates take most of the gradient",
     EXPLOSION: "the gradient explodes",
+    CELL: "the gradient vanishes, and which part of such a cell takes it is not known",
     "": "nothing: the gradient neither vanishes nor explodes",
 }
 

@@ -30,9 +30,9 @@ FULL = {"seeds": 5, "steps": 600, "lr": 0.005}
 @options.which_task
 @click.option(
     "--cell",
-    type=options.Name(options.CELLS),
+    type=options.Name(options.EVERY_CELL, paths=True),
     default="rnn",
-    help=f"The network as it is: {', '.join(options.CELLS)}.",
+    help=f"The network as it is: {', '.join(options.EVERY_CELL)}, or your own as package.module:Core.",
 )
 @click.option("--hidden", type=options.Whole(2), default=32, help="Hidden units.")
 @click.option("--init", type=options.Name(options.INITS), default="default", help="How its weights start.")

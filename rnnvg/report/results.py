@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from rnnvg.errors import InputError
-from rnnvg.report.style import AFTER, BEFORE, CELL_LABELS, loss_unit, task_label
+from rnnvg.report.style import AFTER, BEFORE, CELL_LABELS, cell_label, loss_unit, task_label
 from rnnvg.tasks import NAMES as TASKS
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def _network_names(records: list[dict[str, Any]]) -> dict[str, str]:
         spec = record["spec"]
         run = record["id"]
         init = str(spec.get("init") or "default")
-        cell = CELL_LABELS.get(spec["cell"], str(spec["cell"]))
+        cell = cell_label(str(spec["cell"]))
         names[run] = cell if init == "default" else f"{cell}/{init}"
         rest = {key: value for key, value in spec.items() if key not in ("task", "seed", "schema", "measure", "init")}
         settings[run] = _flat(rest)

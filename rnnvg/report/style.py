@@ -27,16 +27,27 @@ CELL_LABELS = {
     "leaky": "leaky RNN",
     "residual": "residual RNN",
     "layer-norm": "RNN (layer norm)",
+    "mingru": "minGRU",
+    "lru": "LRU",
+    "lem": "LEM",
+    "attention": "attention (no recurrence)",
+    "tcn": "convolutions (no recurrence)",
 }
 CELL_MARKERS = {"rnn": "o", "rnn-relu": "v", "lstm": "s", "gru": "D"}
 _SPARE_COLOURS = ("#e69f00", "#56b4e9", "#8a6d3b", "#7f5fc9", "#5f6b2f")
-_SPARE_MARKERS = ("^", "P", "X", "h", "*")
+# Seven, so that with five colours no two of 35 cells look the same.
+_SPARE_MARKERS = ("^", "P", "X", "h", "*", "<", ">")
 
 BEFORE, AFTER = "before training", "after training"
 VARIANT_DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)))
 
 # Inks that the page exchanges for its own, so that a figure reads on dark paper too.
 INK, MUTED, GRID, PAPER = "#22262b", "#69717c", "#e2e5e9", "#fdfdfe"
+
+
+def cell_label(cell: str) -> str:
+    """What a legend calls a cell; one from elsewhere by its own name, without the module's."""
+    return CELL_LABELS.get(cell, cell.rpartition(":")[2])
 
 
 def task_label(name: str, recorded: Mapping[str, Any] | None = None) -> str:

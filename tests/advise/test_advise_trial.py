@@ -99,7 +99,13 @@ def test_causes_by_their_numbers(total, parts, exact, cause):
 @pytest.mark.parametrize(
     ("task", "cell", "options", "message"),
     [
-        ("adding", "rmn", {}, "`cell` has no 'rmn'. Did you mean 'rnn'? Pass one of: rnn, rnn-relu, lstm, gru."),
+        (
+            "adding",
+            "rmn",
+            {},
+            "`cell` has no 'rmn'. Did you mean 'rnn'? Pass one of: rnn, rnn-relu, lstm, gru, "
+            "leaky, residual, layer-norm, mingru, lru, lem, attention, tcn.",
+        ),
         ("adding", "rnn", {"hidden": 1}, "`hidden` must be a whole number of at least 2; got 1."),
         ("adding", "rnn", {"steps": 0}, "`steps` must be a whole number of at least 1; got 0."),
         ("adding", "rnn", {"threshold": 1.5}, "`threshold` must be a number strictly between 0 and 1; got 1.5."),

@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from rnnvg import bench, models, tasks
+from rnnvg.advise import advise
 from rnnvg.bench import execute, grid, run_spec
 from rnnvg.cli import main
 from rnnvg.errors import InputError
@@ -218,3 +219,39 @@ def test_a_task_that_is_none_is_told_so(tmp_path, monkeypatch):
         "`task` 'odd_tasks:wrong': `draw` must give inputs [9, 2] of torch.int64 for 2 sequences; it gave [8, 2] of "
         "torch.int64."
     )
+
+
+def test_a_cell_from_elsewhere_is_advised_climbed_and_reported(tmp_path):
+    advice = advise(
+        {"name": "adding", "length": 6},
+        CELL,
+        hidden=6,
+        seeds=2,
+        steps=10,
+        batch=8,
+        sequences=4,
+        remedies=["clipping", "gated-cell"],
+    )
+    frame = advice.to_frame()
+    assert set(frame["remedy"]) == {"none", "clipping", "gated-cell"}
+    assert np.isfinite(frame["measured"]).all()
+    assert advice.cause in ("", "cell", "explosion")
+    with pytest.raises(InputError, match="orthogonal"):
+        advise("adding", CELL, hidden=6, seeds=2, remedies=["orthogonal"])
+    with pytest.raises(InputError) as caught:
+        advise("adding", "damped_cell:Mean", hidden=6, seeds=2)
+    assert str(caught.value) == (
+        "`cell` 'damped_cell:Mean' has no recurrence whose gradient could vanish from step to step. Pass another."
+    )
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        f'cells = ["gru", "{CELL}"]\nseeds = 1\n[task]\nname = "{TASK}"\n'
+        'ladder = { setting = "length", least = 3, most = 6 }\n[model]\nhidden = 6\n'
+        "[training]\nsteps = 20\nbatch = 8\neval_every = 20\neval_size = 50\n[measure]\nsequences = 2\n"
+    )
+    ended = CliRunner().invoke(main, ["bench", "run", str(path), "--out", str(tmp_path / "out"), "--jobs", "1", "-q"])
+    assert ended.exit_code == 0, ended.output
+    assert "Damped" in ended.stdout
+    document = (tmp_path / "out" / "report.html").read_text()
+    assert "First symbol" in document
+    assert "Damped" in document

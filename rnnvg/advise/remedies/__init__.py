@@ -21,11 +21,12 @@ from rnnvg.advise.remedies import (
     smaller_lr,
     warm_up,
 )
-from rnnvg.advise.remedies.remedy import EXPLOSION, GATED, GATES, MATRIX, SATURATION, VANILLA, Base, Remedy
+from rnnvg.advise.remedies.remedy import CELL, EXPLOSION, GATED, GATES, MATRIX, SATURATION, VANILLA, Base, Remedy
 from rnnvg.errors import InputError, check_name
 
 NONE = "none"
-_AS_IT_IS = Remedy(NONE, "as it is", VANILLA + GATED)
+_AS_IT_IS = Remedy(NONE, "as it is", VANILLA + GATED, any_cell=True)
+_FOR_PYTORCHS = "is for the cells of PyTorch"
 _ALL = (
     forget_bias,
     chrono,
@@ -46,6 +47,7 @@ REMEDIES = {each.name: each for each in (_AS_IT_IS, *(module.REMEDY for module i
 NAMES = tuple(name for name in REMEDIES if name != NONE)
 
 __all__ = [
+    "CELL",
     "EXPLOSION",
     "GATED",
     "GATES",
@@ -72,13 +74,15 @@ def chosen(cell: str, names: tuple[str, ...] | None) -> tuple[tuple[Remedy, ...]
     """
     known = [each for each in REMEDIES.values() if each.name != NONE]
     if names is None:
-        fitting = tuple(each for each in known if cell in each.fits)
-        return fitting, {each.name: each.not_for for each in known if cell not in each.fits}
+        fitting = tuple(each for each in known if each.fits_cell(cell))
+        left_out = [each for each in known if not each.fits_cell(cell)]
+        return fitting, {each.name: each.not_for or _FOR_PYTORCHS for each in left_out}
     for name in names:
         remedy = REMEDIES[check_name("remedies", name, [each.name for each in known])]
-        if cell not in remedy.fits:
+        if not remedy.fits_cell(cell):
             raise InputError(
-                f"`remedies` {name!r} {remedy.not_for}; got cell {cell!r}. It fits: {', '.join(remedy.fits)}. Leave it "
+                f"`remedies` {name!r} {remedy.not_for or _FOR_PYTORCHS}; "
+                f"got cell {cell!r}. It fits: {', '.join(remedy.fits)}. Leave it "
                 "out, or pass another cell."
             )
     return tuple(each for each in known if each.name in names), {}

@@ -13,4 +13,5 @@ REMEDY = Remedy(
     (EXPLOSION,),
     lambda base: {"training.clip": CLIP},
     source="Pascanu, Mikolov and Bengio 2013",
+    any_cell=True,
 )

@@ -9,6 +9,8 @@ from typing import Any
 VANILLA, GATED = ("rnn", "rnn-relu"), ("lstm", "gru")
 # What may be named as a cause (rnnvg.advise.cause).
 MATRIX, SATURATION, GATES, EXPLOSION = "recurrent matrix", "saturation", "gates", "explosion"
+# Of cells other than PyTorch's no part is told from another.
+CELL = "cell"
 FOR_VANILLA = "is for networks without gates"
 
 
@@ -44,6 +46,7 @@ class Remedy:
         predict: called as predict(network, n_inputs=, input_square=, steps=) -> nats a step before training, or None where
             no theory says; None: what theory says of the changed network (rnnvg.advise.predict.predicted_rate).
         source: author and year.
+        any_cell: it fits cells of other kinds too, for it leaves the cell as it is or takes another.
     """
 
     name: str
@@ -54,3 +57,8 @@ class Remedy:
     not_for: str = ""
     predict: Callable[..., float | None] | None = None
     source: str = ""
+    any_cell: bool = False
+
+    def fits_cell(self, cell: str) -> bool:
+        """Whether it means something for a cell, of PyTorch or of another kind."""
+        return cell in self.fits or (self.any_cell and cell not in VANILLA + GATED)

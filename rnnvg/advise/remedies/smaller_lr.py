@@ -12,4 +12,5 @@ REMEDY = Remedy(
     VANILLA + GATED,
     (EXPLOSION,),
     lambda base: {"training.lr": base.lr / OVER},
+    any_cell=True,
 )

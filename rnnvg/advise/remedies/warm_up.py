@@ -13,4 +13,5 @@ REMEDY = Remedy(
     (EXPLOSION,),
     lambda base: {"training.warmup": max(1, base.steps // SHARE)},
     source="Goyal et al. 2017",
+    any_cell=True,
 )

@@ -131,7 +131,7 @@ def _of_climb(spec: Mapping[str, Any], climb: Any, length: int) -> bool:
 
 
 def _network(climb: Any) -> str:
-    cell = str(style.CELL_LABELS.get(climb.cell, climb.cell))
+    cell = style.cell_label(str(climb.cell))
     return cell if climb.init == "default" else f"{cell}/{climb.init}"
 
 

@@ -44,7 +44,7 @@ def published_shown(frame: Frame) -> Frame:
         rows.append(
             {
                 "task": f"{style.task_label(row.task)}, {row.metric}",
-                "network": f"{style.CELL_LABELS.get(row.cell, row.cell)}{where}",
+                "network": f"{style.cell_label(row.cell)}{where}",
                 "published": ": ".join(each for each in (published, row.claim) if each),
                 "here": ours,
                 "what differs": row.difference,
@@ -59,7 +59,7 @@ def verdicts_shown(frame: Frame) -> Frame:
     return pd.DataFrame(
         {
             "benchmark": frame["benchmark"],
-            "network": [style.CELL_LABELS.get(cell, cell) for cell in frame["cell"]],
+            "network": [style.cell_label(cell) for cell in frame["cell"]],
             "published claim": [_claim(row) for row in frame.itertuples()],
             "here": ["" if pd.isna(row.ours) else wording.number(row.ours) for row in frame.itertuples()],
             "verdict": [VERDICTS.get(verdict, "untested") for verdict in frame["verdict"]],
