@@ -157,7 +157,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
             style = "--" if name in ("attention", "TCN") else "-"
             ax.plot(row[when]["distance"], gain, style, color=colour, label=label, linewidth=1.6)
         ax.axhline(-math.log10(math.e), color="0.5", linestyle=":", linewidth=1)
-        ax.set_title(f"{when} {found['steps']} training steps")
+        ax.set_title("untrained" if when == "before" else f"after {found['steps']} training steps")
         ax.set_xlabel("distance back from the output (steps)")
         ax.set_ylim(-8, 2)
         ax.legend(title="horizon at 1/e", fontsize="small", frameon=False, ncols=2, loc="lower left")
