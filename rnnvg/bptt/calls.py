@@ -102,7 +102,8 @@ class Call:
 
     recorder: whose call it is; weights: by name, what the forward pass ran with; versions: of these, empty where they are
     copies; last: a copy of the top layer's h_n, to compare with where the output was changed in place since; dropout: between
-    layers, active.
+    layers, active; random: the state of the generator that its masks come from, before the call, None where they come from
+    another (cuDNN).
     """
 
     recorder: Recorder
@@ -111,6 +112,7 @@ class Call:
     before: Call | None  # the call, of any watched module, whose final state this one began from, with its graph
     input_version: int
     dropout: float
+    random: Tensor | None
     narrowest: torch.dtype  # that the forward pass computed in
     weights: dict[str, Tensor] = field(default_factory=dict)
     versions: tuple[int, ...] = ()
@@ -191,6 +193,7 @@ class Recorder:
             before=before,
             input_version=version(data),
             dropout=self.module.dropout if active else 0.0,
+            random=torch.get_rng_state() if active and self.module.dropout and data.device.type == "cpu" else None,
             narrowest=_narrowest(data),
         )
         if before is None or state is None:

@@ -21,7 +21,7 @@ from rnnvg.bptt.passes import chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile
 from rnnvg.bptt.segments import state_columns
 from rnnvg.bptt.sweep import sweep
-from rnnvg.bptt.watched import Run, profile_at, reached_chains, run_of
+from rnnvg.bptt.watched import Masked, Run, profile_at, reached_chains, run_of
 from rnnvg.errors import check_name
 
 
@@ -39,7 +39,8 @@ def profile_calls(
     chains = reached_chains(recorder, chosen)
     run = run_of(recorder, chains, chosen)
     most = MAX_BYTES if max_bytes is None else max_bytes
-    return carried_on(profile_at(run, sources, wrt, layer, most), run, chains, chosen, most)
+    profile = carried_on(profile_at(run, sources, wrt, layer, most), run, chains, chosen, most)
+    return dataclasses.replace(profile, origin=Masked()) if run.found.masks else profile
 
 
 def carried_on(

@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from rnnvg.bptt.calls import Call, Recorder, version
+from rnnvg.bptt.linearize import ModuleLinearization, linearize
 from rnnvg.bptt.weights import FUSED, plain_module
 from rnnvg.errors import InputError
 
@@ -27,11 +29,6 @@ def stand_in(recorder: Recorder, calls: list[Call]) -> nn.RNNBase:
     """A plain module with copies of the weights that the calls ran with, as float32 or float64, in eval mode."""
     module = recorder.module
     for call in calls:
-        if call.dropout:
-            raise InputError(
-                f"`module` ran with dropout {call.dropout:g} active between its layers, so its masks are not known; set its "
-                "dropout to 0, or run it in eval mode, while it is watched."
-            )
         if call.versions and tuple(version(weight) for weight in call.weights.values()) != call.versions:
             raise InputError(
                 "A weight of `module` was changed since the forward pass (by an optimiser's step?); ask for the profile "
@@ -46,14 +43,42 @@ def stand_in(recorder: Recorder, calls: list[Call]) -> nn.RNNBase:
     return plain_module(module, first)
 
 
+def masks_of(call: Call) -> list[Tensor]:
+    """What dropout multiplied each layer's output by, as the output is laid out; [] where nothing is known of it.
+
+    Drawn again from a copy of the generator: the masks of a call are its only draws.
+    """
+    if not call.dropout or call.random is None:
+        return []
+    assert call.output is not None
+    output = call.output.data if isinstance(call.output, PackedSequence) else call.output
+    batch_first = call.recorder.module.batch_first and output.ndim == 3 and not isinstance(call.output, PackedSequence)
+    shape = (output.transpose(0, 1) if batch_first else output).shape
+    generator = torch.Generator()
+    generator.set_state(call.random)
+    keep = 1 - call.dropout
+    masks = []
+    for _ in range(call.recorder.module.num_layers - 1):
+        drawn = torch.empty(shape, dtype=output.dtype).bernoulli_(keep, generator=generator)
+        masks.append(drawn.div_(keep) if keep else drawn.zero_())
+    return masks
+
+
 def check_replay(
-    recorder: Recorder, module: nn.RNNBase, inputs: Tensor, state: Any, replayed: Tensor, seen: Tensor, known: Tensor
+    recorder: Recorder,
+    module: nn.RNNBase,
+    inputs: Tensor,
+    state: Any,
+    masks: list[Tensor] | None,
+    replayed: Tensor,
+    seen: Tensor,
+    known: Tensor,
 ) -> None:
     """Refuse where the calls, run again, do not give the output that was seen.
 
     Args:
         recorder: what watched them.
-        module, inputs, state: the stand-in and what it is run on, the inputs [T, B, I].
+        module, inputs, state, masks: the stand-in and what it is run on, the inputs [T, B, I].
         replayed: its output by the closed forms, [T, B, P].
         seen: the output of the call itself, in its own dtype, [T, B, P].
         known: where that is known and finite, [T, B].
@@ -64,13 +89,16 @@ def check_replay(
     apart = _apart(replayed, seen, known)
     if bool((apart <= PLAIN[narrowest] * eps * size).all()):
         return
-    plain = _output(module, inputs, state)  # by PyTorch's own kernel: the same bits, mostly, where rounding errors grow
+    plain = _output(
+        module, inputs, state, masks
+    )  # by PyTorch's own kernel: the same bits, mostly, where rounding errors grow
     apart = _apart(plain, seen, known)
     if bool((apart <= PLAIN[narrowest] * eps * size).all()):
         return
     moved = apart.new_zeros(len(apart))
     for seed in range(DISTURBANCES):
-        disturbed = _output(_disturbed(module, eps, seed), _noisy(inputs, eps, seed), _noisy_state(state, eps, seed))
+        noisy = _noisy(inputs, eps, seed), _noisy_state(state, eps, seed)
+        disturbed = _output(_disturbed(module, eps, seed), *noisy, masks)
         moved = torch.maximum(moved, _apart(disturbed, plain, known).amax(1))
     allowed = DISTURBED[narrowest] * torch.maximum(moved.cummax(0).values, eps * size.max())
     beyond = apart.amax(1) > allowed
@@ -117,8 +145,12 @@ def _apart(one: Tensor, other: Tensor, known: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _output(module: nn.RNNBase, inputs: Tensor, state: Any) -> Tensor:
-    """The module's own output for inputs [T, B, I], time first."""
+def _output(module: nn.RNNBase, inputs: Tensor, state: Any, masks: list[Tensor] | None) -> Tensor:
+    """The module's own output for inputs [T, B, I], time first; layer by layer where there are masks between them."""
+    if masks is not None:
+        linear = linearize(module, inputs.transpose(0, 1) if module.batch_first else inputs, state, masks=masks)
+        assert isinstance(linear, ModuleLinearization)
+        return linear.outputs()
     if not module.batch_first:
         return module(inputs, state)[0]
     return module(inputs.transpose(0, 1), state)[0].transpose(0, 1)

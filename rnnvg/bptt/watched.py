@@ -6,8 +6,9 @@ Axes: T steps, B sequences of all calls, P output, N state coordinates, L layers
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,10 +21,26 @@ from rnnvg.bptt.covectors import check_size
 from rnnvg.bptt.linearize import ModuleLinearization, linearize
 from rnnvg.bptt.passes import check_sum, chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, profile_of
-from rnnvg.bptt.replay import check_replay, stand_in
+from rnnvg.bptt.replay import check_replay, masks_of, stand_in
 from rnnvg.bptt.weights import at_least_single
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
 from rnnvg.errors import InputError
+
+if TYPE_CHECKING:
+    from rnnvg.bptt.certificate import Certificate
+
+
+class Masked:
+    """The origin of what cannot be run again: a call with dropout, whose masks another run would not draw."""
+
+    def certify(self, profile: GradientProfile, n: int) -> Certificate:
+        raise InputError(MASKED)
+
+
+MASKED = (
+    "The call had dropout between its layers, and a module that is run again draws other masks, so there is nothing to verify "
+    "it on; that its replay gave the output that was seen vouches for it, and that the contributions add up to .grad."
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +49,8 @@ class Sequences:
 
     inputs [T, B, I]; lengths [B]; state the parts of the initial state [L, B, .]; output_grad [T, B, P];
     ends: (last steps [B'], sequences [B'], gradients of the parts of the state there [L, B', .]);
-    seen: the output of the calls themselves [T, B, P], and where it is known [T, B].
+    seen: the output of the calls themselves [T, B, P], and where it is known [T, B];
+    masks: what dropout multiplied the layers' outputs by, [T, B, P] for each border between two; [] without dropout.
     """
 
     inputs: Tensor
@@ -42,6 +60,7 @@ class Sequences:
     ends: list[tuple[np.ndarray, np.ndarray, list[Tensor]]]
     seen: Tensor
     known: Tensor
+    masks: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,7 @@ def contributions_of_calls(recorder: Recorder, backward: int | None) -> Temporal
             at[torch.from_numpy(which)[here]] += whole[here]
     found_here = contributions_of(run.module, linear, run.inputs, run.state, found.output_grad, state_grads)
     check_sum(recorder, found_here)
-    return found_here
+    return dataclasses.replace(found_here, origin=MASKED) if found.masks else found_here
 
 
 def steps_with_gradient(found: Sequences) -> np.ndarray:
@@ -138,6 +157,7 @@ def some_of(found: Sequences, most: int) -> Sequences:
         ends=ends,
         seen=found.seen[:, index],
         known=found.known[:, index],
+        masks=[mask[:, index] for mask in found.masks],
     )
 
 
@@ -151,11 +171,16 @@ def linearised(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
     """The collected calls along their trajectory, after the check that it is the one that was seen."""
     state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
     inputs = found.inputs.transpose(0, 1) if module.batch_first else found.inputs
-    linear = linearize(module, inputs, state)
+    masks = found.masks or None
+    linear = linearize(module, inputs, state, masks=masks)
     assert isinstance(linear, ModuleLinearization)
-    check_replay(recorder, module, found.inputs, state, linear.outputs(), found.seen, found.known)
+    check_replay(recorder, module, found.inputs, state, masks, linear.outputs(), found.seen, found.known)
     narrowest = max((call.narrowest for call in recorder.calls), key=lambda dtype: torch.finfo(dtype).eps)
-    return Run(module, inputs, state, linear, found, arguments.narrow_note(narrowest))
+    notes = [arguments.narrow_note(narrowest)]
+    lost = [call.dropout for call in recorder.calls if call.dropout and call.random is None]
+    if lost:
+        notes.append(f"Dropout {lost[0]:g} between the layers is analysed as off: its masks are lost.")
+    return Run(module, inputs, state, linear, found, " ".join(filter(None, notes)))
 
 
 def _chains(calls: list[Call]) -> list[list[Call]]:
@@ -200,6 +225,7 @@ def _chain(module: nn.RNNBase, calls: list[Call], chosen: set[int]) -> Sequences
         ],
         seen=torch.cat([piece.seen for piece in pieces]),
         known=torch.cat([piece.known for piece in pieces]),
+        masks=[torch.cat(each) for each in _all_masked(pieces)],
     )
 
 
@@ -232,7 +258,26 @@ def _call(module: nn.RNNBase, call: Call, chosen: set[int]) -> Sequences:
     sizes = (width, module.hidden_size)[: 1 + has_cell]
     given = call.state or tuple(inputs.new_zeros(module.num_layers, batch, size) for size in sizes)
     state = [at_least_single(part).reshape(module.num_layers, batch, -1) for part in given]
-    return Sequences(inputs, lengths, state, output_grad, ends, *_seen(module, call, lengths))
+    seen, known = _seen(module, call, lengths)
+    if call.dropout and call.random is None:
+        known = torch.zeros_like(known)  # analysed without its dropout, whose masks are lost
+    masks = [_time_major(_like(call.output, mask)) for mask in masks_of(call)]
+    return Sequences(inputs, lengths, state, output_grad, ends, seen, known, masks)
+
+
+def _time_major(masks: Tensor | PackedSequence) -> Tensor:
+    if isinstance(masks, PackedSequence):
+        return pad_packed_sequence(masks)[0]
+    return masks.unsqueeze(1) if masks.ndim == 2 else masks
+
+
+def _all_masked(pieces: list[Sequences]) -> list[list[Tensor]]:
+    """Border by border the masks of all pieces: ones for those without dropout, beside others that have it."""
+    borders = max(len(piece.masks) for piece in pieces)
+    return [
+        [piece.masks[border] if piece.masks else torch.ones_like(piece.seen) for piece in pieces]
+        for border in range(borders)
+    ]
 
 
 def _seen(module: nn.RNNBase, call: Call, lengths: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -288,6 +333,7 @@ def _side_by_side(runs: list[Sequences]) -> Sequences:
         ],
         seen=torch.cat([padded(run.seen) for run in runs], 1),
         known=torch.cat([padded(run.known) for run in runs], 1),
+        masks=[torch.cat([padded(mask) for mask in each], 1) for each in _all_masked(runs)],
     )
 
 

@@ -75,7 +75,7 @@ class TemporalContributions(Shown):
     log_norm_total: dict[str, float]
     total: dict[str, Tensor]
     note: str = ""
-    origin: _Origin | None = field(default=None, repr=False, compare=False)
+    origin: _Origin | str | None = field(default=None, repr=False, compare=False)
 
     @property
     def names(self) -> list[str]:
@@ -324,6 +324,8 @@ class _FirstPass:
 def _residuals(found: TemporalContributions) -> dict[str, float]:
     """PyTorch's own module in float64, step by step: the gradients of its parameters against the sums."""
     origin = found.origin
+    if isinstance(origin, str):
+        raise InputError(origin)
     if origin is None or arguments.weight_versions(origin.module) != origin.versions:
         raise InputError("`module` has had a weight changed since; compute the contributions again before verify().")
     module = plain_module(origin.module).double().requires_grad_()
