@@ -96,7 +96,8 @@ class Watcher:
 
         Raises:
             InputError: no call was seen or no gradient came back; a weight or an input was changed since; the calls run
-                again give another output; several backward passes, none of which added to `.grad`; a pass through the graph of an earlier one (a gradient penalty); a hook failed.
+                again give another output; several backward passes, none of which added to `.grad`; a pass through the graph of
+                an earlier one (a gradient penalty); a hook failed.
         """
         from rnnvg.bptt.handed_on import profile_calls
 
