@@ -123,6 +123,11 @@ class Call:
     gradients: dict[int, Gradients] = field(default_factory=dict)  # by the engine's number of the pass
 
     @property
+    def masks_lost(self) -> bool:
+        """Whether dropout was active with masks that cannot be drawn again for the analysis."""
+        return self.dropout > 0 and (self.random is None or self.recorder.module.bidirectional)
+
+    @property
     def reached(self) -> bool:
         """Whether a gradient has come back to this call at all."""
         return bool(self.gradients)

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.adjoints import Sources, adjoints
@@ -18,11 +18,12 @@ from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.covectors import check_size
 from rnnvg.bptt.linearize import ModuleLinearization
 from rnnvg.bptt.passes import chosen_passes
-from rnnvg.bptt.profile import MAX_BYTES, GradientProfile
+from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, gradient_profile
+from rnnvg.bptt.replay import Again, check_replay
 from rnnvg.bptt.segments import state_columns
 from rnnvg.bptt.sweep import sweep
-from rnnvg.bptt.watched import Masked, Run, profile_at, reached_chains, run_of
-from rnnvg.errors import check_name
+from rnnvg.bptt.watched import Masked, Run, Sequences, collected, note_of, profile_at, reached_chains, run_of
+from rnnvg.errors import InputError, check_name
 
 
 def profile_calls(
@@ -30,6 +31,7 @@ def profile_calls(
     sources: arguments.Sources,
     wrt: str,
     layer: int | None,
+    direction: str | None,
     backward: int | None,
     max_bytes: int | None,
 ) -> GradientProfile:
@@ -37,10 +39,58 @@ def profile_calls(
     check_name("wrt", wrt, arguments.WRT)
     chosen = chosen_passes(recorder, backward)
     chains = reached_chains(recorder, chosen)
-    run = run_of(recorder, chains, chosen)
     most = MAX_BYTES if max_bytes is None else max_bytes
+    if recorder.module.bidirectional:
+        module, found = both_ways(recorder, chains, chosen)
+        state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
+        inputs, grad = (
+            each.transpose(0, 1) if module.batch_first else each for each in (found.inputs, found.output_grad)
+        )
+        profile = gradient_profile(
+            module,
+            inputs,
+            state,
+            output_grad=grad,
+            sources=sources,
+            lengths=found.lengths,
+            wrt=wrt,
+            layer=layer,
+            direction=direction,
+            max_bytes=most,
+        )
+        return dataclasses.replace(profile, note=f"{profile.note} {note_of(recorder)}".strip())
+    if direction is not None:
+        raise InputError(f"`direction` is {direction!r} and the module runs one way; pass direction=None.")
+    run = run_of(recorder, chains, chosen)
     profile = carried_on(profile_at(run, sources, wrt, layer, most), run, chains, chosen, most)
     return dataclasses.replace(profile, origin=Masked()) if run.found.masks else profile
+
+
+def both_ways(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> tuple[nn.RNNBase, Sequences]:
+    """The calls of a bidirectional module, checked by a replay; a loss through h_n enters at the outputs that h_n is of.
+
+    The forward direction's last state is its output at a sequence's last step, the backward one's its output at step 0.
+    """
+    if any(len(chain) > 1 for chain in chains):
+        raise InputError(
+            "A bidirectional module's final states began a later call, and one of them lies at the start of its sequence; "
+            "detach them, or watch the calls separately."
+        )
+    module, found = collected(recorder, chains, chosen)
+    state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
+    again = Again(module, found.inputs, state, None, found.lengths)
+    check_replay(recorder, again, again.output(), found.seen, found.known)
+    output_grad, top = found.output_grad.clone(), 2 * (module.num_layers - 1)
+    for last, which, (hidden, *cell) in found.ends:
+        if bool(hidden[:top].any()) or any(bool(part.any()) for part in cell):
+            raise InputError(
+                "A loss read the final state of a lower layer, or c_n, of a bidirectional module; only outputs and the top "
+                "layer's h_n are followed there."
+            )
+        rows, columns = torch.from_numpy(which), hidden.shape[-1]
+        output_grad[torch.from_numpy(last), rows, :columns] += hidden[top]
+        output_grad[0, rows, columns:] += hidden[top + 1]
+    return module, dataclasses.replace(found, output_grad=output_grad)
 
 
 def carried_on(

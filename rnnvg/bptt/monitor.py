@@ -15,7 +15,7 @@ from torch import nn
 from rnnvg.bptt.follower import Follower
 from rnnvg.bptt.verdict import CODES, Verdict
 from rnnvg.bptt.watch import find_recurrent
-from rnnvg.errors import check_float, check_int, check_name
+from rnnvg.errors import InputError, check_float, check_int, check_name
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -38,7 +38,8 @@ class GradientMonitor:
     while it is attached leaves the training alone and is told by `verdict` and `reason`.
 
     Args:
-        model: an nn.RNN, nn.LSTM or nn.GRU, or a model with some of them inside, each of which is followed on its own.
+        model: an nn.RNN, nn.LSTM or nn.GRU, or a model with some of them inside, each of which is followed on its own;
+            bidirectional ones are left out.
         every: watch the first step and then one in so many.
         distance: how many steps back a source counts as vanished or exploded; shorter sequences count at their start.
         vanished, exploded: gains, relative to one step back, below and above which a source counts so at that distance.
@@ -54,7 +55,13 @@ class GradientMonitor:
         self.distance = check_int("distance", distance, least=2)
         self.vanished = check_float("vanished", vanished, above=0, below=1)
         self.exploded = check_float("exploded", exploded, above=1)
-        self.modules = find_recurrent(model)
+        found = find_recurrent(model)
+        self.modules = {name: module for name, module in found.items() if not module.bidirectional}
+        if not self.modules:
+            raise InputError(
+                "`model` is bidirectional: its output looks both ways, and the monitor's distances run into the past; ask "
+                "watch(model) for profile(direction='forward') and profile(direction='backward')."
+            )
         self._followers = {name: self._follow(module) for name, module in self.modules.items()}
 
     def _follow(self, module: nn.RNNBase) -> Follower:

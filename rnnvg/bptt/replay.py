@@ -7,11 +7,13 @@ Axes: T steps, B sequences, P output, L layers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnvg.bptt.calls import Call, Recorder, version
 from rnnvg.bptt.linearize import ModuleLinearization, linearize
@@ -48,7 +50,7 @@ def masks_of(call: Call) -> list[Tensor]:
 
     Drawn again from a copy of the generator: the masks of a call are its only draws.
     """
-    if not call.dropout or call.random is None:
+    if not call.dropout or call.masks_lost or call.random is None:
         return []
     assert call.output is not None
     output = call.output.data if isinstance(call.output, PackedSequence) else call.output
@@ -64,22 +66,51 @@ def masks_of(call: Call) -> list[Tensor]:
     return masks
 
 
-def check_replay(
-    recorder: Recorder,
-    module: nn.RNNBase,
-    inputs: Tensor,
-    state: Any,
-    masks: list[Tensor] | None,
-    replayed: Tensor,
-    seen: Tensor,
-    known: Tensor,
-) -> None:
+@dataclass(frozen=True)
+class Again:
+    """What a stand-in is run on again: inputs [T, B, I], its state, the masks between its layers or None, lengths [B]."""
+
+    module: nn.RNNBase
+    inputs: Tensor
+    state: Any
+    masks: list[Tensor] | None
+    lengths: np.ndarray
+
+    @torch.no_grad()
+    def output(self) -> Tensor:
+        """The module's own output, [T, B, P]; by the closed forms where there are masks between its layers."""
+        module, batch_first = self.module, self.module.batch_first
+        inputs = self.inputs.transpose(0, 1) if batch_first else self.inputs
+        if self.masks is not None:
+            linear = linearize(module, inputs, self.state, masks=self.masks)
+            assert isinstance(linear, ModuleLinearization)
+            return linear.outputs()
+        if module.bidirectional:  # which reads each sequence backwards from its own end
+            lengths = torch.from_numpy(self.lengths)
+            packed = pack_padded_sequence(inputs, lengths, batch_first=batch_first, enforce_sorted=False)
+            return pad_packed_sequence(module(packed, self.state)[0], total_length=len(self.inputs))[0]
+        found = module(inputs, self.state)[0]
+        return found.transpose(0, 1) if batch_first else found
+
+    def disturbed(self, eps: float, seed: int) -> Again:
+        """With every weight, input and state changed by about eps of itself."""
+        weights = {name: _noisy(weight, eps, seed) for name, weight in self.module.named_parameters()}
+        state = self.state
+        state = (
+            tuple(_noisy(part, eps, seed) for part in state) if isinstance(state, tuple) else _noisy(state, eps, seed)
+        )
+        return replace(
+            self, module=plain_module(self.module, weights), inputs=_noisy(self.inputs, eps, seed), state=state
+        )
+
+
+def check_replay(recorder: Recorder, again: Again, replayed: Tensor, seen: Tensor, known: Tensor) -> None:
     """Refuse where the calls, run again, do not give the output that was seen.
 
     Args:
         recorder: what watched them.
-        module, inputs, state, masks: the stand-in and what it is run on, the inputs [T, B, I].
-        replayed: its output by the closed forms, [T, B, P].
+        again: what they are run on.
+        replayed: the output by the closed forms, [T, B, P].
         seen: the output of the call itself, in its own dtype, [T, B, P].
         known: where that is known and finite, [T, B].
     """
@@ -89,16 +120,13 @@ def check_replay(
     apart = _apart(replayed, seen, known)
     if bool((apart <= PLAIN[narrowest] * eps * size).all()):
         return
-    plain = _output(
-        module, inputs, state, masks
-    )  # by PyTorch's own kernel: the same bits, mostly, where rounding errors grow
+    plain = again.output()  # by PyTorch's own kernel: the same bits, mostly, where rounding errors grow
     apart = _apart(plain, seen, known)
     if bool((apart <= PLAIN[narrowest] * eps * size).all()):
         return
     moved = apart.new_zeros(len(apart))
     for seed in range(DISTURBANCES):
-        noisy = _noisy(inputs, eps, seed), _noisy_state(state, eps, seed)
-        disturbed = _output(_disturbed(module, eps, seed), *noisy, masks)
+        disturbed = again.disturbed(eps, seed).output()
         moved = torch.maximum(moved, _apart(disturbed, plain, known).amax(1))
     allowed = DISTURBED[narrowest] * torch.maximum(moved.cummax(0).values, eps * size.max())
     beyond = apart.amax(1) > allowed
@@ -144,27 +172,7 @@ def _apart(one: Tensor, other: Tensor, known: Tensor) -> Tensor:
     return torch.where(known, found, 0.0)
 
 
-@torch.no_grad()
-def _output(module: nn.RNNBase, inputs: Tensor, state: Any, masks: list[Tensor] | None) -> Tensor:
-    """The module's own output for inputs [T, B, I], time first; layer by layer where there are masks between them."""
-    if masks is not None:
-        linear = linearize(module, inputs.transpose(0, 1) if module.batch_first else inputs, state, masks=masks)
-        assert isinstance(linear, ModuleLinearization)
-        return linear.outputs()
-    if not module.batch_first:
-        return module(inputs, state)[0]
-    return module(inputs.transpose(0, 1), state)[0].transpose(0, 1)
-
-
-def _disturbed(module: nn.RNNBase, eps: float, seed: int) -> nn.RNNBase:
-    return plain_module(module, {name: _noisy(weight, eps, seed) for name, weight in module.named_parameters()})
-
-
 def _noisy(tensor: Tensor, eps: float, seed: int) -> Tensor:
     """Every number changed by about eps of itself, by a generator of its own."""
     noise = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return tensor * (1 + eps * noise.to(tensor.device)).to(tensor.dtype)
-
-
-def _noisy_state(state: Any, eps: float, seed: int) -> Any:
-    return tuple(_noisy(part, eps, seed) for part in state) if isinstance(state, tuple) else _noisy(state, eps, seed)

@@ -69,6 +69,7 @@ class Watcher:
         sources: arguments.Sources | None = None,
         wrt: str | None = None,
         layer: int | None = None,
+        direction: str | None = None,
         backward: int | None = None,
         max_bytes: int | None = None,
     ) -> GradientProfile:
@@ -91,6 +92,7 @@ class Watcher:
             which: the name of one recurrent module where several are watched, then sources and wrt.
             sources, wrt, layer, max_bytes: as in gradient_profile; all sources and the whole state by default. A step without
                 a loss of its own is an exact zero. With `layer` no other module is followed.
+            direction: of a bidirectional module, "forward" or "backward", as in gradient_profile; its distances are signed.
             backward: which backward pass, numbered from 0 as they came; None takes all that added to `.grad` together, or
                 the only one there was.
 
@@ -112,7 +114,7 @@ class Watcher:
             chosen[place] = (
                 positional[place] if place < len(positional) else chosen[place] if keyword is None else keyword
             )
-        return profile_calls(recorder, chosen[0], chosen[1], layer, backward, max_bytes)
+        return profile_calls(recorder, chosen[0], chosen[1], layer, direction, backward, max_bytes)
 
     def temporal_contributions(self, name: str | None = None, *, backward: int | None = None) -> TemporalContributions:
         """What each time step added to each parameter's gradient; see rnnvg.temporal_contributions.
@@ -126,7 +128,10 @@ class Watcher:
         """
         from rnnvg.bptt.watched import contributions_of_calls
 
-        return contributions_of_calls(self._recorder(name), backward)
+        recorder = self._recorder(name)
+        if recorder.module.bidirectional:
+            raise InputError("`module` is bidirectional: its contributions are not followed; ask for its profile.")
+        return contributions_of_calls(recorder, backward)
 
     def _recorder(self, name: str | None) -> Recorder:
         """The recorder of a module by name; of the only one, or the only one that a gradient reached, for None."""
@@ -171,8 +176,7 @@ def watch(module: nn.Module, snapshot: bool = False) -> Watcher:
         snapshot: keep copies of the weights, so that profiles can be asked for after the optimiser's step.
 
     Raises:
-        InputError: no recurrent module inside, a cell (a hook sees its total gradient, not the direct one),
-            a bidirectional module, or DataParallel.
+        InputError: no recurrent module inside, a cell (a hook sees its total gradient, not the direct one), or DataParallel.
     """
     return Watcher(find_recurrent(module), snapshot)
 
@@ -197,10 +201,5 @@ def find_recurrent(module: nn.Module) -> dict[str, nn.RNNBase]:
             )
         raise InputError(
             "`module` has 0 recurrent modules inside; pass one nn.RNN, nn.LSTM or nn.GRU, or a model with some of them."
-        )
-    if any(recurrent.bidirectional for recurrent in found.values()):
-        raise InputError(
-            "`module` is bidirectional: its output looks both ways, so 'distance' has no single meaning; "
-            "pass a module with bidirectional=False."
         )
     return found

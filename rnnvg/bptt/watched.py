@@ -21,7 +21,7 @@ from rnnvg.bptt.covectors import check_size
 from rnnvg.bptt.linearize import ModuleLinearization, linearize
 from rnnvg.bptt.passes import check_sum, chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, profile_of
-from rnnvg.bptt.replay import check_replay, masks_of, stand_in
+from rnnvg.bptt.replay import Again, check_replay, masks_of, stand_in
 from rnnvg.bptt.weights import at_least_single
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
 from rnnvg.errors import InputError
@@ -174,13 +174,19 @@ def linearised(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
     masks = found.masks or None
     linear = linearize(module, inputs, state, masks=masks)
     assert isinstance(linear, ModuleLinearization)
-    check_replay(recorder, module, found.inputs, state, masks, linear.outputs(), found.seen, found.known)
+    again = Again(module, found.inputs, state, masks, found.lengths)
+    check_replay(recorder, again, linear.outputs(), found.seen, found.known)
+    return Run(module, inputs, state, linear, found, note_of(recorder))
+
+
+def note_of(recorder: Recorder) -> str:
+    """What a reader must know of how the calls were analysed."""
     narrowest = max((call.narrowest for call in recorder.calls), key=lambda dtype: torch.finfo(dtype).eps)
     notes = [arguments.narrow_note(narrowest)]
-    lost = [call.dropout for call in recorder.calls if call.dropout and call.random is None]
+    lost = [call.dropout for call in recorder.calls if call.masks_lost]
     if lost:
         notes.append(f"Dropout {lost[0]:g} between the layers is analysed as off: its masks are lost.")
-    return Run(module, inputs, state, linear, found, " ".join(filter(None, notes)))
+    return " ".join(filter(None, notes))
 
 
 def _chains(calls: list[Call]) -> list[list[Call]]:
@@ -240,27 +246,29 @@ def _call(module: nn.RNNBase, call: Call, chosen: set[int]) -> Sequences:
     lengths = np.full(batch, steps)
     if isinstance(call.inputs, PackedSequence):
         lengths = pad_packed_sequence(call.inputs)[1].numpy()
+    ways = 2 if module.bidirectional else 1
     width = module.proj_size or module.hidden_size
     gradients = _summed([found for task, found in call.gradients.items() if task in chosen], len(call.finals))
-    output_grad = inputs.new_zeros(steps, batch, width)
+    output_grad = inputs.new_zeros(steps, batch, ways * width)
     if gradients.output[0] is not None:
         assert call.output is not None
         output_grad = at_least_single(_by_time(_like(call.output, gradients.output[0]), module))
     finals = []
     for index, (total, passed_on) in enumerate(zip(gradients.finals, gradients.passed_on, strict=True)):
         size = width if index == 0 else module.hidden_size
-        direct = inputs.new_zeros(module.num_layers, batch, size)
+        direct = inputs.new_zeros(ways * module.num_layers, batch, size)
         if total is not None:
             direct = at_least_single(total if passed_on is None else total - passed_on).reshape(direct.shape)
         finals.append(direct)
     ends = [(lengths - 1, np.arange(batch), finals)] if any(bool(part.any()) for part in finals) else []
     has_cell = isinstance(module, nn.LSTM)
     sizes = (width, module.hidden_size)[: 1 + has_cell]
-    given = call.state or tuple(inputs.new_zeros(module.num_layers, batch, size) for size in sizes)
-    state = [at_least_single(part).reshape(module.num_layers, batch, -1) for part in given]
+    given = call.state or tuple(inputs.new_zeros(ways * module.num_layers, batch, size) for size in sizes)
+    state = [at_least_single(part).reshape(ways * module.num_layers, batch, -1) for part in given]
     seen, known = _seen(module, call, lengths)
-    if call.dropout and call.random is None:
+    if call.masks_lost:
         known = torch.zeros_like(known)  # analysed without its dropout, whose masks are lost
+    assert call.output is not None
     masks = [_time_major(_like(call.output, mask)) for mask in masks_of(call)]
     return Sequences(inputs, lengths, state, output_grad, ends, seen, known, masks)
 
@@ -290,6 +298,11 @@ def _seen(module: nn.RNNBase, call: Call, lengths: np.ndarray) -> tuple[Tensor, 
     last = torch.from_numpy(lengths).to(seen.device) - 1
     if version(data) == call.output_version:
         known = steps <= last
+    elif module.bidirectional:
+        raise InputError(
+            "The output of a watched call was changed in place since, and a bidirectional module's final states say too "
+            "little of it; change a copy."
+        )
     else:
         known = steps == last
         seen = torch.where(known.unsqueeze(-1), call.last.to(seen.dtype), 0)
