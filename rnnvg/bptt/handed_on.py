@@ -21,8 +21,9 @@ from rnnvg.bptt.passes import chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, gradient_profile
 from rnnvg.bptt.replay import Again, check_replay
 from rnnvg.bptt.segments import state_columns
+from rnnvg.bptt.sequences import Sequences, collected, reached_chains
 from rnnvg.bptt.sweep import sweep
-from rnnvg.bptt.watched import Masked, Run, Sequences, collected, note_of, profile_at, reached_chains, run_of
+from rnnvg.bptt.watched import Masked, Run, note_of, profile_at, run_of
 from rnnvg.errors import InputError, check_name
 
 

@@ -12,15 +12,8 @@ from rnnvg.bptt.arguments import all_finite
 from rnnvg.bptt.calls import Recorder
 from rnnvg.bptt.passes import chosen_passes
 from rnnvg.bptt.profile import GradientProfile
-from rnnvg.bptt.watched import (
-    Sequences,
-    collected,
-    linearised,
-    profile_at,
-    reached_chains,
-    some_of,
-    steps_with_gradient,
-)
+from rnnvg.bptt.sequences import Sequences, collected, reached_chains, some_of, steps_with_gradient
+from rnnvg.bptt.watched import linearised, profile_at
 from rnnvg.errors import InputError
 
 Verdict = Literal["vanishing", "exploding", "neither", "not finite", "not measured"]

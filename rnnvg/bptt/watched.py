@@ -1,7 +1,6 @@
-"""From what a watcher saw to one batch of sequences with a gradient at every step, ready for the sweep.
+"""A watcher's sequences on their trajectory, checked by a replay: profiles and contributions.
 
-Calls joined through their state become one sequence; separate ones stand side by side, padded to the longest.
-Axes: T steps, B sequences of all calls, P output, N state coordinates, L layers.
+Axes: T steps, B sequences of all calls, N state coordinates, L layers.
 """
 
 from __future__ import annotations
@@ -13,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.calls import Call, Gradients, Recorder, version
+from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.covectors import check_size
 from rnnvg.bptt.linearize import ModuleLinearization, linearize
 from rnnvg.bptt.passes import check_sum, chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, profile_of
-from rnnvg.bptt.replay import Again, check_replay, masks_of, stand_in
-from rnnvg.bptt.weights import at_least_single
+from rnnvg.bptt.replay import Again, check_replay
+from rnnvg.bptt.sequences import Sequences, collected, reached_chains
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
 from rnnvg.errors import InputError
 
@@ -41,26 +39,6 @@ MASKED = (
     "The call had dropout between its layers, and a module that is run again draws other masks, so there is nothing to verify "
     "it on; that its replay gave the output that was seen vouches for it, and that the contributions add up to .grad."
 )
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """A batch of sequences and their direct gradients, time first.
-
-    inputs [T, B, I]; lengths [B]; state the parts of the initial state [L, B, .]; output_grad [T, B, P];
-    ends: (last steps [B'], sequences [B'], gradients of the parts of the state there [L, B', .]);
-    seen: the output of the calls themselves [T, B, P], and where it is known [T, B];
-    masks: what dropout multiplied the layers' outputs by, [T, B, P] for each border between two; [] without dropout.
-    """
-
-    inputs: Tensor
-    lengths: np.ndarray
-    state: list[Tensor]
-    output_grad: Tensor
-    ends: list[tuple[np.ndarray, np.ndarray, list[Tensor]]]
-    seen: Tensor
-    known: Tensor
-    masks: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -121,50 +99,9 @@ def contributions_of_calls(recorder: Recorder, backward: int | None) -> Temporal
     return dataclasses.replace(found_here, origin=MASKED) if found.masks else found_here
 
 
-def steps_with_gradient(found: Sequences) -> np.ndarray:
-    """The steps, of the batch that Watcher.profile analyses, at which any sequence has a direct gradient."""
-    steps = torch.nonzero(found.output_grad.flatten(1).any(1)).flatten().cpu().numpy()
-    return np.unique(np.concatenate([steps, *(last for last, _, _ in found.ends)]).astype(np.int64))
-
-
-def reached_chains(recorder: Recorder, chosen: set[int]) -> list[list[Call]]:
-    """Calls joined through their state, one list a sequence, of those that the chosen backward passes reached."""
-    return [chain for chain in _chains(recorder.calls) if any(chosen & call.gradients.keys() for call in chain)]
-
-
 def run_of(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> Run:
     """The chains side by side, linearised, after the check that they give what was seen."""
     return linearised(recorder, *collected(recorder, chains, chosen))
-
-
-def some_of(found: Sequences, most: int) -> Sequences:
-    """At most `most` of the sequences, spread evenly over the batch."""
-    batch = len(found.lengths)
-    if batch <= most:
-        return found
-    chosen = np.linspace(0, batch - 1, most).round().astype(int)
-    index = torch.from_numpy(chosen).to(found.inputs.device)
-    ends = []
-    for last, which, grads in found.ends:
-        here = np.flatnonzero(np.isin(which, chosen))
-        rows = torch.from_numpy(here).to(index.device)
-        ends.append((last[here], np.searchsorted(chosen, which[here]), [grad[:, rows] for grad in grads]))
-    return Sequences(
-        inputs=found.inputs[:, index],
-        lengths=found.lengths[chosen],
-        state=[part[:, index] for part in found.state],
-        output_grad=found.output_grad[:, index],
-        ends=ends,
-        seen=found.seen[:, index],
-        known=found.known[:, index],
-        masks=[mask[:, index] for mask in found.masks],
-    )
-
-
-def collected(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> tuple[nn.RNNBase, Sequences]:
-    """A stand-in for the module as the calls used it, and the chains side by side with the chosen passes' gradients."""
-    module = stand_in(recorder, [call for chain in chains for call in chain])
-    return module, _side_by_side([_chain(module, chain, chosen) for chain in chains])
 
 
 def linearised(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
@@ -187,183 +124,6 @@ def note_of(recorder: Recorder) -> str:
     if lost:
         notes.append(f"Dropout {lost[0]:g} between the layers is analysed as off: its masks are lost.")
     return " ".join(filter(None, notes))
-
-
-def _chains(calls: list[Call]) -> list[list[Call]]:
-    """Calls joined through their state, first one first."""
-    chains: list[list[Call]] = []
-    for call in calls:
-        before = call.before if call.before is not None and call.before.recorder is call.recorder else None
-        home = next((chain for chain in chains if chain[-1] is before), None)
-        if before is not None and home is None:
-            raise InputError(
-                "One call's final state began two later calls, so the sequence forks; detach it for one of them, or watch "
-                "them separately."
-            )
-        if home is None:
-            chains.append([call])
-        else:
-            home.append(call)
-    return chains
-
-
-def _chain(module: nn.RNNBase, calls: list[Call], chosen: set[int]) -> Sequences:
-    """Joined calls as one run of sequences."""
-    pieces = [_call(module, call, chosen) for call in calls]
-    if len(pieces) == 1:
-        return pieces[0]
-    for piece in pieces[:-1]:
-        if (piece.lengths != piece.inputs.shape[0]).any():
-            raise InputError(
-                "Packed sequences of different lengths were joined with a later call through their state; detach the state, "
-                "or watch the calls separately."
-            )
-    starts = np.cumsum([0] + [piece.inputs.shape[0] for piece in pieces[:-1]])
-    return Sequences(
-        inputs=torch.cat([piece.inputs for piece in pieces]),
-        lengths=pieces[-1].lengths + starts[-1],
-        state=pieces[0].state,
-        output_grad=torch.cat([piece.output_grad for piece in pieces]),
-        ends=[
-            (last + start, which, grads)
-            for piece, start in zip(pieces, starts, strict=True)
-            for last, which, grads in piece.ends
-        ],
-        seen=torch.cat([piece.seen for piece in pieces]),
-        known=torch.cat([piece.known for piece in pieces]),
-        masks=[torch.cat(each) for each in _all_masked(pieces)],
-    )
-
-
-def _call(module: nn.RNNBase, call: Call, chosen: set[int]) -> Sequences:
-    data = call.inputs.data if isinstance(call.inputs, PackedSequence) else call.inputs
-    if version(data) != call.input_version:
-        raise InputError(
-            "The inputs of a watched call were overwritten in place since; ask for the profile before that."
-        )
-    inputs = at_least_single(_by_time(call.inputs, module).detach())
-    steps, batch = inputs.shape[:2]
-    lengths = np.full(batch, steps)
-    if isinstance(call.inputs, PackedSequence):
-        lengths = pad_packed_sequence(call.inputs)[1].numpy()
-    ways = 2 if module.bidirectional else 1
-    width = module.proj_size or module.hidden_size
-    gradients = _summed([found for task, found in call.gradients.items() if task in chosen], len(call.finals))
-    output_grad = inputs.new_zeros(steps, batch, ways * width)
-    if gradients.output[0] is not None:
-        assert call.output is not None
-        output_grad = at_least_single(_by_time(_like(call.output, gradients.output[0]), module))
-    finals = []
-    for index, (total, passed_on) in enumerate(zip(gradients.finals, gradients.passed_on, strict=True)):
-        size = width if index == 0 else module.hidden_size
-        direct = inputs.new_zeros(ways * module.num_layers, batch, size)
-        if total is not None:
-            direct = at_least_single(total if passed_on is None else total - passed_on).reshape(direct.shape)
-        finals.append(direct)
-    ends = [(lengths - 1, np.arange(batch), finals)] if any(bool(part.any()) for part in finals) else []
-    has_cell = isinstance(module, nn.LSTM)
-    sizes = (width, module.hidden_size)[: 1 + has_cell]
-    given = call.state or tuple(inputs.new_zeros(ways * module.num_layers, batch, size) for size in sizes)
-    state = [at_least_single(part).reshape(ways * module.num_layers, batch, -1) for part in given]
-    seen, known = _seen(module, call, lengths)
-    if call.masks_lost:
-        known = torch.zeros_like(known)  # analysed without its dropout, whose masks are lost
-    assert call.output is not None
-    masks = [_time_major(_like(call.output, mask)) for mask in masks_of(call)]
-    return Sequences(inputs, lengths, state, output_grad, ends, seen, known, masks)
-
-
-def _time_major(masks: Tensor | PackedSequence) -> Tensor:
-    if isinstance(masks, PackedSequence):
-        return pad_packed_sequence(masks)[0]
-    return masks.unsqueeze(1) if masks.ndim == 2 else masks
-
-
-def _all_masked(pieces: list[Sequences]) -> list[list[Tensor]]:
-    """Border by border the masks of all pieces: ones for those without dropout, beside others that have it."""
-    borders = max(len(piece.masks) for piece in pieces)
-    return [
-        [piece.masks[border] if piece.masks else torch.ones_like(piece.seen) for piece in pieces]
-        for border in range(borders)
-    ]
-
-
-def _seen(module: nn.RNNBase, call: Call, lengths: np.ndarray) -> tuple[Tensor, Tensor]:
-    """The call's own output, [T, B, P], and where it is known: at the last steps only once it was changed in place."""
-    assert call.output is not None
-    assert call.last is not None
-    data = call.output.data if isinstance(call.output, PackedSequence) else call.output
-    seen = _by_time(call.output, module)
-    steps = torch.arange(seen.shape[0], device=seen.device)[:, None]
-    last = torch.from_numpy(lengths).to(seen.device) - 1
-    if version(data) == call.output_version:
-        known = steps <= last
-    elif module.bidirectional:
-        raise InputError(
-            "The output of a watched call was changed in place since, and a bidirectional module's final states say too "
-            "little of it; change a copy."
-        )
-    else:
-        known = steps == last
-        seen = torch.where(known.unsqueeze(-1), call.last.to(seen.dtype), 0)
-    return seen, known & torch.isfinite(seen.sum(-1, dtype=at_least_single(seen[:0]).dtype))
-
-
-def _summed(found: list[Gradients], n_finals: int) -> Gradients:
-    """The gradients of several passes together."""
-
-    def added(parts: list[Tensor | None]) -> Tensor | None:
-        present = [part for part in parts if part is not None]
-        return torch.stack(present).sum(0) if len(present) > 1 else present[0] if present else None
-
-    return Gradients(
-        finals=[added([each.finals[index] for each in found]) for index in range(n_finals)],
-        passed_on=[added([each.passed_on[index] for each in found]) for index in range(n_finals)],
-        handed_on=[None] * n_finals,
-        output=[added([each.output[0] for each in found])],
-    )
-
-
-def _side_by_side(runs: list[Sequences]) -> Sequences:
-    """Separate runs in one batch, zeros behind the end of the shorter ones."""
-    if len(runs) == 1:
-        return runs[0]
-    steps = max(run.inputs.shape[0] for run in runs)
-    offsets = np.cumsum([0] + [run.inputs.shape[1] for run in runs[:-1]])
-
-    def padded(tensor: Tensor) -> Tensor:
-        return torch.cat([tensor, tensor.new_zeros(steps - tensor.shape[0], *tensor.shape[1:])])
-
-    return Sequences(
-        inputs=torch.cat([padded(run.inputs) for run in runs], 1),
-        lengths=np.concatenate([run.lengths for run in runs]),
-        state=[torch.cat(parts, 1) for parts in zip(*(run.state for run in runs), strict=True)],
-        output_grad=torch.cat([padded(run.output_grad) for run in runs], 1),
-        ends=[
-            (last, which + offset, grads)
-            for run, offset in zip(runs, offsets, strict=True)
-            for last, which, grads in run.ends
-        ],
-        seen=torch.cat([padded(run.seen) for run in runs], 1),
-        known=torch.cat([padded(run.known) for run in runs], 1),
-        masks=[torch.cat([padded(mask) for mask in each], 1) for each in _all_masked(runs)],
-    )
-
-
-def _by_time(sequence: Tensor | PackedSequence, module: nn.RNNBase) -> Tensor:
-    """What the module takes or gives, time first with a batch axis, zeros behind the ends of packed sequences."""
-    if isinstance(sequence, PackedSequence):
-        return pad_packed_sequence(sequence)[0]
-    if sequence.ndim == 2:  # one sequence without a batch axis
-        return sequence.unsqueeze(1)
-    return sequence.transpose(0, 1) if module.batch_first else sequence
-
-
-def _like(output: Tensor | PackedSequence, data: Tensor) -> Tensor | PackedSequence:
-    """`data` laid out as the output is."""
-    if isinstance(output, Tensor):
-        return data
-    return PackedSequence(data, output.batch_sizes, output.sorted_indices, output.unsorted_indices)
 
 
 def _whole_state(linear: Any, grads: list[Tensor]) -> Tensor:
