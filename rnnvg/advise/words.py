@@ -11,7 +11,7 @@ from rnnvg.advise.trial import EXPLODING_GROWTH, exploding_gain
 if TYPE_CHECKING:
     from rnnvg.advise.advice import Advice, Effect
 
-_CAUSES = {
+CAUSES = {
     MATRIX: "the recurrent matrix takes most of the gradient",
     SATURATION: "saturated units take most of the gradient",
     GATES: "the gates take most of the gradient",
@@ -25,7 +25,7 @@ def sentences(advice: Advice) -> list[str]:
     """Cause, what helped and what did not, clipping, and what to try first; a line each."""
     base, *others = advice.effects()
     lines = [
-        f"Cause: {_CAUSES[advice.cause]} (seed 0, {advice.of(NONE)[0]['cause']['sentence']}).",
+        f"Cause: {CAUSES[advice.cause]} (seed 0, {advice.of(NONE)[0]['cause']['sentence']}).",
         f"As it is: a horizon of {base.horizon['start']} (steps) at the start and {base.horizon['end']} after training; "
         f"{_solved(base)}.",
     ]

@@ -88,8 +88,9 @@ def command(
     steps to solve the task. What a remedy leaves alone is the same in both networks of a pair: weights and sequences.
 
     A remedy that does not fit the cell is refused before anything is trained. DIR gets advice.csv (a row a remedy),
-    trials.csv (a row a network), figures/advise-remedies.svg and .png, and in DIR/runs every network with its curves, as
-    rnnvg bench leaves them: interrupted or killed, the same command goes on. Other settings go to a directory of their own.
+    trials.csv (a row a network), advice.html, figures/advise-remedies.svg and .png, and in DIR/runs every network with its
+    curves, as rnnvg bench leaves them: interrupted or killed, the same command goes on. Other settings go to a directory of
+    their own.
 
     \b
     rnnvg advise --quick
@@ -126,24 +127,27 @@ def command(
         except WorkersLostError as error:
             raise click.ClickException(str(error)) from error
     files = _written(found, folder)
-    output.result(_as_json(found, files) if as_json else f"{found}\n\n{_table(found)}\n\nFigure: {files['figure']}")
+    output.result(_as_json(found, files) if as_json else f"{found}\n\n{_table(found)}\n\nReport: {files['report']}")
 
 
 def _written(found: Advice, folder: Path) -> dict[str, str]:
     from rnnvg.files import write_set
-    from rnnvg.report import advise_figure, style, svg
+    from rnnvg.report import advise_page
+    from rnnvg.report.page import render
 
     figure = "figures/advise-remedies"
-    with style.applied():
-        drawn = advise_figure.remedies(found)
-        contents: dict[str, str | bytes] = {
-            "advice.csv": found.to_frame().to_csv(index=False),
-            "trials.csv": found.trial_frame().to_csv(index=False),
-            f"{figure}.svg": svg.to_svg(drawn),
-            f"{figure}.png": svg.to_png(drawn),
-        }
+    page = advise_page.page(found)
+    assert page.first is not None
+    assert page.first.picture is not None
+    contents: dict[str, str | bytes] = {
+        "advice.csv": found.to_frame().to_csv(index=False),
+        "trials.csv": found.trial_frame().to_csv(index=False),
+        f"{figure}.svg": page.first.picture.svg,
+        f"{figure}.png": page.first.picture.png,
+        "advice.html": render(page),
+    }
     write_set(folder, contents)
-    files = {"advice": "advice.csv", "trials": "trials.csv", "figure": f"{figure}.svg"}
+    files = {"advice": "advice.csv", "trials": "trials.csv", "figure": f"{figure}.svg", "report": "advice.html"}
     return {name: str(folder / file) for name, file in files.items()}
 
 

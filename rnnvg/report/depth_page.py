@@ -135,7 +135,6 @@ def page(story: Story) -> Page:
             f"{spec['depth']} sigmoid layers, {spec['width']} wide, weights of N(0, 0.01²). Each row changes one thing and is "
             "trained on the same batches.",
             depth_words.remedies(story),
-            [Table.of(remedy_table, "First layer's gradient over the last one's, accuracy and time")],
         ),
         _section(
             story,
@@ -172,6 +171,12 @@ def page(story: Story) -> Page:
         chips={style.CELL_LABELS[run.cell]: style.CELL_COLOURS[run.cell] for run in story.cells},
         names=depth_words.NAMES,
         footer=f"Measured in {story.seconds:.0f} seconds and written by rnnvg.",
+        first=Section(
+            "finding",
+            "What came out",
+            paragraphs=[depth_words.finding(story)],
+            tables=[Table.of(remedy_table, "First layer's gradient over the last one's, accuracy and time")],
+        ),
     )
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from rnnvg.advise.advice import Advice
 from rnnvg.advise.settings import settings
-from rnnvg.report import advise_figure, style
+from rnnvg.report import advise_figure, advise_page, style
+from rnnvg.report.page import render
 
 CAUSE = {"cause": "recurrent matrix", "nats": -40.0, "steps": 40, "parts": {}, "sentence": "over 40 steps: ..."}
 EQUAL = {"norm": 2.0, "factor": 0.1, "cosine": 1.0, "largest_difference": 1e-15, "log_horizon_change": 0.0}
@@ -112,6 +113,27 @@ def test_frames_have_a_row_for_everything():
     trials = made().trial_frame()
     assert len(trials) == 21
     assert trials[trials["remedy"] == "exploding"]["status"].tolist() == ["diverged"] * 3
+
+
+def test_the_page_begins_with_the_cause_and_what_to_try_first():
+    page = advise_page.page(made())
+    assert page.first is not None
+    assert page.first.paragraphs == [
+        "The recurrent matrix takes most of the gradient; try first: GRU in place of the cell, which solved the task in 3 of "
+        "3 seeds."
+    ]
+    (table,) = page.first.tables
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert [row["change"].removesuffix(" *") for row in rows] == [each.change for each in made().effects()]
+    assert rows[1]["before, against as it is"] == "3 times as far [2.3, 4.4]"
+    assert "chrono needs gates: take an LSTM or a GRU first." in render(page)
+    nothing = {
+        name: [trial(name, s, horizon(1), horizon(1)) for s in range(3)]
+        for name in ("orthogonal", "identity-relu", "gated-cell")
+    }
+    assert advise_page.finding(made(**nothing)) == (
+        "The recurrent matrix takes most of the gradient; none of the remedies helped here."
+    )
 
 
 def test_the_figure_shows_the_numbers():
