@@ -42,7 +42,7 @@ compare: $(READY)
 	@$(BIN)/rnnvg compare --text shakespeare
 
 test: $(READY) lint
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 docs: $(READY)
 	@$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
@@ -63,7 +63,7 @@ lint: $(READY)
 	@$(BIN)/lint-imports --no-cache --no-logo
 
 coverage: $(READY)
-	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=$(COVERAGE_FLOOR)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --cov-fail-under=$(COVERAGE_FLOOR)
 
 portable: $(READY) $(OLDEST)/.ready $(NEWEST)/.ready
 	@$(BIN)/python scripts/portable.py --python oldest=$(OLDEST)/bin/python --python newest=$(NEWEST)/bin/python $(TESTS)

@@ -45,7 +45,18 @@ def run(python: str, changes: dict[str, str], arguments: tuple[str, ...], proces
             for name in HOMES:
                 environment.pop(name, None)
         report = Path(folder, "report.xml")
-        command = [python, "-m", "pytest", "-p", "no:cacheprovider", "-n", str(processes), f"--junitxml={report}"]
+        command = [
+            python,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "-n",
+            str(processes),
+            "--dist",
+            "loadgroup",
+            f"--junitxml={report}",
+        ]
         done = subprocess.run(
             [*command, *arguments],
             cwd=ROOT,

@@ -28,6 +28,13 @@ def rnnvg(tmp_path, monkeypatch):
     return call
 
 
+def pytest_collection_modifyitems(items):
+    """One process runs all tests of the comparison, which takes as long as hundreds of others (`--dist loadgroup`)."""
+    for item in items:
+        if "compared" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("comparison"))
+
+
 @dataclasses.dataclass
 class Compared:
     """A comparison that was interrupted by Ctrl-C, and the same command again, which finished it.
