@@ -28,6 +28,7 @@ def rnnvg(tmp_path, monkeypatch):
     return call
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """One process runs all tests of the comparison, which takes as long as hundreds of others (`--dist loadgroup`)."""
     for item in items:
