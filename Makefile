@@ -23,7 +23,7 @@ OLDEST := .venv-oldest
 NEWEST := .venv-newest
 EXTRAS := dev,torchtext,digits,tensorboard,lightning,parquet
 TESTS ?=
-COVERAGE_FLOOR := 85
+COVERAGE_FLOOR := 80
 
 .PHONY: env compare docs cases test lint coverage portable acceptance legacy clean
 
