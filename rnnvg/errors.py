@@ -11,6 +11,9 @@ import numbers
 import os
 from collections.abc import Iterable
 
+# A count above it is a slip: of anything counted here, no machine holds so many.
+LARGEST = 2**62
+
 
 class InputError(ValueError):
     """Misuse that a user can mend: the message names the argument, what was found and what to pass."""
@@ -22,7 +25,7 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
     >>> nearest("lsmt", ["rnn", "lstm", "gru"])
     'lstm'
     """
-    found = difflib.get_close_matches(str(name).lower(), [str(each) for each in known], n=1, cutoff=0.5)
+    found = difflib.get_close_matches(str(name)[:100].lower(), [str(each) for each in known], n=1, cutoff=0.5)
     return found[0] if found else None
 
 
@@ -33,18 +36,33 @@ def check_name(argument: str, name: object, known: Iterable[str]) -> str:
         return name
     guess = nearest(name, options)
     hint = f"Did you mean {guess!r}? " if guess else ""
-    raise InputError(f"`{argument}` has no {name!r}. {hint}Pass one of: {', '.join(options)}.")
+    raise InputError(f"`{argument}` has no {shown(name)}. {hint}Pass one of: {', '.join(options)}.")
 
 
-def check_int(argument: str, value: object, *, least: int, most: int | None = None) -> int:
-    """`value` as an int of at least `least` (and at most `most`), or an InputError."""
+def check_int(argument: str, value: object, *, least: int, most: int | None = None, ceiling: int = LARGEST) -> int:
+    """`value` as an int of at least `least` (and at most `most`), or an InputError; above `ceiling` it is a slip."""
     bounds = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise InputError(f"`{argument}` must be {bounds}; got {value!r}.")
+        raise InputError(f"`{argument}` must be {bounds}; got {shown(value)}.")
     number = int(value)
+    if most is None and number > ceiling:
+        raise InputError(f"`{argument}` is {shown(number)}, more than any machine holds; pass at most {ceiling}.")
     if number < least or (most is not None and number > most):
-        raise InputError(f"`{argument}` must be {bounds}; got {number}.")
+        raise InputError(f"`{argument}` must be {bounds}; got {shown(number)}.")
     return number
+
+
+def check_flag(argument: str, value: object) -> bool:
+    """`value` where it is True or False, or an InputError."""
+    if not isinstance(value, bool):
+        raise InputError(f"`{argument}` is {shown(value)}; pass True or False.")
+    return value
+
+
+def check_function(argument: str, value: object, form: str) -> None:
+    """Nothing where `value` can be called, as `form` says; a class is not such a function."""
+    if not callable(value) or isinstance(value, type):
+        raise InputError(f"`{argument}` is {shown(value)}; pass a function {form}.")
 
 
 def check_float(argument: str, value: object, *, above: float = -math.inf, below: float = math.inf) -> float:
@@ -56,8 +74,11 @@ def check_float(argument: str, value: object, *, above: float = -math.inf, below
         (True, True): f"a number strictly between {above:g} and {below:g}",
     }[math.isfinite(above), math.isfinite(below)]
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise InputError(f"`{argument}` must be {bounds}; got {value!r}.")
-    number = float(value)
+        raise InputError(f"`{argument}` must be {bounds}; got {shown(value)}.")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf if value > 0 else -math.inf
     if not math.isfinite(number) or not above < number < below:
         raise InputError(f"`{argument}` must be {bounds}; got {number:g}.")
     return number

@@ -1,6 +1,6 @@
 """Ten architectures, one task, one axis: each trained on adding, and how far its gradient reaches by the input.
 
-python scripts/architectures.py OUT [--steps 1200] [--length 30] [--seed 0]
+python scripts/architectures.py OUT [--steps 500] [--length 30] [--seed 0]
 
 Writes OUT/architectures.json (settings, scores, horizons, curves) and OUT/architectures.png. Every architecture has the same
 encoder, readout, width, batches and optimiser; the curves are `rnnvg.input_profile` of the whole model at its last output.
@@ -31,7 +31,7 @@ WIDTH, BATCH, PROBE, RATE = 32, 32, 64, 5e-3
 class Fused(nn.Module):
     """One of PyTorch's recurrent modules, its output alone."""
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
         super().__init__()
         self.core, self.width = kind(WIDTH, WIDTH), WIDTH
 
@@ -116,7 +116,7 @@ def train(model: Model, task: Any, steps: int, seed: int) -> None:
     optimizer = torch.optim.Adam(model.parameters(), RATE)
     for _ in range(steps):
         batch = task.batch(BATCH, generator)
-        loss = F.mse_loss(model(batch.inputs), batch.targets[-1].unsqueeze(1))
+        loss = F.mse_loss(model(batch.inputs), batch.targets.reshape(BATCH, -1)[:, -1:])
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -125,7 +125,7 @@ def train(model: Model, task: Any, steps: int, seed: int) -> None:
 
 def error(model: Model, probe: Any) -> float:
     with torch.no_grad():
-        return float(F.mse_loss(model(probe.inputs), probe.targets[-1].unsqueeze(1)))
+        return float(F.mse_loss(model(probe.inputs), probe.targets.reshape(PROBE, -1)[:, -1:]))
 
 
 def measure(model: Model, probe: Any) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    for name, value in (("steps", 1200), ("length", 30), ("seed", 0)):
+    for name, value in (("steps", 500), ("length", 30), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
     torch.set_num_threads(1)

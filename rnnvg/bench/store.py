@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from pydantic import ValidationError
 
 from rnnvg.bench import tables
 from rnnvg.bench.spec import SCHEMA, RunSpec
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, shown
 from rnnvg.files import check_ours, disk_faults_named, make_folder, move_aside, named_folder, table_mark, write_whole
 
 RESULT = "result.json"
@@ -229,9 +230,11 @@ def load_results(directory: str | Path) -> pd.DataFrame:
     Raises:
         InputError: there is no such directory, it holds no results, or results of another layout.
     """
+    if not isinstance(directory, (str, os.PathLike)):
+        raise InputError(f"`directory` is a {type(directory).__name__}; pass the path of a directory that rnnvg wrote.")
     store = Store(directory)
     if not store.directory.is_dir():
-        raise InputError(f"`directory` {str(directory)!r} does not exist. Pass a directory that rnnvg wrote.")
+        raise InputError(f"`directory` {shown(directory)} does not exist. Pass a directory that rnnvg wrote.")
     results = store.results()
     if not results:
         raise InputError(f"`directory` {str(directory)!r} holds no results. Pass a directory that rnnvg wrote.")

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt.cells import Cell, cell_of, read_cells
+from rnnvg.bptt.tensors import check_has_values, check_tensor
 from rnnvg.bptt.weights import NARROW, at_least_single
-from rnnvg.errors import InputError, check_name
+from rnnvg.errors import InputError, check_name, shown
 
 WRT = ("state", "hidden", "cell", "input")
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 Sources = str | int | Sequence[int]
 
 
@@ -73,8 +75,7 @@ def module_inputs(module: nn.Module, inputs: Tensor, layers: Sequence[Cell] | No
     bottom = (read_cells(module) if layers is None else layers)[0]
     batch_first = bool(getattr(module, "batch_first", False))
     layout = "[B, T, I]" if batch_first else "[T, B, I]"
-    if not isinstance(inputs, Tensor):
-        raise InputError(f"`inputs` is a {type(inputs).__name__}; pass a tensor {layout}.")
+    inputs = check_tensor("inputs", inputs, layout)
     if inputs.ndim == 2:
         inputs = inputs.unsqueeze(0 if batch_first else 1)
     if inputs.ndim != 3:
@@ -103,8 +104,7 @@ def module_inputs(module: nn.Module, inputs: Tensor, layers: Sequence[Cell] | No
         raise InputError(
             f"`inputs` is on {inputs.device} and the module on {weight.device}; pass inputs.to({str(weight.device)!r})."
         )
-    if inputs.device.type == "meta":
-        raise InputError("`inputs` is on the meta device, which holds no values; pass a tensor on a real one.")
+    check_has_values("inputs", inputs)
     if not all_finite(inputs):
         raise InputError("`inputs` holds a value that is not finite; pass finite numbers.")
     return (inputs.transpose(0, 1) if batch_first else inputs).detach()
@@ -133,6 +133,7 @@ def module_state(
                 "or None for zeros."
             )
         for part in parts:
+            check_tensor("state", part, "of real numbers")
             if part.dtype != dtype or part.device != inputs.device:
                 raise InputError(
                     f"`state` is {part.dtype} on {part.device} and `inputs` {inputs.dtype} on {inputs.device}; pass the same."
@@ -167,6 +168,9 @@ def output_gradients(
     if not isinstance(output_grad, Tensor) or list(output_grad.shape) != wanted:
         found = list(output_grad.shape) if isinstance(output_grad, Tensor) else type(output_grad).__name__
         raise InputError(f"`output_grad` is {found}; pass dL_t/d(output_t) shaped like the output, {wanted}.")
+    check_tensor("output_grad", output_grad, "shaped like the output")
+    if not output_grad.is_floating_point():
+        raise InputError(f"`output_grad` has dtype {output_grad.dtype}; pass float32 or float64.")
     if output_grad.device != device:
         raise InputError(f"`output_grad` is on {output_grad.device} and the inputs on {device}; pass the same device.")
     if finite and not all_finite(output_grad):
@@ -198,7 +202,13 @@ def check_lengths(lengths: Any, n_steps: int, batch: int) -> np.ndarray | None:
     """Valid steps per sequence, [B] int64, or None where every sequence has all T."""
     if lengths is None:
         return None
-    found = np.asarray(lengths.cpu() if isinstance(lengths, Tensor) else lengths)
+    if isinstance(lengths, Tensor):
+        check_has_values("lengths", check_tensor("lengths", lengths, "[B] of whole numbers"))
+        lengths = lengths.detach().cpu()
+    try:
+        found = np.asarray(lengths)
+    except (TypeError, ValueError):
+        found = np.empty(0, dtype=object)
     if found.shape != (batch,) or not np.issubdtype(found.dtype, np.integer):
         raise InputError(
             f"`lengths` must be {batch} whole numbers, one per sequence; got shape {list(found.shape)}, {found.dtype}."
@@ -229,7 +239,7 @@ def source_steps(
         wanted = [_index(each) for each in sources]  # type: ignore[union-attr]
     except TypeError:
         raise InputError(
-            f"`sources` is {sources!r}; pass 'last', 'all', a number of sources, or a list of step indices."
+            f"`sources` is {shown(sources)}; pass 'last', 'all', a number of sources, or a list of step indices."
         ) from None
     if not wanted:
         raise InputError("`sources` is an empty list; pass at least one step index.")
@@ -244,7 +254,9 @@ def source_steps(
 
 
 def _index(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (numbers.Integral, Tensor)):
+    if isinstance(value, Tensor) and value.ndim == 0 and value.dtype in WHOLE and value.device.type != "meta":
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError
     return int(value)
 

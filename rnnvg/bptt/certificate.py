@@ -116,9 +116,11 @@ def entries_to_compare(profile: GradientProfile, n: int) -> list[tuple[int, int,
     """Observed entries spread evenly over the distances, going round sources and sequences."""
     observed = np.argwhere(~np.isnan(profile.log_norm).transpose(1, 0, 2))
     assert profile.origin is not None
-    # Beyond its own initial state a profile may go on through another module.
-    ends = profile.origin.steps[observed[:, 1], observed[:, 2]] + (profile.wrt != "input")
-    observed = observed[profile.distance[observed[:, 0]] <= ends]
+    steps = profile.origin.steps
+    if steps.ndim == 2:
+        # Beyond its own initial state a recurrent module's profile may go on through another module.
+        ends = steps[observed[:, 1], observed[:, 2]] + (profile.wrt != "input")
+        observed = observed[profile.distance[observed[:, 0]] <= ends]
     chosen = observed[np.unique(np.linspace(0, len(observed) - 1, min(n, len(observed))).round().astype(int))]
     return [(int(row), int(distance), int(sequence)) for distance, row, sequence in chosen]
 

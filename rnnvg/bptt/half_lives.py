@@ -100,7 +100,8 @@ def half_lives(recurrence: Recurrence, inputs: torch.Tensor, state: Any = None) 
                         found.setdefault((index, gate.name), []).append(channels)
     if not found:
         raise InputError(
-            "`recurrence` has no gate or eigenvalue that carries its state; pass a gated module, a state space or a Diagonal."
+            "`recurrence` has no gate or eigenvalue that carries its state over; pass a gated module, a state space or a "
+            "Diagonal."
         )
     return _of(found)
 

@@ -87,7 +87,6 @@ def input_profile(
         axes = find_layout(forward, layout, says_batch_first(model))
         passes = Passes(forward, axes)
         shared = _steps(sources, passes)
-        steps = np.repeat(shared[:, None], passes.batch, 1)
         future_steps = passes.n_steps - 1 - int(shared.min())
         distance = np.arange(-future_steps, int(shared.max()) + 2)
         check_size(len(shared), len(distance), passes.batch, max_bytes)
@@ -118,7 +117,7 @@ def input_profile(
             first_nonfinite=passes.first_nonfinite,
             note=" ".join([*subject.notes, *passes.notes(), *future.notes()]),
             origin=InputOrigin(
-                model, inputs, outputs, at, dtype, axes, covectors, steps, arguments.weight_versions(model)
+                model, inputs, outputs, at, dtype, axes, covectors, shared, arguments.weight_versions(model)
             ),
         )
 

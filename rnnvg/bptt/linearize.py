@@ -70,6 +70,8 @@ def linearize(
         found = ModuleLinearization(layers, sequence, states, keep_bytes, masks)
         found.note = arguments.dropout_note(recurrence) if masks is None else ""
         return found
+    if isinstance(recurrence, type):
+        raise InputError(f"`recurrence` is the class {recurrence.__name__}; pass an instance of it.")
     if isinstance(recurrence, nn.Module) and state is None:
         _check_not_a_model(recurrence)
     if callable(recurrence):

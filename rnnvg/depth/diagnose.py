@@ -123,7 +123,7 @@ def diagnose(
     >>> diagnose(model, torch.rand(16, 4), lambda model, x: model(x).square().mean()).verdict
     'dead-relus'
     """
-    lr, updates = check_float("lr", lr, above=0), check_int("updates", updates, least=1)
+    lr, updates = check_float("lr", lr, above=0), check_int("updates", updates, least=1, ceiling=1000)
     _check(model, batch, loss)
     part = scripted_part(model)
     if part is not None:
@@ -199,7 +199,7 @@ def _check(model: Any, batch: Any, loss: Any) -> None:
         raise InputError(f"`model` is a {type(model).__name__}; pass an nn.Module.")
     if not any(True for _ in model.parameters()):
         raise InputError(f"`model` is a {type(model).__name__} without parameters; pass one that can learn.")
-    if not callable(loss):
+    if not callable(loss) or isinstance(loss, type):
         raise InputError(f"`loss` is a {type(loss).__name__}; pass a function loss(model, batch) -> scalar tensor.")
     if _is_empty(batch):
         raise InputError("`batch` is empty; pass at least one item.")

@@ -42,6 +42,23 @@ class DecayFit(Shown):
         return self.reason if self.e_fold is None and self.reason else f"one e-fold in {self.e_fold:.3g} steps"
 
 
+def check_numbers(argument: str, values: object) -> np.ndarray:
+    """`values` as float64: real numbers, in an array, a list or a tensor on the CPU.
+
+    Raises:
+        InputError: anything else; complex numbers and truth values are not cast silently.
+    """
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError):
+        found = None
+    if found is None or found.dtype.kind not in "fiu":
+        plain = found is None or found.dtype.kind == "O"
+        kind = type(values).__name__ if plain else f"{type(values).__name__} of {found.dtype}"
+        raise InputError(f"`{argument}` is a {kind}; pass real numbers, such as a float64 array.")
+    return found.astype(np.float64)
+
+
 def decay_fit(log_gain: np.ndarray) -> DecayFit:
     """Tests whether a curve is an exponential before a time constant is read off it.
 
@@ -56,7 +73,7 @@ def decay_fit(log_gain: np.ndarray) -> DecayFit:
     >>> print(decay_fit(-2 * np.log(np.arange(100) + 1)))
     no time constant: -0.111 nats a step in the first half and -0.0271 in the second; a power law fits better
     """
-    gain = np.asarray(log_gain, dtype=np.float64)
+    gain = check_numbers("log_gain", log_gain)
     if gain.ndim != 1:
         raise InputError(f"`log_gain` must be one-dimensional, a value per distance; got shape {gain.shape}.")
     distance = np.flatnonzero(np.isfinite(gain))

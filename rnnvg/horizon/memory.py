@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnvg.errors import InputError, check_float
-from rnnvg.horizon.decay import decay_fit
+from rnnvg.horizon.decay import check_numbers, decay_fit
 from rnnvg.notebook import Shown
 
 THRESHOLDS = (math.exp(-1), 0.1, 0.01)
@@ -56,7 +56,7 @@ def memory_horizon(log_gain: np.ndarray, threshold: float = math.exp(-1)) -> Mem
     '> 99'
     """
     threshold = check_float("threshold", threshold, above=0.0, below=1.0)
-    gain = np.asarray(log_gain, dtype=np.float64)
+    gain = check_numbers("log_gain", log_gain)
     if gain.ndim != 1:
         raise InputError(
             f"`log_gain` must be one-dimensional, a value per distance; got shape {gain.shape}. "
@@ -75,3 +75,21 @@ def memory_horizon(log_gain: np.ndarray, threshold: float = math.exp(-1)) -> Mem
         rate=fit.rate,
         e_fold=fit.e_fold,
     )
+
+
+def check_horizons(argument: str, horizons: object) -> list[MemoryHorizon]:
+    """`horizons` as a list, every one a MemoryHorizon.
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        found = list(horizons)  # type: ignore[call-overload]
+    except TypeError:
+        found = [horizons]
+    for each in found:
+        if not isinstance(each, MemoryHorizon):
+            raise InputError(
+                f"`{argument}` holds a {type(each).__name__}; pass a list of MemoryHorizon, one of each model."
+            )
+    return found

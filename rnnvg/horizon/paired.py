@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rnnvg.errors import InputError
-from rnnvg.horizon.memory import MemoryHorizon
+from rnnvg.horizon.memory import MemoryHorizon, check_horizons
 from rnnvg.horizon.spread import Bounded, Spread, spread
 from rnnvg.notebook import Shown
 
@@ -75,7 +75,7 @@ def compare_horizons(first: Sequence[MemoryHorizon], second: Sequence[MemoryHori
     >>> round(compare_horizons(*few).ratio, 6)
     2.0
     """
-    first, second = list(first), list(second)
+    first, second = check_horizons("first", first), check_horizons("second", second)
     if len(first) != len(second):
         raise InputError(
             f"`first` has {len(first)} models and `second` {len(second)}; pass the horizons of the seeds that both have."

@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnvg.errors import InputError
 from rnnvg.horizon.intervals import CONFIDENCE, median, median_interval, t_interval
-from rnnvg.horizon.memory import MemoryHorizon
+from rnnvg.horizon.memory import MemoryHorizon, check_horizons
 from rnnvg.horizon.spread import Spread, spread
 from rnnvg.notebook import Shown
 
@@ -61,7 +61,7 @@ def pool_horizons(horizons: Sequence[MemoryHorizon]) -> HorizonEstimate:
     >>> round(pool_horizons(few).center, 2)
     20.54
     """
-    horizons = list(horizons)
+    horizons = check_horizons("horizons", horizons)
     if not horizons:
         raise InputError("`horizons` is empty; pass the MemoryHorizon of at least one model.")
     thresholds = sorted({each.threshold for each in horizons})

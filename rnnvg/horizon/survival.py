@@ -15,7 +15,7 @@ import numpy as np
 
 from rnnvg.errors import InputError
 from rnnvg.horizon.intervals import CONFIDENCE
-from rnnvg.horizon.memory import MemoryHorizon
+from rnnvg.horizon.memory import MemoryHorizon, check_horizons
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def horizon_survival(horizons: Sequence[MemoryHorizon]) -> HorizonSurvival:
     >>> horizon_survival(models).median
     12.0
     """
-    horizons = list(horizons)
+    horizons = check_horizons("horizons", horizons)
     if len(horizons) < 2:
         alone = f": of one model report its own horizon, {horizons[0]}" if horizons else ""
         raise InputError(f"`horizons` holds {len(horizons)} of the at least 2 models that an interval needs{alone}.")

@@ -1,6 +1,6 @@
 """Networks that remember: recurrent cores with an encoder and a readout, their initialisers and weight files."""
 
-from rnnvg.models.build import build, check_fits, count_parameters, matched_hidden
+from rnnvg.models.build import build, check_fits, check_task, count_parameters, matched_hidden
 from rnnvg.models.constraint import unconstrain
 from rnnvg.models.evaluation import encoded, loss_gradient
 from rnnvg.models.initialisers import INITS
@@ -17,6 +17,7 @@ __all__ = [
     "build",
     "check_cell",
     "check_fits",
+    "check_task",
     "count_parameters",
     "encoded",
     "has_recurrence",

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rnnvg.errors import InputError, check_float, check_int, check_name
+from rnnvg.errors import InputError, check_flag, check_float, check_int, check_name
 from rnnvg.models.constraint import CONSTRAINTS, constrain
 from rnnvg.models.initialisers import check_init, initialise
 from rnnvg.models.sequence_model import CELLS, SequenceModel, check_cell
 
 if TYPE_CHECKING:
     from rnnvg.tasks import Task
+
+# A width or depth above it is a slip: one matrix of that width is 4 TB.
+LARGEST_SIZE = 10**6
 
 
 def build(
@@ -53,6 +56,11 @@ def build(
         InputError: an unknown cell or initialiser, a size below 1, an initialiser that does not fit the cell, weights
             that cannot be tied, chrono where no longest dependency is known, a constraint that does not fit the cell.
     """
+    check_task(task)
+    for name, size in (("hidden", hidden), ("layers", layers), ("embed", embed)):
+        if size is not None:
+            check_int(name, size, least=1, ceiling=LARGEST_SIZE)
+    check_flag("tied", tied)
     own = check_cell(cell) not in CELLS
     if own:
         check_name("init", init, ("default",))
@@ -121,6 +129,12 @@ def matched_hidden(
     if below < 1:
         return above
     return below if parameters - count(below) <= count(above) - parameters else above
+
+
+def check_task(task: object) -> None:
+    """Nothing where `task` says what goes into a model and what comes out; otherwise an InputError."""
+    if not all(hasattr(task, name) for name in ("kind", "n_inputs", "n_outputs")):
+        raise InputError(f"`task` is a {type(task).__name__}; pass a task, such as rnnvg.tasks.make('adding').")
 
 
 def check_fits(spec: dict[str, Any], task: Task, what: str = "`model`") -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnvg.errors import InputError, check_float
+from rnnvg.errors import InputError, check_float, check_function
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -108,6 +108,9 @@ def suggest_clip(
     quantile = check_float("quantile", quantile, above=0, below=1)
     if not isinstance(model, nn.Module):
         raise InputError(f"`model` is a {type(model).__name__}; pass a torch.nn.Module.")
+    check_function("loss", loss, "loss(model, batch) that returns a scalar tensor")
+    if not isinstance(batches, Iterable) or (isinstance(batches, Tensor) and batches.ndim == 0):
+        raise InputError(f"`batches` is a {type(batches).__name__}; pass a DataLoader or a list of batches.")
     devices = sorted({each.device.index or 0 for each in model.parameters() if each.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         measured = copy.deepcopy(model)

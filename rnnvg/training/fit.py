@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 import torch
 
-from rnnvg.errors import InputError, check_float, check_int, check_name
-from rnnvg.models import SequenceModel, check_fits
+from rnnvg.errors import InputError, check_float, check_int, check_name, shown
+from rnnvg.models import SequenceModel, check_fits, check_task
 from rnnvg.training import penalties
 from rnnvg.training import resume as resume_file
 from rnnvg.training.device import check_device
@@ -24,6 +24,8 @@ from rnnvg.training.resume import Parts, Progress
 if TYPE_CHECKING:
     from rnnvg.tasks import Task
 
+# Sequences at a time; more do not fit any machine, however short they are.
+LARGEST_BATCH = 10**9
 OPTIMIZERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
 
 
@@ -116,11 +118,16 @@ def fit(
         KeyboardInterrupt: passed on.
         OSError: the resume file cannot be written.
     """
+    if not isinstance(model, SequenceModel):
+        raise InputError(f"`model` is a {type(model).__name__}; pass one from rnnvg.models.build or load.")
+    check_task(task)
+    if not isinstance(checkpoints, Iterable) or isinstance(checkpoints, torch.Tensor):
+        raise InputError(f"`checkpoints` is a {type(checkpoints).__name__}; pass a list of training steps.")
     plan = Plan(
         steps=check_int("steps", steps, least=0),
         clip=math.inf if clip is None else check_float("clip", clip, above=0),
         eval_every=check_int("eval_every", eval_every, least=1),
-        eval_size=check_int("eval_size", eval_size, least=1),
+        eval_size=check_int("eval_size", eval_size, least=1, ceiling=LARGEST_BATCH),
         stop_when_solved=bool(stop_when_solved),
         decay=None if decay is None else check_float("decay", decay, above=0, below=1),
         checkpoints=frozenset(check_int("checkpoints", step, least=0, most=steps) for step in checkpoints),
@@ -136,7 +143,7 @@ def fit(
         resume=None if resume is None else Path(resume),
         resume_every=check_float("resume_every", resume_every, above=0),
     )
-    batch = check_int("batch", batch, least=1)
+    batch = check_int("batch", batch, least=1, ceiling=LARGEST_BATCH)
     lr = check_float("lr", lr, above=0)
     check_name("optimizer", optimizer, OPTIMIZERS)
     check_fits(model.spec, task)
@@ -144,7 +151,7 @@ def fit(
         model.to(check_device(device))
     if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
         raise InputError(
-            f"`generator` must be a torch.Generator on the CPU; got {generator!r}. "
+            f"`generator` must be a torch.Generator on the CPU; got {shown(generator)}. "
             "Pass torch.Generator().manual_seed(0)."
         )
     if plan.resume is not None:

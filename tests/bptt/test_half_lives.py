@@ -54,8 +54,10 @@ def test_both_gates_of_a_lem_and_the_extremes():
 
 
 def test_what_has_no_carry_is_refused():
-    reason = "`recurrence` has no gate or eigenvalue that carries its state"
-    message = f"{reason}; pass a gated module, a state space or a Diagonal."
+    message = (
+        "`recurrence` has no gate or eigenvalue that carries its state over; pass a gated module, a state space or a "
+        "Diagonal."
+    )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         half_lives(nn.RNN(2, 3), torch.randn(4, 2, 2))
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):

@@ -40,7 +40,7 @@ class InputOrigin:
     dtype: torch.dtype | None
     axes: Layout
     covectors: Tensor  # [S, B, P]
-    steps: np.ndarray  # [S, B]
+    steps: np.ndarray  # [S]
     versions: tuple[tuple[int, int], ...]  # of the weights
 
     @torch.inference_mode(False)
@@ -63,7 +63,7 @@ class InputOrigin:
                 skipped += 1
             else:
                 reference = reference if value > -math.inf or reference > resolved else -math.inf
-                found.append((int(self.steps[row, sequence]), distance, sequence, value, reference))
+                found.append((int(self.steps[row]), distance, sequence, value, reference))
         columns = np.array(found, dtype=np.float64).reshape(-1, 5).T
         return Certificate(
             source=columns[0].astype(np.int64),
@@ -81,7 +81,7 @@ class InputOrigin:
         self, subject: Subject, forward: Forward, row: int, distance: int, sequence: int
     ) -> tuple[float, float]:
         """ln of the gradient's norm by differences along and across it, and ln of the smallest that they resolve."""
-        source = int(self.steps[row, sequence])
+        source = int(self.steps[row])
         output = self.axes.at_source(forward.output, source)
         covector = torch.zeros_like(self.covectors[row]).to(output)
         covector[sequence] = self.covectors[row, sequence].to(output)

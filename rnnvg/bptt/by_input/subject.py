@@ -64,7 +64,8 @@ class Subject:
     def __init__(self, model: Any, inputs: Tensor, outputs: Outputs, at: str | None, dtype: torch.dtype | None) -> None:
         if not callable(model):
             raise InputError(f"`model` is a {type(model).__name__}; pass an nn.Module or a function of the inputs.")
-        if outputs is not None and not (callable(outputs) or isinstance(outputs, (str, int))):
+        takes = outputs is None or isinstance(outputs, (str, int)) or callable(outputs)
+        if not takes or isinstance(outputs, (type, nn.Module)):
             raise InputError(
                 f"`outputs` is a {type(outputs).__name__}; pass the name or the index of the model's output to follow, or a "
                 "function that picks it."
@@ -268,12 +269,12 @@ def _checked_inputs(inputs: Any, dtype: torch.dtype | None) -> Tensor:
     """`inputs` of their own, in the dtype that the copy runs in; token ids stay whole numbers."""
     if not isinstance(inputs, Tensor):
         raise InputError(f"`inputs` is a {type(inputs).__name__}; pass a tensor [T, B, I], or token ids [T, B].")
-    if 0 in inputs.shape or inputs.ndim < 2:
+    if not inputs.is_nested and (0 in inputs.shape or inputs.ndim < 2):
         raise InputError(
             f"`inputs` has shape {list(inputs.shape)}; pass [T, B, I] or token ids [T, B], or both with the batch first."
         )
-    if inputs.device.type == "meta":
-        raise InputError("`inputs` is on the meta device, which holds no values; pass a tensor on a real one.")
+    arguments.check_tensor("inputs", inputs, "[T, B, I], or token ids [T, B]")
+    arguments.check_has_values("inputs", inputs)
     if inputs.dtype == torch.bool or inputs.is_complex():
         raise InputError(f"`inputs` has dtype {inputs.dtype}; pass floating numbers or whole token ids.")
     with torch.inference_mode(False):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rnnvg.bptt.segments import Coordinate, Linearization, split_steps
+from rnnvg.bptt.tensors import check_has_values, check_tensor
 from rnnvg.errors import InputError
 
 KINDS = ("hidden", "cell")
@@ -170,7 +171,10 @@ def _initial(state: Any, inputs: Any) -> tuple[list[Tensor], list[tuple[int, ...
 
     def fits(part: Any) -> bool:
         return (
-            isinstance(part, Tensor) and part.numel() > 0 and (part.ndim == 2 or (part.ndim > 2 and len(part) == batch))
+            isinstance(part, Tensor)
+            and not part.is_nested
+            and part.numel() > 0
+            and (part.ndim == 2 or (part.ndim > 2 and len(part) == batch))
         )
 
     parts = [state] if isinstance(state, Tensor) else list(state) if isinstance(state, (tuple, list)) else []
@@ -180,6 +184,8 @@ def _initial(state: Any, inputs: Any) -> tuple[list[Tensor], list[tuple[int, ...
             f"`state` is {found}; a step function needs its initial state: a tensor [B, H], or a tuple of them with the "
             "output first."
         )
+    for part in parts:
+        check_has_values("state", check_tensor("state", part, "[B, H]"))
     first = parts[0]
     if first.dtype not in (torch.float32, torch.float64):
         raise InputError(f"`state` has dtype {first.dtype}; pass float32 or float64.")
@@ -199,8 +205,7 @@ def _check_inputs(inputs: Tensor, batch: int) -> None:
     if not isinstance(inputs, Tensor) or inputs.ndim < 2 or 0 in inputs.shape:
         found = list(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
         raise InputError(f"`inputs` is {found}; pass [T, B, I] with at least one step: step t is handed inputs[t].")
-    if inputs.device.type == "meta":
-        raise InputError("`inputs` is on the meta device, which holds no values; pass a tensor on a real one.")
+    check_has_values("inputs", check_tensor("inputs", inputs, "[T, B, I]"))
     if inputs.shape[1] != batch:
         raise InputError(f"`inputs` has {inputs.shape[1]} sequences and `state` {batch}; pass the same number.")
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):

@@ -1,0 +1,31 @@
+"""Which tensors the analyzer takes: ordinary ones, with a value in every place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnvg.errors import InputError
+
+
+def check_tensor(argument: str, value: object, layout: str) -> Tensor:
+    """`value` where it is an ordinary tensor; `layout` says what to pass.
+
+    Raises:
+        InputError: no tensor, or a nested or sparse one, or of a dtype without arithmetic.
+    """
+    if not isinstance(value, Tensor):
+        raise InputError(f"`{argument}` is a {type(value).__name__}; pass a tensor {layout}.")
+    if value.is_nested:
+        raise InputError(f"`{argument}` is a nested tensor; pass a padded one {layout}.")
+    if value.layout is not torch.strided:
+        raise InputError(f"`{argument}` is sparse; pass its .to_dense(), {layout}.")
+    if value.dtype.itemsize == 1 and value.dtype.is_floating_point:
+        raise InputError(f"`{argument}` has dtype {value.dtype}; pass float32 or float64.")
+    return value
+
+
+def check_has_values(argument: str, value: Tensor) -> None:
+    """Nothing where `value` is on a device that holds values."""
+    if value.device.type == "meta":
+        raise InputError(f"`{argument}` is on the meta device, which holds no values; pass a tensor on a real one.")
