@@ -77,8 +77,8 @@ def check_float(argument: str, value: object, *, above: float = -math.inf, below
         raise InputError(f"`{argument}` must be {bounds}; got {shown(value)}.")
     try:
         number = float(value)
-    except OverflowError:
-        number = math.inf if value > 0 else -math.inf
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
     if not math.isfinite(number) or not above < number < below:
         raise InputError(f"`{argument}` must be {bounds}; got {number:g}.")
     return number

@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ WIDTH, BATCH, PROBE, RATE = 32, 32, 64, 5e-3
 class Fused(nn.Module):
     """One of PyTorch's recurrent modules, its output alone."""
 
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
+    def __init__(self, kind: Callable[[int, int], nn.Module]) -> None:
         super().__init__()
         self.core, self.width = kind(WIDTH, WIDTH), WIDTH
 

@@ -53,9 +53,10 @@ def check_numbers(argument: str, values: object) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError):
         found = None
     if found is None or found.dtype.kind not in "fiu":
-        plain = found is None or found.dtype.kind == "O"
-        kind = type(values).__name__ if plain else f"{type(values).__name__} of {found.dtype}"
-        raise InputError(f"`{argument}` is a {kind}; pass real numbers, such as a float64 array.")
+        kind = "" if found is None or found.dtype.kind == "O" else f" of {found.dtype}"
+        raise InputError(
+            f"`{argument}` is a {type(values).__name__}{kind}; pass real numbers, such as a float64 array."
+        )
     return found.astype(np.float64)
 
 

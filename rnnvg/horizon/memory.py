@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,13 +84,11 @@ def check_horizons(argument: str, horizons: object) -> list[MemoryHorizon]:
     Raises:
         InputError: anything else.
     """
-    try:
-        found = list(horizons)  # type: ignore[call-overload]
-    except TypeError:
-        found = [horizons]
-    for each in found:
+    found = []
+    for each in horizons if isinstance(horizons, Iterable) else [horizons]:
         if not isinstance(each, MemoryHorizon):
             raise InputError(
                 f"`{argument}` holds a {type(each).__name__}; pass a list of MemoryHorizon, one of each model."
             )
+        found.append(each)
     return found
