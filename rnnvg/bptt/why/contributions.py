@@ -282,6 +282,13 @@ def _chunks(linear: ModuleLinearization, output_grad: Tensor, state_grads: Mappi
                 yield _Chunk(name, steps.start, steps.stop, log_scale + log_left + log_right, left, right)
 
 
+def _products(left: Tensor, right: Tensor) -> Tensor:
+    """The sum over sequences of left (x) right, [c, R, Q]; of few columns the other way round, which is faster."""
+    if right.shape[-1] < left.shape[-1]:
+        return (right.transpose(1, 2) @ left).transpose(1, 2)
+    return left.transpose(1, 2) @ right
+
+
 class _FirstPass:
     """Norms, cosines and totals, gathered from chunks that come backwards in time."""
 
@@ -304,7 +311,7 @@ class _FirstPass:
         for stop in range(chunk.stop, chunk.start, -at_once):
             start = max(chunk.start, stop - at_once)
             part = slice(start - chunk.start, stop - chunk.start)
-            self._add(name, start, stop, top[part], left[part].transpose(1, 2) @ chunk.right[part])
+            self._add(name, start, stop, top[part], _products(left[part], chunk.right[part]))
 
     def _add(self, name: str, start: int, stop: int, top: Tensor, matrices: Tensor) -> None:
         """Steps start..stop-1: contributions exp(top) matrices, [c] and [c, R, Q]."""
