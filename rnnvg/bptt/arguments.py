@@ -152,16 +152,21 @@ def _as_batch(part: Any, batch: int, axis: int) -> Any:
 
 
 def output_gradients(
-    recurrence: object, output_grad: Any, shape: tuple[int, int, int], device: torch.device, finite: bool = False
+    recurrence: object,
+    output_grad: Any,
+    shape: tuple[int, int, int],
+    device: torch.device,
+    finite: bool = False,
+    unbatched: bool = False,
 ) -> Tensor:
     """`output_grad` checked to be shaped like the output, [T, B, P] of `shape`, and detached, time first.
 
-    `finite`: refuse a value at any step that is not finite.
+    `finite`: refuse a value at any step that is not finite. `unbatched`: the inputs were one sequence without a batch axis.
     """
     batch_first = cell_of(recurrence) is not None and bool(getattr(recurrence, "batch_first", False))
     steps, batch, width = shape
     wanted = [batch, steps, width] if batch_first else [steps, batch, width]
-    if isinstance(output_grad, Tensor) and list(output_grad.shape) == [steps, width] and batch == 1:
+    if isinstance(output_grad, Tensor) and list(output_grad.shape) == [steps, width] and unbatched:
         output_grad = output_grad.unsqueeze(0 if batch_first else 1)
     if isinstance(output_grad, Tensor) and output_grad.ndim > 3 and cell_of(recurrence) is None:
         output_grad = output_grad.flatten(2)  # of a state with more axes

@@ -210,7 +210,9 @@ def profile_both_ways(
     )
     check_size(len(steps), linear.n_steps + int(shared.max()) + 2, linear.batch, max_bytes)
     shape = (linear.n_steps, linear.batch, linear.n_outputs)
-    outputs = source_covectors(module, output_grad, steps, shape, generator, linear.device, torch.float64)
+    outputs = source_covectors(
+        module, output_grad, steps, shape, generator, linear.device, torch.float64, inputs.ndim == 2
+    )
     log_norm, distance = linear.log_norms(steps, outputs, wrt, way, layer)
     forward, backward = linear.first_nonfinite
     backward = np.where(backward >= 0, linear.lengths - 1 - backward, -1)

@@ -23,6 +23,7 @@ def source_covectors(
     generator: torch.Generator | None,
     device: torch.device,
     dtype: torch.dtype,
+    unbatched: bool = False,
 ) -> Tensor:
     """Covectors of the output [T, B, P] of `shape` at the sources [S, B], as [S, B, P] of a double `dtype`.
 
@@ -34,7 +35,7 @@ def source_covectors(
         )
     if output_grad is None:
         return unit_covectors(len(steps), shape[1], shape[2], generator, device, dtype)
-    by_time = arguments.output_gradients(recurrence, output_grad, shape, device)
+    by_time = arguments.output_gradients(recurrence, output_grad, shape, device, unbatched=unbatched)
     present = torch.from_numpy(steps >= 0).to(device)
     index = torch.from_numpy(np.maximum(steps, 0)).to(device)
     chosen = by_time[index, torch.arange(shape[1], device=device)]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.bidirectional import profile_both_ways
+from rnnvg.bptt.cells import cell_of
 from rnnvg.bptt.covectors import check_size, source_covectors
 from rnnvg.bptt.linearize import Recurrence, linearize
 from rnnvg.bptt.result import GradientProfile
@@ -105,7 +106,10 @@ def gradient_profile(
     shared, steps = arguments.source_steps(sources, linear.n_steps, lengths, linear.batch)
     check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
     shape = (linear.n_steps, linear.batch, linear.n_outputs)
-    outputs = source_covectors(recurrence, output_grad, steps, shape, generator, linear.device, linear.wide_dtype)
+    unbatched = cell_of(recurrence) is not None and inputs.ndim == 2
+    outputs = source_covectors(
+        recurrence, output_grad, steps, shape, generator, linear.device, linear.wide_dtype, unbatched
+    )
     covectors = linear.covectors(outputs)
     origin = Origin(recurrence, inputs, state, steps, covectors, layer, arguments.weight_versions(recurrence))
     return profile_of(

@@ -194,7 +194,9 @@ def attribute_decay(
         (outputs,) = unit_covectors(1, linear.batch, linear.n_outputs, None, linear.device, linear.wide_dtype)
     else:
         shape = (len(sequence), linear.batch, linear.n_outputs)
-        outputs = arguments.output_gradients(module, output_grad, shape, linear.device, finite=True)[step]
+        outputs = arguments.output_gradients(
+            module, output_grad, shape, linear.device, finite=True, unbatched=inputs.ndim == 2
+        )[step]
     covector = linear.covectors(outputs)
     chained = all(layer.chain for layer in layers)
     with torch.no_grad():

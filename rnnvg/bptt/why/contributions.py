@@ -190,7 +190,9 @@ def temporal_contributions(
     linear = linearize(module, inputs, state)
     assert isinstance(linear, ModuleLinearization)
     shape = (linear.n_steps, linear.batch, linear.n_outputs)
-    direct = arguments.output_gradients(module, output_grad, shape, linear.device, finite=True)
+    direct = arguments.output_gradients(
+        module, output_grad, shape, linear.device, finite=True, unbatched=inputs.ndim == 2
+    )
     return contributions_of(module, linear, inputs, state, direct)
 
 
