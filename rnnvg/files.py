@@ -73,6 +73,11 @@ FAULTS: Mapping[int, tuple[str, str]] = {
         "no memory is left. Free some",
     ),
 }
+# Of these, what is no property of a path: whatever is done, it would come to the same.
+_OF_THE_MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+    *(errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+)
 # The most that is read of a file to find its mark: at its start, and at its end for formats that keep facts there.
 _HEAD, _TAIL = 8192, 65536
 # Columns of a CSV file that are its mark; those behind them may differ from one set of runs to the next.
@@ -125,6 +130,15 @@ def is_memory(error: BaseException) -> bool:
         return True
     signs = ("allocate memory", "out of memory", "failed to map segment", "bad_alloc")
     return isinstance(error, (RuntimeError, ImportError)) and any(sign in str(error) for sign in signs)
+
+
+def machine_fault(error: BaseException) -> str | None:
+    """What the machine lacks, as a sentence with the way out; None where an error says nothing of the machine."""
+    if is_memory(error):
+        return "There is not enough memory. Free some, or pass a smaller --jobs, and run the same command again."
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        return fault_of(error)
+    return None
 
 
 def write_whole(path: Path, content: Content | Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -12,13 +13,16 @@ from rnnvg.bench.expand import expand
 from rnnvg.bench.extras import Ladder, Needs, Published
 from rnnvg.bench.faults import Fault, Place, faults_of, no_such, unknown
 from rnnvg.bench.spec import NETWORK, Measure, RunSpec, Training
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, shown
 from rnnvg.tasks.imported import is_path
 
 # Tables that a file may have, and a task inside it; each value is checked by the model that a run will hold it in.
 PARTS: Mapping[str, type[BaseModel]] = {"model": RunSpec, "training": Training, "measure": Measure}
 # Tables of a task that are none of its settings and hold for all of its runs.
 EXTRAS = ("ladder", "needs")
+# A grid has at most so many runs, unless its file says otherwise: `most_runs = 50000`.
+MOST_RUNS = 10_000
+MOST_SEEDS = 100_000
 # Settings that are lists by nature: one value, not an axis.
 _LISTS = ("checkpoints", "wrt")
 
@@ -31,6 +35,7 @@ class _File(BaseModel):
     about: str = ""
     cells: Annotated[list[str], Field(min_length=1)]
     seeds: Any = 3
+    most_runs: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = MOST_RUNS
     task: Any
     model: dict[str, Any] = {}
     training: dict[str, Any] = {}
@@ -94,9 +99,13 @@ class Check:
 
     def _seeds(self, seeds: Any) -> tuple[int, ...]:
         values = range(seeds) if type(seeds) is int else seeds if isinstance(seeds, list) else []
+        # Counted before any of them is looked at.
+        if (type(seeds) is int and seeds > MOST_SEEDS) or (isinstance(seeds, list) and len(seeds) > MOST_SEEDS):
+            self.fault(("seeds",), f"may be at most {MOST_SEEDS} of them.")
+            return ()
         if values and all(type(each) is int and each >= 0 for each in values):
             return self._once(("seeds",), values)
-        self.fault(("seeds",), f"must be a count of at least 1, or a list of whole numbers from 0; got {seeds!r}.")
+        self.fault(("seeds",), f"must be a count of at least 1, or a list of whole numbers from 0; got {shown(seeds)}.")
         return ()
 
     def _published(self) -> tuple[Published, ...]:
@@ -153,6 +162,8 @@ class Check:
         ladder = self._ladder(table, known, settings, place)
         if ladder is not None:
             settings[ladder.setting] = (ladder.least,)
+        if self._too_many(place, settings, parts):
+            return None
         specs, impossible = expand(table["name"], settings, None if self.faults else parts, self.cells)
         for text in impossible:
             self.fault(place, f"cannot be run: {text}")
@@ -161,6 +172,21 @@ class Check:
             axes |= {f"{prefix}{key}" for key, values in parts[part].items() if len(values) > 1}
         axes |= {f"task.{ladder.setting}"} if ladder else set()
         return Entry(table["name"], frozenset(axes), tuple(specs), ladder)
+
+    def _too_many(self, place: Place, settings: Mapping[str, tuple], parts: Mapping[str, Mapping[str, tuple]]) -> bool:
+        """Whether a task's table stands for more runs than a grid may have: counted, before any is made."""
+        lengths = [
+            len(values) for values in (*settings.values(), *(each for part in parts.values() for each in part.values()))
+        ]
+        count = math.prod(lengths) * max(1, len(self.cells)) * max(1, len(self.seeds))
+        most = self.data.get("most_runs", MOST_RUNS)
+        if type(most) is int and count > most:
+            self.fault(
+                place,
+                f"stands for {count} runs, and a grid has at most {most}. Pass fewer values, or raise `most_runs`.",
+            )
+            return True
+        return False
 
     def _extra(
         self, table: dict[str, Any], key: str, model: type[BaseModel], place: Place, known: Iterable[str]
@@ -258,11 +284,12 @@ class Check:
         return self._once(place, values)
 
     def _once(self, place: Place, values: Sequence[Any]) -> tuple[Any, ...]:
-        twice = [
-            each for index, each in enumerate(values) if (type(each), each) in [(type(v), v) for v in values[:index]]
-        ]
-        if twice:
-            self.fault(place, f"lists {twice[0]!r} twice.")
+        seen: set[str] = set()
+        for each in values:
+            if (key := f"{type(each).__name__} {each!r}") in seen:
+                self.fault(place, f"lists {shown(each)} twice.")
+                break
+            seen.add(key)
         return tuple(values)
 
     def _imported(self, place: Place, name: Any, options: Iterable[str], check: Callable[[str], object]) -> bool:

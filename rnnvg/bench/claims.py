@@ -19,6 +19,8 @@ from pathlib import Path
 
 import psutil
 
+from rnnvg.bench.stored import Claim, Damaged, fit, read_json
+
 BEAT = 5.0
 # Network file systems may show a file's times up to a minute late.
 PATIENCE = 120.0
@@ -117,10 +119,9 @@ def claimed(folder: Path) -> str:
 def _read(path: Path) -> dict:
     # A claim may be empty for the moment between its creation and its first line, or for ever if its owner died there.
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return fit(Claim, read_json(path), path.name).model_dump()
+    except Damaged:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _runs(pid: object) -> bool:

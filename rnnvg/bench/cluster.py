@@ -176,7 +176,7 @@ def _end_processes(cluster: LocalCluster) -> None:
 
 @contextmanager
 def _interrupts_not_inherited() -> Iterator[None]:
-    """Threads and processes started inside never see Ctrl-C, which a terminal sends to all; the caller does, afterwards.
+    """Threads and processes started inside never see Ctrl-C and hang-ups, which go to all of a terminal; the caller does.
 
     Blocking is inherited, by the thread that starts workers anew too, where a handler would not be.
     """
@@ -185,7 +185,7 @@ def _interrupts_not_inherited() -> Iterator[None]:
         return
     # Starting it unblocks the signal in the thread that does: before, so that no worker is spawned after that.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

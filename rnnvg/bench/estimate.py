@@ -11,6 +11,7 @@ from typing import Any
 
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import RESULT
+from rnnvg.bench.stored import Damaged, Result, fit, read_json
 
 
 class Timings:
@@ -57,12 +58,12 @@ class Timings:
 
     def _take(self, path: Path) -> bool:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            spec = RunSpec.model_validate(content["spec"])
-            seconds, steps = content["seconds"], content["steps"]
-        except (OSError, ValueError, KeyError, TypeError):
+            stored = fit(Result, read_json(path), path.name)
+            spec = RunSpec.model_validate(stored.spec)
+            seconds, steps = stored.seconds, stored.steps
+        except (Damaged, ValueError, KeyError, TypeError, RecursionError):
             return False
-        if content.get("status") != "ok" or not seconds or not steps:
+        if stored.status != "ok" or not seconds or not steps:
             return False
         self.same.setdefault(_seedless(spec), []).append(float(seconds))
         training, length = content.get("training_seconds"), content.get("training_steps")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Values = Mapping[str, tuple[Any, ...]]
 
+# A run that needs more is refused before it starts.
+MOST_BYTES = 128 << 30
+
 
 def expand(
     name: str, settings: Values, parts: Mapping[str, Values] | None, cells: Sequence[str]
@@ -101,6 +104,9 @@ def _check_runnable(spec: RunSpec, task: Task) -> None:
     with torch.device("meta"):
         models.build(task, spec.cell, **{**spec.network, "init": "default", "constraint": None})
     training = spec.training
+    _check_size(spec, task)
+    if "cell" in spec.measure.wrt and spec.cell in ("rnn", "rnn-relu", "gru"):
+        raise InputError(f"`measure.wrt` has 'cell', and a {spec.cell} has no cell state. Pass 'state' or 'hidden'.")
     if spec.constraint is not None:
         check_fits(spec.cell, "constraint", FITS)
     for name, fits in (("omega", penalties.FITS), ("flossing", penalties.FLOSSES)):
@@ -113,3 +119,19 @@ def _check_runnable(spec: RunSpec, task: Task) -> None:
     late = [step for step in training.checkpoints or () if step > training.steps]
     if late:
         raise InputError(f"`training.checkpoints` has {late[0]}, after the last of {training.steps} steps.")
+
+
+def _check_size(spec: RunSpec, task: Task) -> None:
+    """Nothing where a step's activations and the weights may be held in memory: counted from the sizes alone."""
+    gates = {"lstm": 4, "gru": 3}.get(spec.cell, 1)
+    weights = spec.layers * gates * spec.hidden**2
+    batch = max(spec.training.batch, spec.measure.sequences)
+    steps = spec.training.bptt or task.steps
+    activations = steps * batch * (spec.hidden * spec.layers * gates + task.n_inputs)
+    # Adam holds two more of each weight, and the gradient a third.
+    needed = 4 * (4 * weights + activations)
+    if needed > MOST_BYTES:
+        raise InputError(
+            f"{steps} steps of {batch} sequences with {spec.layers} layers of {spec.hidden} units need {needed / 2**30:.3g} "
+            f"GiB, and a run may need {MOST_BYTES >> 30} GiB. Pass smaller sizes."
+        )

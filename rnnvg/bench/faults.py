@@ -9,9 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rnnvg.errors import InputError, nearest
+from rnnvg.errors import InputError, nearest, shown
 
 Place = tuple[str | int, ...]
+# Whoever has more faults reads the first ones and runs the command again.
+MOST_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def refusal(source: str, faults: Iterable[Fault], text: str = "") -> InputError:
     listed = sorted(((_line_of(fault.place, lines), fault) for fault in faults), key=lambda pair: pair[0])
     rows = [f"  {f'line {line}, ' if line else ''}{dotted(fault.place)} {fault.text}" for line, fault in listed]
     count = "1 fault" if len(rows) == 1 else f"{len(rows)} faults"
-    return InputError("\n".join([f"{source} has {count}:", *rows]))
+    more = [f"  and {len(rows) - MOST_SHOWN} more."] if len(rows) > MOST_SHOWN else []
+    return InputError("\n".join([f"{source} has {count}:", *rows[:MOST_SHOWN], *more]))
 
 
 def dotted(place: Place) -> str:
@@ -110,7 +113,7 @@ def _line_of(place: Place, lines: Mapping[Place, int]) -> int:
 
 def _sentence(error: Mapping[str, Any], model: type[BaseModel], place: Place) -> str:
     kind, value, bounds = error["type"], error["input"], error.get("ctx", {})
-    got = f"; got {value!r}."
+    got = f"; got {shown(value)}."
     if kind == "extra_forbidden":
         return unknown(place[-1], _names_at(model, place[:-1]))
     if kind == "literal_error":

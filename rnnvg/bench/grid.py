@@ -23,6 +23,7 @@ Where `init` is an axis, combinations of initialiser and cell that have no meani
 from __future__ import annotations
 
 import copy
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,12 @@ from rnnvg.bench.extras import Needs, Published
 from rnnvg.bench.faults import refusal
 from rnnvg.bench.spec import NETWORK, RunSpec
 from rnnvg.errors import InputError, check_name, nearest
+from rnnvg.files import read_regular
 
+# Longer files and deeper keys are no benchmark; a parser would take gigabytes for them.
+MOST_BYTES, MOST_DOTS = 1 << 20, 16
+_WORD = r"[\w\"'-]"
+_DEEP_KEY = re.compile(rf"(?<!{_WORD}){_WORD}++(?:\s*\.\s*{_WORD}++){{{MOST_DOTS}}}")
 _PACKAGE = Path(__file__).parent.parent
 # In a wheel the specs are inside the package, in a checkout beside it.
 SPECS = _PACKAGE / "specs" if (_PACKAGE / "specs").is_dir() else _PACKAGE.parent / "tasks"
@@ -186,13 +192,20 @@ def read(name: str | Path) -> Grid:
     """
     path = find(name)
     try:
-        text = path.read_text(encoding="utf-8")
+        # A byte-order mark is not part of the text.
+        text = read_regular(path, "spec", most=MOST_BYTES).decode("utf-8-sig")
+        if _DEEP_KEY.search(text):
+            raise InputError(
+                f"{path.name} has a key of more than {MOST_DOTS} parts. Pass a benchmark of tables and values."
+            )
         data = tomllib.loads(text)
     except UnicodeDecodeError:
         raise InputError(f"{path.name} is not text in UTF-8. Pass a benchmark in TOML.") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise InputError(f"{path.name} is nested too deeply. Pass a benchmark of tables, values and lists.") from None
+    except InputError:
+        raise
+    except ValueError as error:  # TOML that is none, or a number of thousands of digits
         raise InputError(f"{path.name} is not valid TOML: {error}.") from None
     return from_dict(data, path.stem, text)
 

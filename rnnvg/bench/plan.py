@@ -18,6 +18,7 @@ from rnnvg.bench.choose import matches, only
 from rnnvg.bench.grid import Grid, from_dict
 from rnnvg.bench.ladder import Climb
 from rnnvg.bench.spec import SCHEMA, RunSpec
+from rnnvg.bench.stored import Benchmark, Damaged, fit, read_json
 from rnnvg.errors import InputError
 from rnnvg.files import write_set
 
@@ -152,18 +153,17 @@ def _kept(directory: Path) -> list[tuple[Grid, tuple[str, ...]]]:
     found = []
     for path in sorted((directory / FOLDER).glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            schema, name, source, patterns = (content[key] for key in ("schema", "name", "source", "only"))
-        except (OSError, ValueError, KeyError, TypeError):
+            content = fit(Benchmark, read_json(path), path.name)
+        except Damaged as error:
             raise InputError(
-                f"{str(path)!r} is not whole. Move it away, and run the benchmark into the directory again."
+                f"{str(path)!r} is not whole ({error}). Move it away, and run the benchmark into the directory again."
             ) from None
-        if schema != SCHEMA:
+        if content.layout != SCHEMA:
             raise InputError(
-                f"{str(path)!r} is in layout {schema!r}; this version reads layout {SCHEMA}. Pass another directory, or "
-                "use the rnnvg that wrote it."
+                f"{str(path)!r} is in layout {content.layout!r}; this version reads layout {SCHEMA}. Pass another directory, "
+                "or use the rnnvg that wrote it."
             )
-        found.append((from_dict(source, str(name)), tuple(patterns)))
+        found.append((from_dict(content.source, content.name), tuple(content.only)))
     return found
 
 

@@ -26,7 +26,7 @@ from rnnvg.bench.record import failure, record, stamp
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import CAUSES, RESULT, VOCABULARY, WEIGHTS, Store
 from rnnvg.errors import InputError
-from rnnvg.files import StorageError, disk_faults_named, make_folder, move_aside, write_whole
+from rnnvg.files import MachineError, disk_faults_named, machine_fault, make_folder, move_aside, write_whole
 from rnnvg.models.tensorfile import read_tensors
 from rnnvg.training import device
 
@@ -54,7 +54,8 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
         was raised inside it, with the reason.
 
     Raises:
-        StorageError: the directory cannot be written.
+        MachineError: no memory, no more open files, or (a StorageError) the directory cannot be written. The run is then
+            left to do: it is not the run that failed.
         KeyboardInterrupt: passed on.
     """
     store, began, clock = Store(directory), datetime.now(UTC), time.perf_counter()
@@ -68,9 +69,11 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
         with disk_faults_named(store.directory):
             make_folder(folder)
             outcome, files = _Run(spec, folder, on_progress).outcome()
-    except StorageError:
+    except MachineError:
         raise
     except Exception as error:
+        if (fault := machine_fault(error)) is not None:
+            raise MachineError(f"{spec.id} was not done: {fault} What is done is kept.") from error
         outcome, files = failure(spec, f"{type(error).__name__}: {error}", traceback.format_exc())
     outcome |= {"seconds": round(time.perf_counter() - clock, 3), "started": stamp(began), "finished": stamp()}
     outcome["machine"] = {"peak_bytes": _peak_bytes(), **outcome.get("machine", {})}

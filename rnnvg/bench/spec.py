@@ -28,7 +28,8 @@ _LATER_IN_TRAINING = {"warmup": None, "omega": None, "flossing": None, "device":
 SCHEMA = 1
 
 # A count is a whole number and nothing that merely looks like one: no "5", no 5.0, no true.
-_Count = Annotated[int, Field(strict=True, ge=1)]
+_Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+_Layers = Annotated[int, Field(strict=True, ge=1, le=1000)]
 _Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 _Flag = Annotated[bool, Field(strict=True)]
 # The task setting that a reader knows a run by, and its letter in the id.
@@ -97,7 +98,7 @@ class RunSpec(_Part):
     task: dict[str, Any]
     cell: str
     hidden: _Count
-    layers: _Count = 1
+    layers: _Layers = 1
     init: str = "default"
     embed: _Count | None = None
     tied: _Flag = False
@@ -107,7 +108,7 @@ class RunSpec(_Part):
     constraint: Literal["orthogonal"] | None = None
     training: Training = Training()
     measure: Measure = Measure()
-    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     paired: _Flag = False
     sources: dict[str, str] | None = None
 

@@ -25,8 +25,18 @@ from pydantic import ValidationError
 
 from rnnvg.bench import tables
 from rnnvg.bench.spec import SCHEMA, RunSpec
+from rnnvg.bench.stored import Damaged, Result, fit, read_json
 from rnnvg.errors import InputError, shown
-from rnnvg.files import check_ours, disk_faults_named, make_folder, move_aside, named_folder, table_mark, write_whole
+from rnnvg.files import (
+    check_ours,
+    disk_faults_named,
+    make_folder,
+    move_aside,
+    named_folder,
+    read_regular,
+    table_mark,
+    write_whole,
+)
 
 RESULT = "result.json"
 WEIGHTS = "weights.safetensors"
@@ -192,27 +202,35 @@ class Store:
             sign = (status.st_mtime_ns, status.st_size, status.st_ino)
             if path in self._known and self._known[path][0] == sign:
                 return self._known[path][1]
-            content = json.loads(path.read_text(encoding="utf-8"))
-            schema = content["schema"]
-        except (OSError, ValueError, KeyError, TypeError):
+            content = read_json(path)
+            if not isinstance(content, dict) or "schema" not in content:
+                return f"{RESULT} is not whole"
+        except OSError:
             return f"{RESULT} is not whole"
-        if schema != SCHEMA:
-            version = content.get("versions", {}).get("rnnvg", "unknown")
+        except Damaged as error:
+            return str(error)
+        if (schema := content["schema"]) != SCHEMA and type(schema) is int:
+            versions = content.get("versions")
+            version = shown(versions.get("rnnvg", "unknown") if isinstance(versions, dict) else "unknown").strip("'")
             raise InputError(
-                f"`out` {str(self.directory)!r} holds results in layout {schema!r}, written by rnnvg {version}; this "
-                f"version reads layout {SCHEMA}. Pass another --out, or use the rnnvg that wrote them."
+                f"`out` {shown(self.directory)} holds results in layout {shown(schema)}, written by rnnvg {version}; "
+                f"this version reads layout {SCHEMA}. Pass another --out, or use the rnnvg that wrote them."
             )
-        if content.get("checksum") != _checksum(content):
-            return f"{RESULT} was changed after it was written"
-        for name, digest in content["files"].items():
+        try:
+            if content.get("checksum") != _checksum(content):
+                return f"{RESULT} was changed after it was written"
+            files = fit(Result, content, RESULT).files
+        except (RecursionError, ValueError) as error:
+            return str(error) if isinstance(error, Damaged) else f"{RESULT} is nested too deeply"
+        for name, digest in files.items():
             try:
-                if _digest((path.parent / name).read_bytes()) != digest:
+                if _digest(read_regular(path.parent / name)) != digest:
                     return f"{name} was changed after it was written"
-            except OSError:
+            except InputError:
                 return f"{name} is missing"
         try:
             named = RunSpec.model_validate(content["spec"]).id
-        except ValidationError:
+        except (ValidationError, InputError, RecursionError, KeyError, TypeError, ValueError):
             named = None
         if named != path.parent.name:
             return f"{RESULT} belongs to another run"

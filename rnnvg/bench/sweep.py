@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from distributed import Client, Future
@@ -26,7 +27,7 @@ from rnnvg.bench.events import Event, Observer
 from rnnvg.bench.record import give_up
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import RESULT, Store
-from rnnvg.files import StorageError, disk_faults_named, make_folder
+from rnnvg.files import MachineError, StorageError, disk_faults_named, make_folder
 
 # A run that takes its worker with it this many times is written off.
 DEATHS = 3
@@ -74,6 +75,7 @@ class Sweep:
         self.messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.seen_worker = time.monotonic()
         self.said_waiting = False
+        self.killed_before = _killed_for_memory()
 
     def run(self) -> None:
         """Returns when every run has a result.
@@ -201,8 +203,8 @@ class Sweep:
         outcome = future.result()
         future.release()
         self.claims.drop(self.store.folder(spec.id))
-        if outcome["outcome"] == "storage":
-            raise StorageError(outcome["reason"])
+        if outcome["outcome"] == "machine":
+            raise (StorageError if outcome["storage"] else MachineError)(outcome["reason"])
         if outcome["outcome"] == "interrupted":
             self.waiting.append(spec)
             return
@@ -215,7 +217,11 @@ class Sweep:
         run = attempt.spec.id
         self.deaths[run] += 1
         if self.deaths[run] >= DEATHS:
-            self._write_off(attempt.spec, f"Its worker process was killed {self.deaths[run]} times.")
+            memory = _killed_for_memory() - self.killed_before
+            why = (
+                " The system kills processes where no memory is left, and has done so meanwhile." if memory > 0 else ""
+            )
+            self._write_off(attempt.spec, f"Its worker process was killed {self.deaths[run]} times.{why}")
             return
         # At the end of the queue: whatever it does to its workers, the rest is done first.
         self.claims.drop(self.store.folder(run))
@@ -242,3 +248,12 @@ class Sweep:
             time.sleep(0.02)
         with suppress(Exception):
             self.client.cancel([each.future for each in self.running.values()])
+
+
+def _killed_for_memory() -> int:
+    """How many processes this machine has killed for want of memory since it was started; 0 where it does not say."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

@@ -12,7 +12,7 @@ from distributed import get_worker
 
 from rnnvg.bench.record import process
 from rnnvg.bench.spec import RunSpec
-from rnnvg.files import StorageError
+from rnnvg.files import MachineError, StorageError, machine_fault
 
 # Seconds between two messages of one run.
 TELL_EVERY = 0.25
@@ -26,7 +26,8 @@ def do(spec: dict[str, Any], directory: str, topic: str, attempt: int, execute: 
 
     Returns:
         {"outcome": "done", "status", "reason", "standing"} (standing: the result was there already, from somebody else),
-        {"outcome": "interrupted"}, or {"outcome": "storage", "reason": ...} where the directory cannot be written.
+        {"outcome": "interrupted"}, or {"outcome": "machine", "reason": ..., "storage": ...} where memory, open files or a disk
+        are at fault (storage: the directory cannot be written) and the run is left to do.
     """
     run, worker = RunSpec.model_validate(spec), get_worker()
     told = 0.0
@@ -42,16 +43,24 @@ def do(spec: dict[str, Any], directory: str, topic: str, attempt: int, execute: 
             told = time.monotonic()
             tell("progress", step=step, steps=steps, loss=float(loss))
 
-    if execute is None:
-        # torch is loaded here, where the environment says how many threads it may have.
-        from rnnvg.bench.run import execute
     tell("start")
     try:
+        if execute is None:
+            # torch is loaded here, where the environment says how many threads it may have.
+            from rnnvg.bench.run import execute
         result = execute(run, Path(directory), on_progress)
     except KeyboardInterrupt:
         return {"outcome": "interrupted"}
-    except StorageError as error:
-        return {"outcome": "storage", "reason": str(error)}
+    except MachineError as error:
+        return {"outcome": "machine", "reason": str(error), "storage": isinstance(error, StorageError)}
+    except (MemoryError, ImportError, OSError, RuntimeError) as error:
+        if (fault := machine_fault(error)) is None:
+            raise
+        return {
+            "outcome": "machine",
+            "reason": f"{run.id} was not done: {fault} What is done is kept.",
+            "storage": False,
+        }
     standing = result["machine"]["process"] != process()
     return {"outcome": "done", "standing": standing, "status": result["status"], "reason": result["reason"]}
 

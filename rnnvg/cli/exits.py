@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import re
 import shlex
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +40,8 @@ def in_one_sentence(command: Sequence[str]) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            yield
+            with _ends_like_an_interrupt():
+                yield
             sys.stdout.flush()
         except InputError as error:
             _end(str(error), BAD_INPUT)
@@ -63,6 +66,27 @@ def in_one_sentence(command: Sequence[str]) -> Iterator[None]:
             if not is_memory(error):
                 raise
             _end("There is not enough memory for this. Pass smaller sizes, or fewer of them at a time.", BAD_INPUT)
+
+
+@contextmanager
+def _ends_like_an_interrupt() -> Iterator[None]:
+    """A request to end, or a terminal that went away, ends as Ctrl-C does: resume files, no claims left, how to go on."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            # nohup has it ignored: then it stays so.
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end(sentence: str, status: int) -> NoReturn:

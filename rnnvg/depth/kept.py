@@ -46,7 +46,7 @@ class Kept:
             stored = json.loads(path.read_text(encoding="utf-8"))
             if stored["made_from"] == self.made_from:
                 return self._decoded(stored["value"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             pass  # missing, or not what this program wrote: made anew
         check_ours(path, MARK, "out")
         value = make()

@@ -1,0 +1,300 @@
+"""Files that were edited, cut or never ours: a sentence, quickly, and no traceback. Drawn with a fixed seed."""
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+from click.testing import CliRunner
+
+from rnnvg import bench, load_results
+from rnnvg.bench import grid, run, store
+from rnnvg.bench.claims import claimed
+from rnnvg.cli import main
+from rnnvg.errors import InputError
+from rnnvg.files import MachineError
+
+SPEC = """title = "small"
+cells = ["rnn", "lstm"]
+seeds = 2
+[task]
+name = "adding"
+length = [6, 8]
+[model]
+hidden = 2
+[training]
+steps = 2
+batch = 2
+eval_size = 4
+[measure]
+sequences = 2
+"""
+HUGE = "9" * 5000
+# What is put in the place of a value of a specification.
+VALUES = [
+    HUGE, "-" + HUGE, "1e999", "nan", "-inf", "0", "-1", "1.5", "true", '""', '"x"', "[]", "[[]]", "{}",
+    "[" * 5000 + "]" * 5000, "[1, 1]", "1000000000000", "10_000_000", "[" + "1," * 100_000 + "]", '"' + "y" * 100_000 + '"', "1979-05-27",
+    "{a={b={c=1}}}",
+    "9223372036854775808", '["cell"]', "[true, 1]",
+]  # fmt: skip
+
+
+def spoiled(choose):
+    """A specification with one fault, or a few."""
+    lines = SPEC.splitlines()
+    for _ in range(choose.randint(1, 2)):
+        kind, at = (
+            choose.choice(["value", "cut", "key", "twice", "noise", "deep", "bytes"]),
+            choose.randrange(len(lines)),
+        )
+        if kind == "value" and "=" in lines[at]:
+            lines[at] = f"{lines[at].split('=')[0]}= {choose.choice(VALUES)}"
+        elif kind == "cut":
+            lines[at] = lines[at][: choose.randrange(len(lines[at]) + 1)]
+        elif kind == "key":
+            lines.insert(
+                at, f"{choose.choice(['layers', 'nonsense', 'name', 'wrt', 'k' * 5000])} = {choose.choice(VALUES)}"
+            )
+        elif kind == "twice":
+            lines.insert(at, lines[at])
+        elif kind == "deep":
+            lines.insert(at, ".".join("a" * choose.choice([1, 20, 30_000])) + " = 1")
+        else:
+            lines.insert(at, "".join(chr(choose.randrange(1, 300)) for _ in range(40)))
+    return "\n".join(lines).encode()
+
+
+def check_specs(folder, n):
+    choose, path, slowest = random.Random(16), folder / "s.toml", 0.0
+    refused = 0
+    for number in range(n):
+        content = spoiled(choose)
+        path.write_bytes(content)
+        start = time.process_time()
+        done = CliRunner().invoke(main, ["bench", "run", str(path), "--dry-run", "--out", str(folder / "out")])
+        slowest = max(slowest, time.process_time() - start)
+        assert done.exit_code in (0, 2), (number, content[:2000], done.exception)
+        assert done.exception is None or isinstance(done.exception, SystemExit), (number, content[:2000])
+        assert len(done.stderr) < 20_000, number
+        refused += done.exit_code == 2
+    assert refused > n / 2
+    assert not (folder / "out").exists()
+    return slowest
+
+
+def test_malformed_specifications_are_refused_in_words(tmp_path):
+    check_specs(tmp_path, 40)
+
+
+@pytest.mark.acceptance
+def test_200_malformed_specifications_take_below_two_seconds_each(tmp_path):
+    assert check_specs(tmp_path, 200) < 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("seeds = 2", "seeds = 1000000", "`seeds` may be at most 100000 of them."),
+        ("seeds = 2", "seeds = 9223372036854775808", "`seeds` may be at most 100000 of them."),
+        ("seeds = 2", "seeds = 50000", "stands for 200000 runs, and a grid has at most 10000."),
+        ("[6, 8]", str(list(range(4, 4000))), "stands for 15984 runs, and a grid has at most 10000."),
+        ("hidden = 2", "hidden = 2\nlayers = 10000", "`model.layers` must be at most 1000"),
+        ("hidden = 2", "hidden = 100000", "need"),
+        ("batch = 2", "batch = 1000000000000", "`training.batch` must be at most"),
+        ("eval_size = 4", "eval_size = 10000000000000", "`training.eval_size` must be at most"),
+        ("sequences = 2", 'sequences = 2\nwrt = ["cell"]', "a rnn has no cell state"),
+        ("[task]", "a" + ".a" * 50_000 + " = 1\n[task]", "has a key of more than 16 parts"),
+    ],
+)
+def test_bounds_are_counted_before_anything_is_built(tmp_path, old, new, fault):
+    path = tmp_path / "s.toml"
+    path.write_text(SPEC.replace(old, new))
+    start = time.process_time()
+    with pytest.raises(InputError) as raised:
+        grid.read(path)
+    assert fault in str(raised.value)
+    assert time.process_time() - start < 5
+
+
+def test_the_largest_size_of_a_grid_can_be_raised_and_a_byte_order_mark_is_no_text(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + ("most_runs = 8\n" + SPEC).encode())
+    assert len(grid.read(path).runs()) == 8
+    path.write_text("most_runs = 7\n" + SPEC)
+    with pytest.raises(InputError, match="stands for 8 runs, and a grid has at most 7"):
+        grid.read(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError):
+        grid.read(path)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    place = tmp_path_factory.mktemp("damage") / "out"
+    path = place.parent / "small.toml"
+    path.write_text(SPEC.replace("[6, 8]", "6"))
+    plan = bench.Plan.of(grid.read(path))
+    for spec in plan.fixed():
+        bench.execute(spec, place)
+    bench.Store(place).merge()
+    plan.keep(place)
+    (bench.Store(place).folder(plan.fixed()[0].id) / "claim.json").write_text(
+        json.dumps({"token": "x", "pid": 1, "place": "elsewhere"})
+    )
+    return place
+
+
+JSON = [None, True, -1, 1.5, 10**40, "", "x" * 5000, [], {}, [[[]]], {"a": {"b": 1}}, "\ud800", float("nan")]
+
+
+def set_somewhere(content, choose):
+    """One value of a JSON document, at any depth, replaced, removed or added."""
+    at, key = content, None
+    while isinstance(at, (dict, list)) and at:
+        parent, key = at, choose.choice(list(at) if isinstance(at, dict) else range(len(at)))
+        at = at[key]
+        if choose.random() < 0.4:
+            break
+    if key is None:
+        return
+    kind = choose.choice(["value", "value", "remove", "add"])
+    if kind == "value":
+        parent[key] = choose.choice(JSON)
+    elif kind == "remove":
+        del parent[key]
+    elif isinstance(parent, dict):
+        parent["more"] = choose.choice(JSON)
+
+
+def tamper(path, choose):
+    content = path.read_bytes()
+    kind = choose.choice(
+        ["cut", "byte", "empty", "deep", "noise", "folder", "gone", "pipe", "json", "json", "json", "json"]
+    )
+    if kind == "json" and path.suffix == ".json":
+        document = json.loads(content)
+        set_somewhere(document, choose)
+        if path.name == "result.json" and isinstance(document, dict) and choose.random() < 0.8:
+            document.pop("checksum", None)
+            document["checksum"] = store._checksum(document)  # an edit that knows how: the types alone are wrong
+        path.write_text(json.dumps(document))
+    elif kind == "byte" and content:
+        at = choose.randrange(len(content))
+        path.write_bytes(content[:at] + bytes([content[at] ^ (1 << choose.randrange(8))]) + content[at + 1 :])
+    elif kind == "cut":
+        path.write_bytes(content[: choose.randrange(len(content) + 1)])
+    elif kind == "deep":
+        path.write_text("[" * 200_000 + "]" * 200_000)
+    elif kind == "noise":
+        path.write_bytes(choose.randbytes(300))
+    elif kind in ("folder", "gone", "pipe"):
+        path.unlink()
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(path)
+    else:
+        path.write_bytes(b"")
+    return kind
+
+
+def check_tampering(results, folder, n, commands):
+    choose = random.Random(16)
+    for number in range(n):
+        place = folder / str(number)
+        shutil.copytree(results, place)
+        files = sorted(path for path in place.rglob("*") if path.is_file())
+        path = choose.choice([each for each in files if each.suffix == ".json"] * 3 + files)
+        what = f"{number}: {tamper(path, choose)} {path.relative_to(place)}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            try:
+                load_results(place)
+            except InputError:
+                pass
+            except Exception as error:
+                raise AssertionError(what) from error
+            for command in commands:
+                arguments = [
+                    str(place) if each == "DIR" else str(results) if each == "GOOD" else each for each in command
+                ]
+                done = CliRunner().invoke(main, arguments)
+                assert done.exit_code in (0, 1, 2), (what, command, done.exception)
+                if done.exception is not None and not isinstance(done.exception, SystemExit):
+                    raise AssertionError((what, command)) from done.exception
+        shutil.rmtree(place)
+
+
+def test_a_tampered_directory_is_read_without_a_traceback(results, tmp_path):
+    check_tampering(results, tmp_path, 60, [["bench", "status", "DIR"], ["bench", "compare", "DIR", "GOOD"]])
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(3000)
+def test_300_tamperings_of_a_directory(results, tmp_path):
+    look = [["bench", "status", "DIR"], ["report", "DIR", "-q"], ["bench", "compare", "DIR", "GOOD"]]
+    check_tampering(results, tmp_path, 300, [*look, ["bench", "resume", "DIR", "-q", "--jobs", "1"]])
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 2**70, "7", None, 1.0, True])
+def test_a_claim_of_nonsense_is_nobodys(tmp_path, pid):
+    (tmp_path / "claim.json").write_text(json.dumps({"token": "x", "pid": pid, "place": "here"}))
+    assert claimed(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "There is not enough memory."),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+            "not enough memory",
+        ),
+        (ImportError("libtorch.so: failed to map segment from shared object"), "not enough memory"),
+        (OSError(errno.EMFILE, "Too many open files", "x"), "too many files are open"),
+        (OSError(errno.EFBIG, "File too large", "x"), "larger than may be written"),
+    ],
+)
+def test_a_fault_of_the_machine_leaves_the_run_to_do(tmp_path, monkeypatch, error, sentence):
+    spec = bench.run_spec({"name": "adding", "length": 6}, "rnn", hidden=2, training={"steps": 2, "eval_size": 4})
+    with monkeypatch.context() as patch:
+        patch.setattr(run.training, "fit", lambda *_, **__: (_ for _ in ()).throw(error))
+        with pytest.raises(MachineError, match=sentence) as raised:
+            bench.execute(spec, tmp_path)
+    assert str(raised.value).startswith(f"{spec.id} was not done: ")
+    assert bench.Store(tmp_path).result(spec.id) is None
+    assert bench.execute(spec, tmp_path)["status"] == "ok"
+
+
+def test_a_fault_of_the_run_is_its_own(tmp_path, monkeypatch):
+    spec = bench.run_spec({"name": "adding", "length": 6}, "rnn", hidden=2, training={"steps": 2, "eval_size": 4})
+    monkeypatch.setattr(run.training, "fit", lambda *_, **__: (_ for _ in ()).throw(ValueError("mine")))
+    assert bench.execute(spec, tmp_path)["reason"] == "ValueError: mine"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_request_to_end_is_an_interrupt(tmp_path, name):
+    command = ["train", "--task", "adding", "--steps", "1000000", "--go-on", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnnvg", *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    try:
+        until = time.monotonic() + 120
+        while not list(tmp_path.glob("out/runs/*/part-*.csv")) and time.monotonic() < until:
+            time.sleep(0.1)
+        process.send_signal(getattr(signal, name))
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Interrupted; what is done is kept. To go on: " in said
+    assert "leaked" not in said
+    assert list(tmp_path.glob("out/runs/*/resume.safetensors"))
