@@ -144,8 +144,8 @@ training.batch = 0
         "  line 2, `cells[2]` has no 'lsmt'. Did you mean 'lstm'? Pass one of: rnn, rnn-relu, lstm, gru, leaky, "
         "residual, layer-norm, mingru, lru, lem, attention, tcn.",
         "  line 3, `seeds` must be a count of at least 1, or a list of whole numbers from 0; got 0.",
-        "  line 4, `sedes` is not known. Did you mean 'seeds'? Known here: title, about, cells, seeds, most_runs, task, model, "
-        "training, measure, published.",
+        "  line 4, `sedes` is not known. Did you mean 'seeds'? Known here: title, about, cells, seeds, most_runs, task, "
+        "model, training, measure, published.",
         "  line 6, `training.steps` must be at least 1; got -5.",
         "  line 7, `training.lr` must be a number; got 'fast'.",
         "  line 8, `training.clp` is not known. Did you mean 'clip'? Known here: steps, batch, lr, optimizer, clip, "
