@@ -66,7 +66,7 @@ class Timings:
         if stored.status != "ok" or not seconds or not steps:
             return False
         self.same.setdefault(_seedless(spec), []).append(float(seconds))
-        training, length = content.get("training_seconds"), content.get("training_steps")
+        training, length = stored.training_seconds, stored.training_steps
         if not training or not length:
             return True
         self.training.setdefault(_kind(spec), []).append(training / steps / length)
