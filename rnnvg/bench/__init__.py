@@ -18,7 +18,7 @@ _HOME = {
     "Published": "extras",
     "RunSpec": "spec",
     "State": "state",
-    "StorageError": "files",
+    "StorageError": "rnnvg.faults",
     "Store": "store",
     "Timings": "estimate",
     "Training": "spec",
@@ -61,7 +61,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(f"rnnvg.bench.{_HOME[name]}"), name)
+        home = _HOME[name] if "." in _HOME[name] else f"rnnvg.bench.{_HOME[name]}"
+        return getattr(importlib.import_module(home), name)
     raise AttributeError(f"module 'rnnvg.bench' has no attribute {name!r}")
 
 
@@ -84,4 +85,4 @@ if TYPE_CHECKING:
     from rnnvg.bench.spec import Measure, RunSpec, Training, run_spec
     from rnnvg.bench.state import State
     from rnnvg.bench.store import Store, load_results
-    from rnnvg.files import StorageError
+    from rnnvg.faults import StorageError

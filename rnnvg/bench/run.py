@@ -26,7 +26,8 @@ from rnnvg.bench.record import failure, record, stamp
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import CAUSES, RESULT, VOCABULARY, WEIGHTS, Store
 from rnnvg.errors import InputError
-from rnnvg.files import MachineError, disk_faults_named, machine_fault, make_folder, move_aside, write_whole
+from rnnvg.faults import MachineError, disk_faults_named, machine_fault
+from rnnvg.files import make_folder, move_aside, write_whole
 from rnnvg.models.tensorfile import read_tensors
 from rnnvg.training import device
 

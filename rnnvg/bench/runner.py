@@ -14,7 +14,8 @@ from rnnvg.bench.record import version
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import Store
 from rnnvg.errors import InputError, check_int
-from rnnvg.files import StorageError, check_room
+from rnnvg.faults import StorageError
+from rnnvg.files import check_room
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -27,16 +27,8 @@ from rnnvg.bench import tables
 from rnnvg.bench.spec import SCHEMA, RunSpec
 from rnnvg.bench.stored import Damaged, Result, fit, read_json
 from rnnvg.errors import InputError, shown
-from rnnvg.files import (
-    check_ours,
-    disk_faults_named,
-    make_folder,
-    move_aside,
-    named_folder,
-    read_regular,
-    table_mark,
-    write_whole,
-)
+from rnnvg.faults import disk_faults_named
+from rnnvg.files import check_ours, make_folder, move_aside, named_folder, read_regular, table_mark, write_whole
 
 RESULT = "result.json"
 WEIGHTS = "weights.safetensors"

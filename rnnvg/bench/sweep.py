@@ -27,7 +27,8 @@ from rnnvg.bench.events import Event, Observer
 from rnnvg.bench.record import give_up
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import RESULT, Store
-from rnnvg.files import MachineError, StorageError, disk_faults_named, make_folder
+from rnnvg.faults import MachineError, StorageError, disk_faults_named
+from rnnvg.files import make_folder
 
 # A run that takes its worker with it this many times is written off.
 DEATHS = 3

@@ -12,7 +12,7 @@ from distributed import get_worker
 
 from rnnvg.bench.record import process
 from rnnvg.bench.spec import RunSpec
-from rnnvg.files import MachineError, StorageError, machine_fault
+from rnnvg.faults import MachineError, StorageError, machine_fault
 
 # Seconds between two messages of one run.
 TELL_EVERY = 0.25

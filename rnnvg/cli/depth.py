@@ -143,7 +143,7 @@ def _images(data: str, limit: int | None) -> Images:
 
 def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_json: bool) -> None:
     from rnnvg.depth import story
-    from rnnvg.files import disk_faults_named
+    from rnnvg.faults import disk_faults_named
     from rnnvg.report import depth_page
 
     folder = Path(rest["out"])

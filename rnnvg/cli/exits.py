@@ -20,7 +20,7 @@ import click
 
 from rnnvg.cli.output import colour, note
 from rnnvg.errors import InputError
-from rnnvg.files import fault_of, is_memory
+from rnnvg.faults import fault_of, is_memory
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 

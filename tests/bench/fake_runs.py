@@ -11,7 +11,7 @@ from rnnvg.bench import tables
 from rnnvg.bench.record import record
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import Store
-from rnnvg.files import StorageError
+from rnnvg.faults import StorageError
 
 THRESHOLDS = (0.1, 0.01)
 

@@ -19,7 +19,7 @@ from rnnvg.bench import grid, run, store
 from rnnvg.bench.claims import claimed
 from rnnvg.cli import main
 from rnnvg.errors import InputError
-from rnnvg.files import MachineError
+from rnnvg.faults import MachineError
 
 SPEC = """title = "small"
 cells = ["rnn", "lstm"]

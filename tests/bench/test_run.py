@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import rnnvg
-from rnnvg import files, models, tasks, training
+from rnnvg import faults, models, tasks, training
 from rnnvg.bench import run, tables
 from rnnvg.bench.run import execute
 from rnnvg.bench.spec import RunSpec, run_spec
@@ -246,7 +246,7 @@ def test_a_full_disk_ends_the_run_and_leaves_no_result(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(run, "write_whole", full)
-    with pytest.raises(files.StorageError, match="has no space left"):
+    with pytest.raises(faults.StorageError, match="has no space left"):
         execute(adding(), tmp_path)
     assert Store(tmp_path).results() == []
 

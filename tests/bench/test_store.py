@@ -16,7 +16,8 @@ from rnnvg.bench.record import give_up, record
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import Store, load_results
 from rnnvg.errors import InputError
-from rnnvg.files import StorageError, check_room, write_whole
+from rnnvg.faults import StorageError
+from rnnvg.files import check_room, write_whole
 
 
 def merged(directory):

@@ -25,7 +25,7 @@ from rnnvg.bench.store import Store
 from rnnvg.bench.sweep import Sweep, WorkersLostError
 from rnnvg.bench.tables import MERGED
 from rnnvg.errors import InputError
-from rnnvg.files import StorageError
+from rnnvg.faults import StorageError
 
 # What another process needs to import rnnvg and the stand-ins.
 PATH = os.pathsep.join(map(str, (Path(__file__).parent.parent.parent, Path(__file__).parent)))

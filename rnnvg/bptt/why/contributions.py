@@ -121,21 +121,13 @@ class TemporalContributions(Shown):
         """Tidy: a row per parameter and step; columns parameter, step, log_norm, share, cosine."""
         import pandas as pd
 
-        return pd.concat(
-            [
-                pd.DataFrame(
-                    {
-                        "parameter": name,
-                        "step": np.arange(self.n_steps),
-                        "log_norm": self.log_norm[name],
-                        "share": self.share[name],
-                        "cosine": self.cosine[name],
-                    }
-                )
-                for name in self.names
-            ],
-            ignore_index=True,
-        )
+        columns = {"log_norm": self.log_norm, "share": self.share, "cosine": self.cosine}
+        step = np.arange(self.n_steps)
+        parts = [
+            pd.DataFrame({"parameter": name, "step": step} | {key: found[name] for key, found in columns.items()})
+            for name in self.names
+        ]
+        return pd.concat(parts, ignore_index=True)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """log10 of each step's contribution against the step, a line per parameter. Returns the Axes."""
