@@ -11,7 +11,7 @@ from typing import Any
 
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import RESULT
-from rnnvg.bench.stored import Damaged, Result, fit, read_json
+from rnnvg.bench.stored import Damaged, Timed, fit, read_json
 
 
 class Timings:
@@ -58,7 +58,7 @@ class Timings:
 
     def _take(self, path: Path) -> bool:
         try:
-            stored = fit(Result, read_json(path), path.name)
+            stored = fit(Timed, read_json(path), path.name)
             spec = RunSpec.model_validate(stored.spec)
             seconds, steps = stored.seconds, stored.steps
         except (Damaged, ValueError, KeyError, TypeError, RecursionError):

@@ -155,8 +155,9 @@ def _kept(directory: Path) -> list[tuple[Grid, tuple[str, ...]]]:
         try:
             content = fit(Benchmark, read_json(path), path.name)
         except Damaged as error:
+            what = str(error).removeprefix(path.name).strip().removesuffix(".")
             raise InputError(
-                f"{str(path)!r} is not whole ({error}). Move it away, and run the benchmark into the directory again."
+                f"{str(path)!r} {what}. Move it away, and run the benchmark into the directory again."
             ) from None
         if content.layout != SCHEMA:
             raise InputError(

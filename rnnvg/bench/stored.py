@@ -82,6 +82,17 @@ class Result(_Stored):
     checksum: str
 
 
+class Timed(_Stored):
+    """What an estimate needs of a result.json, whatever else is in it."""
+
+    spec: dict[str, Any]
+    status: str
+    seconds: _Number | None
+    steps: _Count | None
+    training_seconds: _Number | None = None
+    training_steps: _Count | None = None
+
+
 class Benchmark(_Stored):
     """benchmarks/<name>.json."""
 
@@ -94,7 +105,7 @@ class Benchmark(_Stored):
 class Claim(_Stored):
     """runs/<id>/claim.json."""
 
-    token: str
+    token: str = ""
     pid: Annotated[int, Field(ge=1, le=2**31 - 1)]
     place: str
 

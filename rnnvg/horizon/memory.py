@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +84,11 @@ def check_horizons(argument: str, horizons: object) -> list[MemoryHorizon]:
         InputError: anything else.
     """
     found = []
-    for each in horizons if isinstance(horizons, Iterable) else [horizons]:
+    try:
+        each_of_them = iter(horizons)  # type: ignore[call-overload]
+    except TypeError:  # a tensor without axes too
+        each_of_them = iter([horizons])
+    for each in each_of_them:
         if not isinstance(each, MemoryHorizon):
             raise InputError(
                 f"`{argument}` holds a {type(each).__name__}; pass a list of MemoryHorizon, one of each model."

@@ -122,7 +122,11 @@ NAMES = ", ".join(command.REMEDIES)
         (["--hidden", 0], "`--hidden` must be a whole number of at least 2; got 0."),
         (["--steps", 0], "`--steps` must be a whole number of at least 1; got 0."),
         (["--threshold", 2], "`--threshold` must be a number strictly between 0 and 1; got 2."),
-        (["--cell", "lsmt"], "`--cell` has no 'lsmt'. Did you mean 'lstm'? Pass one of: rnn, lstm, gru, rnn-relu."),
+        (
+            ["--cell", "lsmt"],
+            "`--cell` has no 'lsmt'. Did you mean 'lstm'? Pass one of: rnn, lstm, gru, rnn-relu, "
+            "leaky, residual, layer-norm, mingru, lru, lem, attention, tcn.",
+        ),
         (
             ["--task", "ading"],
             f"`--task` has no 'ading'. Did you mean 'adding'? Pass one of: {', '.join(tasks.NAMES)}.",

@@ -276,7 +276,7 @@ def test_what_is_done_survives_a_kill(tmp_path, monkeypatch):
     with pytest.raises(KilledError):
         stories.measure(images, directory=tmp_path, on_progress=until(9), **options)
     assert len(list((tmp_path / "parts").iterdir())) == 8
-    (tmp_path / "parts" / "remedy-none.json").write_text("{ half a file")
+    (tmp_path / "parts" / "remedy-none.json").write_text('{"made_from": half a file')
     heard.clear()
     found = stories.measure(images, directory=tmp_path, on_progress=heard.append, **options)
     assert heard[0] == f"1 of {len(REMEDIES) + 6}: at the start (kept)"

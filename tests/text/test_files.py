@@ -86,7 +86,7 @@ def test_unreadable_files_say_why(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device here")
 def test_a_source_without_end_is_refused_at_once():
-    assert refused("/dev/zero") == "'/dev/zero' is not a text: byte 0 is NUL; pass a UTF-8 text file."
+    assert refused("/dev/zero") == "`text` '/dev/zero' is not a regular file. Pass the path of a file."
 
 
 def test_a_byte_order_mark_is_not_a_part_of_the_text(tmp_path):
