@@ -46,7 +46,19 @@ _HOME = {
     "Comparison": "rnnvg.report.comparison",
     "InputError": "rnnvg.errors",
 }
-_MODULES = ("advise", "bench", "bptt", "depth", "models", "report", "tasks", "text", "training")
+_MODULES = (
+    "advise",
+    "bench",
+    "bptt",
+    "depth",
+    "functional",
+    "horizon",
+    "models",
+    "report",
+    "tasks",
+    "text",
+    "training",
+)
 
 __all__ = list(_HOME) + list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -64,7 +76,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from rnnvg import advise, bench, bptt, depth, models, report, tasks, text, training
+    from rnnvg import advise, bench, bptt, depth, functional, horizon, models, report, tasks, text, training
     from rnnvg.bench.store import load_results
     from rnnvg.bptt.check_backward import check_backward
     from rnnvg.bptt.input_profile import input_profile

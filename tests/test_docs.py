@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import rnnvg
 from rnnvg.cli import main
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -53,3 +54,21 @@ def run(line):
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#:]+)\)", BLOCK.sub("", text_of(page))):
         assert (DOCS / link).exists(), link
+
+
+def test_every_public_name_has_a_place_in_the_reference():
+    listed = set(re.findall(r"^   ([\w.]+)$", text_of("api/index.md"), flags=re.MULTILINE))
+    modules = {
+        "advise",
+        "bench",
+        "bptt",
+        "depth",
+        "functional",
+        "horizon",
+        "models",
+        "report",
+        "tasks",
+        "text",
+        "training",
+    }
+    assert set(rnnvg.__all__) - listed - modules == set()
