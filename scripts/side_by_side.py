@@ -141,7 +141,7 @@ def gradients() -> list[dict]:
 
 def saliency() -> list[dict]:
     """Gradient by the input: whether tools agree on which steps mattered."""
-    from captum.attr import IntegratedGradients, Saliency
+    from captum.attr import IntegratedGradients, Saliency  # pyright: ignore[reportMissingImports]
     from scipy.stats import rankdata
 
     torch.manual_seed(0)
@@ -230,8 +230,8 @@ def _nolds() -> Any:
 
 def memory_capacity() -> list[dict]:
     """An echo state network: what can be read out of its state (memory capacity), beside how far its gradient reaches."""
-    from reservoirpy.nodes import Reservoir, Ridge
-    from reservoirpy.observables import memory_capacity as capacity
+    from reservoirpy.nodes import Reservoir, Ridge  # pyright: ignore[reportMissingImports]
+    from reservoirpy.observables import memory_capacity as capacity  # pyright: ignore[reportMissingImports]
 
     model = Reservoir(100, sr=1, seed=1) >> Ridge(ridge=1e-4)
     found, seconds = timed(lambda: capacity(model, k_max=50, as_list=True, seed=1))
