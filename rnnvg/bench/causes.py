@@ -77,9 +77,14 @@ def after_training(model: SequenceModel, task: Task, probe: Batch, step: int, se
 
 
 def recent_share(model: SequenceModel, task: Task, probe: Batch) -> tuple[int, float] | None:
-    """How many last steps, and the fraction of the core's update that they make, for the task's own loss on `probe`."""
+    """How many last steps, and the fraction of the core's update that they make, for the task's own loss on `probe`.
+
+    None where the task has a loss at several steps of a sequence: the last steps of one loss are then the first of another.
+    """
     grad = loss_gradient(model, task, probe)
     found = temporal_contributions(model.core, encoded(model, probe.inputs), output_grad=grad)
+    if found.losses is None:
+        return None
     last = min(10, found.n_steps)
     share = found.fraction(last)
     return None if math.isnan(share) else (last, share)

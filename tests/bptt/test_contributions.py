@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import rnnvg
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.why.contributions import contributions_of, temporal_contributions
 from rnnvg.errors import InputError
@@ -315,3 +316,41 @@ def test_fraction_refuses_more_steps_than_there_are():
         found.fraction(4)
     with pytest.raises(InputError, match=re.escape("`name` has no 'weight_hh'. Did you mean 'weight_hh_l0'?")):
         found.fraction(1, "weight_hh")
+
+
+@pytest.mark.parametrize(
+    ("steps", "sentence"),
+    [
+        ([[49], [49]], "the last 10 of 50 steps make "),
+        ([[19], [19]], "the last 10 of 20 steps make "),  # counted from the loss, not from the end of the batch
+        ([[3], [3]], "the last 4 of 4 steps make 100 % of the update"),
+        (
+            [[49], [20]],
+            "sequences end at steps 20 to 49: no share of the last steps is meant; to_frame() has every step's",
+        ),
+        (
+            [[10, 49], [49]],
+            "over 50 steps with losses at several: no share of the last steps is meant; to_frame() has every",
+        ),
+        ([[], []], "over 50 steps: the gradient of every parameter is zero"),
+    ],
+)
+def test_steps_are_counted_from_the_loss_where_there_is_one(steps, sentence):
+    torch.manual_seed(0)
+    grad = torch.zeros(50, 2, 8)
+    for sequence, where in enumerate(steps):
+        for step in where:
+            grad[step, sequence] = torch.randn(8)
+    found = temporal_contributions(nn.LSTM(3, 8), torch.randn(50, 2, 3), output_grad=grad)
+    assert str(found).startswith(sentence)
+
+
+def test_a_packed_batch_of_unequal_lengths_gives_no_share_of_the_last_steps():
+    torch.manual_seed(0)
+    gru = nn.GRU(3, 8)
+    packed = nn.utils.rnn.pack_padded_sequence(torch.randn(30, 3, 3), [30, 20, 10])
+    with rnnvg.watch(gru) as watcher:
+        gru(packed)[1].sum().backward()
+    found = watcher.temporal_contributions()
+    assert found.losses.tolist() == [29, 19, 9]
+    assert str(found).startswith("sequences end at steps 9 to 29")

@@ -26,6 +26,7 @@ from rnnvg.bptt.linearize import ModuleLinearization, ModuleSegment, linearize
 from rnnvg.bptt.logscale import LogSum, unit_vectors
 from rnnvg.bptt.stepping import initial_parts, map_state, module_step, whole_state, widened
 from rnnvg.bptt.weights import plain_module
+from rnnvg.bptt.why.summary import only_losses, sentence
 from rnnvg.errors import InputError, check_int, check_name
 from rnnvg.notebook import Shown
 
@@ -64,6 +65,7 @@ class TemporalContributions(Shown):
         total: parameter name -> dL/dW itself in the parameter's shape and dtype, what autograd calls `.grad`; inf where the
             number leaves the dtype.
         note: what else the reader must know of these numbers; empty where there is nothing.
+        losses: [B] the step of each sequence's only loss (-1: none), by which steps are counted; None where there are several.
 
     Within a sequence and step a number smaller than the dtype's range below the largest adjoint coordinate counts as zero.
     Source: Pascanu, Mikolov and Bengio 2013, equation 4.
@@ -75,6 +77,7 @@ class TemporalContributions(Shown):
     log_norm_total: dict[str, float]
     total: dict[str, Tensor]
     note: str = ""
+    losses: np.ndarray | None = None
     origin: _Origin | str | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -144,11 +147,7 @@ class TemporalContributions(Shown):
         return ax
 
     def __str__(self) -> str:
-        last = min(RECENT, self.n_steps)
-        part = self.fraction(last)
-        if np.isnan(part):
-            return f"over {self.n_steps} steps: the gradient of every parameter is zero"
-        return f"the last {last} of {self.n_steps} steps make {100 * part:.3g} % of the update"
+        return sentence(self, RECENT)
 
 
 def temporal_contributions(
@@ -225,7 +224,10 @@ def contributions_of(
         total[name] = whole.view(parameter.shape).to(parameter.dtype)
         log_norm_total[name] = found.log + float(torch.linalg.vector_norm(mantissa).log())
     origin = _Origin(module, inputs.detach(), state, output_grad, grads, arguments.weight_versions(module))
-    return TemporalContributions(first.log_norm, share, first.cosine, log_norm_total, total, linear.note, origin)
+    losses = only_losses(output_grad, grads)
+    return TemporalContributions(
+        first.log_norm, share, first.cosine, log_norm_total, total, linear.note, losses, origin
+    )
 
 
 @dataclass(frozen=True)
