@@ -222,6 +222,7 @@ def test_the_weight_that_is_not_finite_is_named():
 def test_the_layer_that_is_first_not_finite_is_named():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 1))
     with torch.no_grad():
+        nn.init.ones_(model[0].weight)  # sums of 3 and more, whatever the biases: times 3e38 beyond float32
         model[1].weight.fill_(3e38)
     found = rnnvg.diagnose(model, (torch.ones(8, 3), torch.zeros(8, 1)), squared)
     assert found.verdict == "non-finite-loss"
