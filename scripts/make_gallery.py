@@ -3,7 +3,8 @@
     python scripts/make_gallery.py [--only NAME] [--keep DIR]
 
 Figures are drawn by the commands as they stand on the page, in one folder, in their order. With `--keep` the folder stays, and
-what is done already is not done again. All of it takes some minutes on two cores.
+what is done already is not done again. All of it takes some minutes on two cores. The page has
+every figure that was drawn.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def run(command: str, folder: Path) -> None:
     program, *words = shlex.split(command)
     assert program == "rnnvg"
     print(f"$ {command}", flush=True)
-    subprocess.run([sys.executable, "-m", "rnnvg.cli", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "rnnvg", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def page(entries: tuple[Entry, ...]) -> str:
@@ -169,7 +170,8 @@ def main() -> None:
         if not found:
             raise SystemExit(f"{entry.name}: no file {entry.figure} after its commands")
         shutil.copyfile(found[0], DOCS / "gallery" / f"{entry.name}.png")
-    (DOCS / "gallery.md").write_text(page(ENTRIES), encoding="utf-8")
+    drawn = tuple(entry for entry in ENTRIES if (DOCS / "gallery" / f"{entry.name}.png").exists())
+    (DOCS / "gallery.md").write_text(page(drawn), encoding="utf-8")
     if given.keep is None:
         shutil.rmtree(folder)
 
