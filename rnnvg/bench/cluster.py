@@ -77,7 +77,8 @@ def local_workers(jobs: int) -> Iterator[Client]:
         WorkersLostError: they do not start.
     """
     # The environment and the configuration are read again whenever a worker is started anew.
-    with _environment(_ONE), dask.config.set(_CONFIG):
+    # LocalCluster is silent too, but only until it begins to close, when connections that are cut off would still be logged.
+    with _environment(_ONE), dask.config.set(_CONFIG), silence_logging_cmgr(logging.CRITICAL):
         try:
             with _interrupts_not_inherited():
                 cluster = LocalCluster(n_workers=jobs, security=Security.temporary(), protocol="tls://", **_OPTIONS)

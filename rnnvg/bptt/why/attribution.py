@@ -146,7 +146,9 @@ class DecayAttribution(Shown):
         over = f"over {self.steps} step{'s' if self.steps > 1 else ''}: "
         if self.parts:
             nats = self.nats()
-            return f"{over}{nats['saturation']:+.1f} nats saturation, {nats['matrix']:+.1f} nats recurrent matrix"
+            # Nothing is +0.0, on whichever side of it rounding leaves the sum.
+            saturation, matrix = (round(float(nats[part]), 1) + 0.0 for part in ("saturation", "matrix"))
+            return f"{over}{saturation:+.1f} nats saturation, {matrix:+.1f} nats recurrent matrix"
         shares = sorted(self.mean_shares().items(), key=lambda item: -abs(item[1]))
         paths = ", ".join(f"{100 * share:.0f} % by the {name}" for name, share in shares if abs(share) >= LEAST_SHARE)
         changed = ", ".join(f"{self.log_gain(name)[-1]:+.1f} with {name}" for name in self.counterfactuals)
