@@ -48,7 +48,7 @@ class BothWaysOrigin:
             )
         with torch.enable_grad():
             run = _Unrolled(self)
-            found: list[tuple[float, ...]] = []
+            found: list[tuple[int, int, int, float, float]] = []
             skipped = 0
             for row, k, sequence in entries_to_compare(profile, n):
                 source, distance = int(self.steps[row, sequence]), int(profile.distance[k])
@@ -58,17 +58,7 @@ class BothWaysOrigin:
                     skipped += 1
                 else:
                     found.append((source, distance, sequence, value, reference))
-        columns = np.array(found, dtype=np.float64).reshape(-1, 5).T
-        return Certificate(
-            source=columns[0].astype(np.int64),
-            distance=columns[1].astype(np.int64),
-            sequence=columns[2].astype(np.int64),
-            log_norm=columns[3],
-            reference=columns[4],
-            skipped=skipped,
-            weights={},
-            dtype=str(self.inputs.dtype).removeprefix("torch."),
-        )
+        return Certificate.of(found, skipped, self.inputs.dtype)
 
 
 class _Unrolled:

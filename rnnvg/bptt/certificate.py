@@ -7,7 +7,7 @@ is run from there to the source, and autograd differentiates it. Slow, and it un
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,21 @@ class Certificate(Shown):
     dtype: str
     route: str = "float64 autograd"
 
+    @classmethod
+    def of(
+        cls,
+        entries: Sequence[tuple[int, int, int, float, float]],
+        skipped: int,
+        dtype: torch.dtype,
+        weights: dict[str, float] | None = None,
+        route: str = "float64 autograd",
+    ) -> Certificate:
+        """From the entries compared, (source, distance, sequence, log_norm, reference) each; the rest as the attributes."""
+        columns = np.array(entries, dtype=np.float64).reshape(-1, 5).T
+        source, distance, sequence = columns[:3].astype(np.int64)
+        name = str(dtype).removeprefix("torch.")
+        return cls(source, distance, sequence, columns[3], columns[4], skipped, weights or {}, name, route)
+
     @property
     def residual(self) -> float:
         """Largest relative difference of the norms compared; nan where none could be."""
@@ -99,17 +114,7 @@ def certify(profile: GradientProfile, origin: Origin, n: int) -> Certificate:
             skipped += 1
         else:
             found.append((int(origin.steps[row, sequence]), distance, sequence, value, reference))
-    columns = np.array(found, dtype=np.float64).reshape(-1, 5).T
-    return Certificate(
-        source=columns[0].astype(np.int64),
-        distance=columns[1].astype(np.int64),
-        sequence=columns[2].astype(np.int64),
-        log_norm=columns[3],
-        reference=columns[4],
-        skipped=skipped,
-        weights=_weights(origin),
-        dtype=str(_dtype(origin)).removeprefix("torch."),
-    )
+    return Certificate.of(found, skipped, _dtype(origin), weights=_weights(origin))
 
 
 def entries_to_compare(profile: GradientProfile, n: int) -> list[tuple[int, int, int]]:

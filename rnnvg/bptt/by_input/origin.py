@@ -64,18 +64,8 @@ class InputOrigin:
             else:
                 reference = reference if value > -math.inf or reference > resolved else -math.inf
                 found.append((int(self.steps[row]), distance, sequence, value, reference))
-        columns = np.array(found, dtype=np.float64).reshape(-1, 5).T
-        return Certificate(
-            source=columns[0].astype(np.int64),
-            distance=columns[1].astype(np.int64),
-            sequence=columns[2].astype(np.int64),
-            log_norm=columns[3],
-            reference=columns[4],
-            skipped=skipped,
-            weights={},
-            dtype=str(narrowest_dtype(forward.output, forward.leaves)).removeprefix("torch."),
-            route="finite differences",
-        )
+        dtype = narrowest_dtype(forward.output, forward.leaves)
+        return Certificate.of(found, skipped, dtype, route="finite differences")
 
     def _difference(
         self, subject: Subject, forward: Forward, row: int, distance: int, sequence: int
