@@ -39,8 +39,8 @@ _HOME = {
     "HorizonSurvival": "rnnvg.horizon",
     "diagnose": "rnnvg.depth.diagnose",
     "Diagnosis": "rnnvg.depth.diagnose",
-    "suggest_clip": "rnnvg.training.clipping",
-    "ClipSuggestion": "rnnvg.training.clipping",
+    "suggest_clip": "rnnvg.depth.clip_threshold",
+    "ClipSuggestion": "rnnvg.depth.clip_threshold",
     "load_results": "rnnvg.bench.store",
     "compare": "rnnvg.report.comparison",
     "Comparison": "rnnvg.report.comparison",
@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from rnnvg.bptt.watch import watch
     from rnnvg.bptt.why.attribution import DecayAttribution, attribute_decay
     from rnnvg.bptt.why.contributions import TemporalContributions, temporal_contributions
+    from rnnvg.depth.clip_threshold import ClipSuggestion, suggest_clip
     from rnnvg.depth.diagnose import Diagnosis, diagnose
     from rnnvg.errors import InputError
     from rnnvg.horizon import (
@@ -102,4 +103,3 @@ if TYPE_CHECKING:
         pool_horizons,
     )
     from rnnvg.report.comparison import Comparison, compare
-    from rnnvg.training.clipping import ClipSuggestion, suggest_clip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rnnvg.depth.isolated import copied, isolated
 from rnnvg.errors import InputError, check_float, check_function
 from rnnvg.notebook import Shown
 
@@ -84,8 +84,8 @@ def suggest_clip(
     Norms change while a network learns: measure after some training, and again later.
 
     Args:
-        model: any nn.Module, in the mode it is to be measured in. A copy is run: weights, gradients, buffers and torch's
-            random state stay as they are.
+        model: any nn.Module, in the mode it is to be measured in. A copy is run: weights, gradients, buffers and random
+            states stay as they are.
         batches: what `loss` takes, one at a time; a DataLoader, or a list.
         loss: loss(model, batch) -> scalar tensor; it must call the model that it is handed.
         quantile: the share of batches whose gradient is to stay as it is, in (0, 1).
@@ -111,9 +111,8 @@ def suggest_clip(
     check_function("loss", loss, "loss(model, batch) that returns a scalar tensor")
     if not isinstance(batches, Iterable) or (isinstance(batches, Tensor) and batches.ndim == 0):
         raise InputError(f"`batches` is a {type(batches).__name__}; pass a DataLoader or a list of batches.")
-    devices = sorted({each.device.index or 0 for each in model.parameters() if each.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
-        measured = copy.deepcopy(model)
+    with isolated(model):
+        measured, _, _ = copied(model, None, None)
         parameters = [each for each in measured.parameters() if each.requires_grad]
         if not parameters:
             raise InputError("`model` has no parameter that requires a gradient; nothing is clipped.")

@@ -1,6 +1,7 @@
 """suggest_clip against norms computed by hand, and what it must leave alone."""
 
 import itertools
+import random
 
 import numpy as np
 import pytest
@@ -49,6 +50,19 @@ def test_nothing_of_the_model_changes():
     assert all(torch.equal(each.grad, grad) for each, grad in zip(model.parameters(), grads, strict=True))
 
 
+def test_a_module_whose_weights_are_computed_is_measured_and_no_random_state_moves():
+    # copy.deepcopy refuses weights that a wrapper set as results of autograd.
+    lstm = nn.LSTM(3, 8)
+    raw = nn.Parameter(lstm.weight_hh_l0.detach().clone())
+    del lstm._parameters["weight_hh_l0"]
+    lstm.raw, lstm.weight_hh_l0 = raw, raw * 0.5
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    with torch.no_grad():
+        found = suggest_clip(lstm, batches(2), lambda m, b: loss(m, b) * (1 + random.random() + np.random.rand()))
+    assert np.isfinite(found.norms).all()
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+
+
 def test_a_gradient_that_is_not_finite_is_counted_and_left_out():
     model = nn.Linear(1, 1, bias=False)
     drawn = [torch.ones(1, 1), torch.full((1, 1), torch.inf), torch.full((1, 1), 2.0)]
@@ -87,7 +101,7 @@ def test_bad_input_gets_one_sentence(change, sentence):
 
 
 def test_an_endless_loader_is_stopped(monkeypatch):
-    monkeypatch.setattr("rnnvg.training.clipping.MOST_BATCHES", 20)
+    monkeypatch.setattr("rnnvg.depth.clip_threshold.MOST_BATCHES", 20)
     with pytest.raises(InputError, match="no end after 20"):
         suggest_clip(nn.Linear(3, 1), itertools.repeat(torch.ones(5, 3)), lambda m, x: m(x).sum())
 
