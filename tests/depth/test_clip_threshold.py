@@ -3,6 +3,7 @@
 import itertools
 import random
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -110,3 +111,4 @@ def test_the_plot_marks_the_threshold():
     found = suggest_clip(nn.Linear(3, 1), [torch.ones(5, 3), torch.zeros(5, 3)], lambda m, x: m(x).sum())
     ax = found.plot()
     assert ax.lines[1].get_xdata()[0] == found.threshold
+    assert plt.get_fignums() == [], "pyplot's own figures are the caller's"
