@@ -190,10 +190,7 @@ class Advice(Shown):
 
 
 def _horizon(settings: Settings, found: dict[str, Any] | None) -> MemoryHorizon | None:
-    if found is None:
-        return None
-    rate = math.nan if found["rate"] is None else found["rate"]
-    return MemoryHorizon(settings.threshold, found["last"], found["first_below"], found["censored"], rate, None)
+    return None if found is None else MemoryHorizon.from_row(found, settings.threshold)
 
 
 def _pooled(settings: Settings, trials: list[dict[str, Any]], when: str) -> str:

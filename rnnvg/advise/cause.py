@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rnnvg.advise.remedies import CELL, EXPLOSION, GATES, MATRIX, SATURATION
 from rnnvg.bptt import attribute_decay, gradient_profile
+from rnnvg.missing import finite
 from rnnvg.models import SequenceModel, recurrence
 
 KEPT = 1.0  # nats over the whole sequence: less decay or growth is no cause of anything
@@ -48,7 +49,7 @@ def cause_of(model: SequenceModel, encoded: Tensor) -> dict[str, Any]:
         parts = {change: float(found.log_gain(change)[-1]) - total for change in found.counterfactuals}
     return {
         "cause": name_cause(total, parts, bool(found.parts)),
-        "nats": total if math.isfinite(total) else None,
+        "nats": finite(total),
         "steps": found.steps,
         "parts": {name: value for name, value in parts.items() if math.isfinite(value)},
         "sentence": str(found),
@@ -65,7 +66,7 @@ def _of_another_cell(model: SequenceModel, encoded: Tensor) -> dict[str, Any]:
     sentence = f"over {steps} steps the gradient changes by {total:.3g} nats"
     return {
         "cause": cause,
-        "nats": total if math.isfinite(total) else None,
+        "nats": finite(total),
         "steps": steps,
         "parts": {},
         "sentence": sentence,

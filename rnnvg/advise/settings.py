@@ -6,7 +6,6 @@ weights, batches and probe sequences.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnvg.advise.remedies import REMEDIES, Base
 from rnnvg.errors import InputError, check_float, check_int, check_name
+from rnnvg.seeds import short_digest
 
 if TYPE_CHECKING:
     from rnnvg.bench import RunSpec
@@ -53,7 +53,7 @@ class Settings:
     def name(self) -> str:
         """A readable name that is a function of everything that the runs depend on: of a directory of their own."""
         own = {key: value for key, value in asdict(self).items() if key != "threshold"}
-        digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+        digest = short_digest(json.dumps(own, sort_keys=True))
         sizes = [f"{letter}{self.task[key]}" for key, letter in (("length", "T"), ("delay", "D")) if key in self.task]
         init = [self.init] if self.init != "default" else []
         return "-".join([self.task["name"], *sizes, self.cell, f"h{self.hidden}", *init, digest])

@@ -24,6 +24,7 @@ from rnnvg.advise.settings import Settings
 from rnnvg.bench import RunSpec, Store, execute, tables
 from rnnvg.depth.one_thread import one_thread
 from rnnvg.horizon import memory_horizon
+from rnnvg.missing import finite
 
 # What clipping is for: a ReLU network whose recurrent matrix stretches, so that its gradient grows by this over a training
 # sequence, trained by plain gradient descent.
@@ -145,7 +146,7 @@ def _horizon(curves: Any, settings: Settings, step: int) -> dict[str, Any] | Non
         return None
     found = memory_horizon(log_gain, settings.threshold)
     return {
-        "rate": found.rate if math.isfinite(found.rate) else None,
+        "rate": finite(found.rate),
         "last": found.last,
         "first_below": found.first_below,
         "censored": found.censored,

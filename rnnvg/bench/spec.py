@@ -5,16 +5,16 @@ No torch, no files. Two runs with the same specification are the same run, on an
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rnnvg.bench.faults import in_plain_words
 from rnnvg.errors import InputError, check_name
+from rnnvg.seeds import seed_of, short_digest
 
 if TYPE_CHECKING:
     from rnnvg.tasks import Task
@@ -131,8 +131,7 @@ class RunSpec(_Part):
         parts += [_word(self.cell), f"h{self.hidden}"]
         parts += [f"l{self.layers}"] if self.layers > 1 else []
         parts += [self.init] if self.init != "default" else []
-        digest = hashlib.sha256(self.canonical.encode()).hexdigest()[:8]
-        return "-".join([*parts, f"s{self.seed}", digest])
+        return "-".join([*parts, f"s{self.seed}", short_digest(self.canonical)])
 
     @property
     def network(self) -> dict[str, Any]:
@@ -143,11 +142,11 @@ class RunSpec(_Part):
         """A seed for one purpose of this run: a function of the id (where `paired`, of the seed) and the purpose's name,
         in [0, 2^63)."""
         of = f"paired/{self.seed}" if self.paired else self.id
-        return int.from_bytes(hashlib.sha256(f"{of}/{purpose}".encode()).digest()[:8], "big") >> 1
+        return seed_of(f"{of}/{purpose}")
 
     def settings(self) -> dict[str, Any]:
         """Every setting by its dotted name ("task.length", "training.lr", "cell", ...), as JSON values."""
-        return dict(_flat(self.to_dict()))
+        return dotted(self.to_dict())
 
 
 def run_spec(task: str | Mapping[str, Any], cell: str, *, hidden: int, **fields: Any) -> RunSpec:
@@ -189,9 +188,13 @@ def _word(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", str(value).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]).strip("-")[:32]
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def dotted(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings in one level, by dotted name.
+
+    >>> dotted({"task": {"name": "adding"}, "cell": "lstm"})
+    {'task.name': 'adding', 'cell': 'lstm'}
+    """
+    found: dict[str, Any] = {}
     for key, each in value.items():
-        if isinstance(each, Mapping):
-            yield from _flat(each, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", each
+        found |= dotted(each, f"{prefix}{key}.") if isinstance(each, Mapping) else {f"{prefix}{key}": each}
+    return found

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from rnnvg.bench.stored import Damaged, Result, fit, read_json
 from rnnvg.errors import InputError, shown
 from rnnvg.faults import disk_faults_named
 from rnnvg.files import check_ours, make_folder, move_aside, named_folder, read_regular, table_mark, write_whole
+from rnnvg.missing import finite
 
 RESULT = "result.json"
 WEIGHTS = "weights.safetensors"
@@ -112,7 +112,7 @@ class Store:
             for name, text in files.items():
                 write_whole(folder / name, text)
             names = [*files, *([WEIGHTS] if (folder / WEIGHTS).exists() else [])]
-            content = json.loads(json.dumps(_finite(result))) | {
+            content = json.loads(json.dumps(finite(result))) | {
                 "files": {name: _digest((folder / name).read_bytes()) for name in names}
             }
             content["checksum"] = _checksum(content)
@@ -258,15 +258,6 @@ def _digest(content: bytes) -> str:
 def _checksum(content: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in content.items() if key != "checksum"}
     return _digest(json.dumps(rest, sort_keys=True).encode())
-
-
-def _finite(value: Any) -> Any:
-    """`value` with None for every inf and nan, which JSON does not have."""
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _of_task(specs: Iterable[RunSpec], task: str) -> list[RunSpec]:

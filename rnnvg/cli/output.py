@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import click
+
+from rnnvg.missing import finite
 
 WIDTH_IN_A_PIPE = 100
 
@@ -32,25 +32,12 @@ def width() -> int:
 
 def result(value: Any) -> None:
     """A result on stdout: text as it is, everything else as JSON."""
-    click.echo(value if isinstance(value, str) else json.dumps(plain(value), indent=2, allow_nan=False))
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON knows it: numpy's numbers as Python's, and None for nan and the infinities."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(each) for each in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+    click.echo(value if isinstance(value, str) else json.dumps(finite(value), indent=2, allow_nan=False, default=str))
 
 
 def rows(frame: Any) -> list[dict[str, Any]]:
     """A DataFrame as a list of JSON objects, one a row."""
-    return [plain(row) for row in frame.to_dict("records")]
+    return [finite(row) for row in frame.to_dict("records")]
 
 
 def silent(text: str) -> None:

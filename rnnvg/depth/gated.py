@@ -14,6 +14,7 @@ from rnnvg import models, tasks, training
 from rnnvg.bptt import GradientProfile, gradient_profile
 from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.errors import check_int, check_name
+from rnnvg.missing import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,12 +145,12 @@ def cell_frame(runs: Sequence[CellRun]) -> pd.DataFrame:
             {
                 "cell": each.cell,
                 "parameters": each.parameters,
-                "predicted": math.nan if each.predicted is None else each.predicted,
+                "predicted": number(each.predicted),
                 "measured": each.ratio(each.start),
                 "after": each.ratio(each.end),
                 "mse": each.mse,
                 "baseline": each.baseline,
-                "solved_at": math.nan if each.solved_at is None else each.solved_at,
+                "solved_at": number(each.solved_at),
                 "steps": each.steps,
                 "seconds": each.seconds,
             }

@@ -14,7 +14,7 @@ from torch import nn
 from rnnvg.depth import symptoms_in_time, symptoms_not_finite
 from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.depth.probe import LayerView, Observation
-from rnnvg.depth.verdict import FEWEST_ITEMS, THRESHOLDS, Case, Finding, LayerHealth, listed
+from rnnvg.depth.verdict import FEWEST_ITEMS, THRESHOLDS, Case, Finding, LayerHealth, first_three
 
 __all__ = ["FEWEST_ITEMS", "THRESHOLDS", "Case", "Finding", "LayerHealth", "findings", "log10_ratio", "weight_gain"]
 
@@ -54,7 +54,7 @@ def _frozen(case: Case) -> Finding | None:
         names,
         0.0,
         0.0,
-        f"The weights of {listed(names)} cannot move: {case.frozen[names[0]]}.",
+        f"The weights of {first_three(names)} cannot move: {case.frozen[names[0]]}.",
         "If that is not meant: set requires_grad, hand all parameters to the optimiser, and look for detach() or no_grad().",
     )
 

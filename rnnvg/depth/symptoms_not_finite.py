@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 
 from rnnvg.depth.probe import LayerView
-from rnnvg.depth.verdict import THRESHOLDS, Case, Finding, listed
+from rnnvg.depth.verdict import THRESHOLDS, Case, Finding, first_three
 
 
 def weights(case: Case) -> Finding | None:
     if not case.weights:
         return None
     first, *others = case.weights
-    also = f"; and so {'are' if len(others) > 1 else 'is'} {listed([each.name for each in others])}" if others else ""
+    also = (
+        f"; and so {'are' if len(others) > 1 else 'is'} {first_three([each.name for each in others])}" if others else ""
+    )
     return _finding(
         "non-finite-weights",
         tuple(dict.fromkeys(each.name.rpartition(".")[0] or each.name for each in case.weights)),
@@ -31,7 +33,7 @@ def batch(case: Case) -> Finding | None:
     if not case.batch or case.weights or (math.isfinite(case.loss[0]) and not _gradients_at(case)):
         return None
     first, *others = case.batch
-    also = f"; {listed([each.name for each in others])} too" if others else ""
+    also = f"; {first_three([each.name for each in others])} too" if others else ""
     return _finding(
         "non-finite-batch",
         (),

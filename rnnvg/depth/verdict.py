@@ -121,7 +121,7 @@ class Case:
     optimiser: bool
 
 
-def listed(names: Sequence[str]) -> str:
+def first_three(names: Sequence[str]) -> str:
     """The first three names, and how many more there are."""
     shown = ", ".join(names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

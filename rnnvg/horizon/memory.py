@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rnnvg.errors import InputError, check_float
 from rnnvg.horizon.decay import check_numbers, decay_fit
+from rnnvg.missing import number
 from rnnvg.notebook import Shown
 
 THRESHOLDS = (math.exp(-1), 0.1, 0.01)
@@ -35,6 +38,27 @@ class MemoryHorizon(Shown):
     censored: bool
     rate: float
     e_fold: float | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], threshold: float | None = None) -> MemoryHorizon:
+        """A horizon from a row of a table of them, in which None or nan stands for what is not there.
+
+        Args:
+            row: last, censored and, where they are known, threshold, first_below, rate, e_fold.
+            threshold: of all rows, where `row` has none.
+
+        >>> MemoryHorizon.from_row({"last": 3.0, "first_below": 4.0, "censored": False, "rate": None}, 0.1)
+        MemoryHorizon(threshold=0.1, last=3, first_below=4, censored=False, rate=nan, e_fold=None)
+        """
+        first_below, rate, e_fold = (number(row.get(name)) for name in ("first_below", "rate", "e_fold"))
+        return cls(
+            threshold=float(row["threshold"] if threshold is None else threshold),
+            last=int(row["last"]),
+            first_below=None if math.isnan(first_below) else int(first_below),
+            censored=bool(row["censored"]),
+            rate=rate,
+            e_fold=None if math.isnan(e_fold) else e_fold,
+        )
 
     def __str__(self) -> str:
         return f"> {self.last}" if self.censored else str(self.last)

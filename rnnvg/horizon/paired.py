@@ -11,6 +11,7 @@ import numpy as np
 from rnnvg.errors import InputError
 from rnnvg.horizon.memory import MemoryHorizon, check_horizons
 from rnnvg.horizon.spread import Bounded, Spread, spread
+from rnnvg.missing import number
 from rnnvg.notebook import Shown
 
 MOST_EXACT = 40  # pairs; two halves of 2^20 sums each
@@ -114,7 +115,7 @@ def compare_horizons(first: Sequence[MemoryHorizon], second: Sequence[MemoryHori
         sign_test=_sign_test(up, down),
         n=n,
         n_censored=int(censored.sum()),
-        coverage=math.nan if over.coverage is None else over.coverage,
+        coverage=number(over.coverage),
         sign_flip=p,
         least_p=least_p(n - int(equal.sum())),
         spread=over,

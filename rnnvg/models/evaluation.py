@@ -25,6 +25,11 @@ def loss_gradient(model: SequenceModel, task: Task, batch: Batch) -> Tensor:
     with evaluating(model) as device:
         batch = batch.to(device)
         outputs = model.core(model.encode(batch.inputs))[0]
-    outputs.requires_grad_()
+    return at_outputs(model, task, batch, outputs)
+
+
+def at_outputs(model: SequenceModel, task: Task, batch: Batch, outputs: Tensor) -> Tensor:
+    """dL/d(output) of the core where it gave `outputs`, [T, B, H], in the mode that the model is in."""
+    outputs = outputs.detach().requires_grad_()
     with torch.enable_grad():
         return torch.autograd.grad(task.loss(model.readout(outputs), batch), outputs)[0]

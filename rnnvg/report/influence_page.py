@@ -154,7 +154,7 @@ def _data(text: ReadText, found: Influence) -> dict[str, Any]:
         near_first = row[s::-1] if s else row[:1]
         top = near_first.max()
         relative = near_first - top if np.isfinite(top) else near_first
-        rows.append([round(100 * v) if math.isfinite(v) else None for v in relative.tolist()])
+        rows.append(_hundredths(relative.tolist()))
         reach.append(int((relative > -1).nonzero()[0].max(initial=-1)) + 1)
     mean = found.curve()["log10_gain"].tolist()
     return {
@@ -162,10 +162,14 @@ def _data(text: ReadText, found: Influence) -> dict[str, Any]:
         "loss": ["", *(f"{loss:.2f}" for loss in found.loss)],
         "guess": ["", *text.guesses],
         "influence": rows,
-        "mean": [round(100 * v) if math.isfinite(v) else None for v in mean],
+        "mean": _hundredths(mean),
         "unknown": UNKNOWN,
         "first": int(np.argmax(reach)),
     }
+
+
+def _hundredths(values: list[float]) -> list[int | None]:
+    return [round(100 * value) if math.isfinite(value) else None for value in values]
 
 
 def _json(data: Any) -> str:

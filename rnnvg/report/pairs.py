@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
 from rnnvg.horizon import MemoryHorizon, compare_horizons, least_p
+from rnnvg.missing import number
 from rnnvg.report import pooled, wording
 from rnnvg.report.results import Frame
 from rnnvg.report.style import AFTER
@@ -41,7 +41,7 @@ def table(seeds: Frame, wrt: str = "state", threshold: float = pooled.THRESHOLD)
                 continue
             found = compare_horizons(*([models[network][seed] for seed in shared] for network in (first, second)))
             row = {"problem": problem, "first": first, "second": second, **vars(found)}
-            row["ratio"] = math.nan if found.ratio is None else found.ratio
+            row["ratio"] = number(found.ratio)
             rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -85,7 +85,6 @@ def _test(row: Any) -> str:
 
 def _by_seed(rows: Frame, threshold: float) -> dict[str, dict[int, MemoryHorizon]]:
     models: dict[str, dict[int, MemoryHorizon]] = {}
-    for row in rows.itertuples():
-        found = MemoryHorizon(threshold, int(row.last), None, bool(row.censored), math.nan, None)
-        models.setdefault(row.network, {})[int(row.seed)] = found
+    for row in rows.to_dict("records"):
+        models.setdefault(row["network"], {})[int(row["seed"])] = MemoryHorizon.from_row(row, threshold)
     return models

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rnnvg.horizon import Spread, spread
+from rnnvg.missing import number
 from rnnvg.report.results import Frame, Results, moments
 from rnnvg.report.style import AFTER, BEFORE
 
@@ -67,7 +68,7 @@ def _pool(group: Frame) -> dict[str, object]:
         "median": found.median.most if found.median.above else found.median.seen,
         "low": math.nan if found.n < 2 else found.low.least,
         "high": math.nan if found.n < 2 else found.high.most,
-        "coverage": math.nan if found.coverage is None else found.coverage,
+        "coverage": number(found.coverage),
         "bound": float(group["last"].median()),
         "least": float(group["last"].min()),
         "most": float(group["last"].max()),

@@ -6,7 +6,6 @@ same, and to the same network when everything but the seed is; where settings di
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
+from rnnvg.bench.spec import dotted
 from rnnvg.errors import InputError
+from rnnvg.missing import number
 from rnnvg.report.style import AFTER, BEFORE, CELL_LABELS, cell_label, loss_unit, task_label
 from rnnvg.tasks import NAMES as TASKS
 
@@ -170,25 +171,21 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "status": record["status"],
         "reason": record.get("reason") or "",
         "solved": bool(record.get("solved")),
-        "solved_at": _number(record.get("solved_at")),
-        "steps": _number(record.get("steps")),
-        "seconds": _number(record.get("seconds")),
-        "parameters": _number(record.get("parameters")),
+        "solved_at": number(record.get("solved_at")),
+        "steps": number(record.get("steps")),
+        "seconds": number(record.get("seconds")),
+        "parameters": number(record.get("parameters")),
         "metric": metric,
-        "value": _number(score.get(metric)),
-        "loss": _number(score.get("loss")),
-        "baseline": _number(baseline.get("value")),
-        "baseline_loss": _number(baseline.get("loss")),
+        "value": number(score.get(metric)),
+        "loss": number(score.get("loss")),
+        "baseline": number(baseline.get("value")),
+        "baseline_loss": number(baseline.get("loss")),
         "baseline_text": baseline.get("text"),
-        "best_loss": _number(baseline.get("best_loss")),
+        "best_loss": number(baseline.get("best_loss")),
         "unit": loss_unit(spec["task"]["name"], record.get("task")),
-        "training_steps": _number(record.get("training_steps")),
-        "n_probe_steps": _number(record.get("n_probe_steps")),
+        "training_steps": number(record.get("training_steps")),
+        "n_probe_steps": number(record.get("n_probe_steps")),
     }
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _place(order: tuple[str, ...], name: str) -> int:
@@ -207,18 +204,8 @@ def _named(frame: Frame, names: Frame) -> Frame:
     return names.merge(kept, on="id", how="inner")  # in the order of the legend: what is drawn later lies above
 
 
-def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{above}{key}.")
-        else:
-            flat[f"{above}{key}"] = value
-    return flat
-
-
 def _problem_names(records: list[dict[str, Any]]) -> dict[str, str]:
-    settings = {record["id"]: _flat(record["spec"]["task"]) for record in records}
+    settings = {record["id"]: dotted(record["spec"]["task"]) for record in records}
     names = {each["id"]: task_label(str(each["spec"]["task"]["name"]), each.get("task")) for each in records}
     return _told_apart(names, settings, ", ")
 
@@ -233,7 +220,7 @@ def _network_names(records: list[dict[str, Any]]) -> dict[str, str]:
         cell = cell_label(str(spec["cell"]))
         names[run] = cell if init == "default" else f"{cell}/{init}"
         rest = {key: value for key, value in spec.items() if key not in ("task", "seed", "schema", "measure", "init")}
-        settings[run] = _flat(rest)
+        settings[run] = dotted(rest)
         groups[run] = (names[run], str(spec["task"]))
     return _told_apart(names, settings, "/", groups)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from rnnvg.missing import number
 from rnnvg.report import pooled, style, wording
 from rnnvg.report.results import Frame, Results, read
 from rnnvg.report.style import AFTER, BEFORE
@@ -83,7 +84,7 @@ def scores(every_run: Frame) -> Frame:
                 "value": float(ended["value"].median()),
                 "least": float(ended["value"].min()),
                 "most": float(ended["value"].max()),
-                **{name: math.nan if level is None else level for name, level in levels.items()},
+                **{name: number(level) for name, level in levels.items()},
                 "values": ended["value"].to_list(),
                 "loss": float(ended["loss"].median()),
                 "seconds": float(runs["seconds"].median()),

@@ -6,7 +6,6 @@ often does not change how it learns.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 import warnings
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rnnvg.models import SequenceModel
+from rnnvg.seeds import seed_of
 from rnnvg.training import resume
 from rnnvg.training.resume import Generators, Parts
 from rnnvg.training.step import clipped_gradient, not_finite
@@ -225,5 +225,4 @@ class Loop:
 
 def derived_generator(name: str, seed: int) -> torch.Generator:
     """A generator whose seed is a function of a name and another seed."""
-    digest = hashlib.sha256(f"{name} {seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator().manual_seed(seed_of(f"{name} {seed}"))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnnvg.errors import InputError
 from rnnvg.models import SequenceModel
+from rnnvg.models.evaluation import at_outputs
 
 if TYPE_CHECKING:
     from rnnvg.tasks import Batch, Task
@@ -48,11 +49,8 @@ def omega(model: SequenceModel, task: Task, batch: Batch) -> Tensor:
     core: Any = model.core
     with torch.no_grad():
         hidden = core(model.encode(batch.inputs))[0]
-    hidden.requires_grad_()
-    with torch.enable_grad():
-        (direct,) = torch.autograd.grad(task.loss(model.readout(hidden), batch), hidden)
+    direct = at_outputs(model, task, batch, hidden)
     matrix = core.weight_hh_l0
-    hidden = hidden.detach()
     slopes = 1 - hidden * hidden if core.nonlinearity == "tanh" else (hidden > 0).to(hidden.dtype)
     with torch.no_grad():
         fixed, adjoints, scaled = matrix.detach().double(), [], []

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from rnnvg.cli import main, options, output
 from rnnvg.errors import InputError
+from rnnvg.missing import finite
 
 
 @pytest.fixture
@@ -123,4 +124,4 @@ def test_json_has_no_numbers_that_json_does_not_know():
     import numpy as np
 
     given = {"a": float("nan"), "b": [float("inf"), np.int64(3)], "c": np.array([1.5, -np.inf]), "d": True, "e": None}
-    assert output.plain(given) == {"a": None, "b": [None, 3], "c": [1.5, None], "d": True, "e": None}
+    assert finite(given) == {"a": None, "b": [None, 3], "c": [1.5, None], "d": True, "e": None}
