@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy.special import logsumexp
 
 from rnnvg.bptt import theory
 from rnnvg.bptt.gaussian import Moments, fixed_point, gaussian_mean, square, tanh_slope
@@ -62,8 +63,7 @@ def chrono(t_max: int, steps: int) -> np.ndarray:
     middles = (np.arange(UNITS) + 0.5) / UNITS
     u = 1 + (t_max - 2) * middles
     logs = 2 * np.arange(1, steps + 1)[:, None] * np.log(u / (1 + u))
-    top = logs.max(1, keepdims=True)
-    rms = 0.5 * (top[:, 0] + np.log(np.exp(logs - top).mean(1)))
+    rms = 0.5 * (logsumexp(logs, axis=1) - math.log(logs.shape[1]))
     return np.concatenate([[np.nan], rms - rms[0]])
 
 

@@ -23,6 +23,7 @@ import pandas as pd
 from rnnvg.bench.store import Store, load_results
 from rnnvg.errors import InputError
 from rnnvg.horizon import least_p, sign_flip, spread
+from rnnvg.horizon.intervals import sign_test
 from rnnvg.notebook import Shown
 
 # A pandas.DataFrame; pandas' own annotations read frame[mask] as anything that it could be.
@@ -126,7 +127,7 @@ def _compared(pairs: Frame) -> Iterator[tuple[Any, ...]]:
     """Rows for the pairs of one network on one task: what, pairs, a, b, change, low, high, kind, p."""
     solved = [pairs[f"solved_{side}"].fillna(False).astype(bool).to_numpy() for side in "ab"]
     lost, won = int((solved[0] & ~solved[1]).sum()), int((~solved[0] & solved[1]).sum())
-    p = _binomial(won, lost + won)
+    p = sign_test(won, lost) if won or lost else math.nan
     yield ("solved", len(pairs), *(float(each.sum()) for each in solved), float(won - lost), *[math.nan] * 2, "runs", p)
     ended = pairs[(pairs["status_a"] == "ok") & (pairs["status_b"] == "ok")]
     if ended.empty:
@@ -167,15 +168,8 @@ def _by_sign(a: np.ndarray, b: np.ndarray, a_beyond: np.ndarray, b_beyond: np.nd
     larger = (b > a) & ~a_beyond | (b_beyond & ~a_beyond & (b >= a))
     smaller = (a > b) & ~b_beyond | (a_beyond & ~b_beyond & (a >= b))
     up, down = int(larger.sum()), int(smaller.sum())
-    same = bool(((a == b) & (a_beyond == b_beyond)).all())
-    p = math.nan if same else _binomial(up, up + down)
+    p = sign_test(up, down) if up or down else math.nan
     return len(a), float(np.median(a)), float(np.median(b)), float(up - down), math.nan, math.nan, "signs", p
-
-
-def _binomial(won: int, of: int) -> float:
-    from scipy.stats import binomtest
-
-    return float(binomtest(won, of).pvalue) if of else math.nan
 
 
 def _holm(p: np.ndarray) -> np.ndarray:

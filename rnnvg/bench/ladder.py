@@ -17,6 +17,7 @@ import pandas as pd
 
 from rnnvg.bench.extras import Ladder
 from rnnvg.bench.spec import RunSpec, settings_of
+from rnnvg.horizon.intervals import fraction_interval
 
 
 @dataclass(frozen=True)
@@ -88,19 +89,6 @@ class Climb:
 
     def _task(self, length: int) -> dict[str, Any]:
         return self.spec.task | {self.ladder.setting: length}
-
-
-def fraction_interval(solved: int, runs: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact binomial interval of a success fraction (Clopper and Pearson 1934).
-
-    >>> low, high = fraction_interval(3, 3)
-    >>> round(low, 3), high
-    (0.292, 1.0)
-    """
-    from scipy.stats import binomtest
-
-    interval = binomtest(solved, runs).proportion_ci(confidence_level=level, method="exact")
-    return float(interval.low), float(interval.high)
 
 
 RUNGS = ("task", "setting", "cell", "init", "hidden", "length", "runs", "done", "solved", "fraction", "low", "high")

@@ -35,12 +35,11 @@ def log_gain(log_norm: np.ndarray, distance: np.ndarray, reference: int) -> np.n
 def mean_log_gain(gain: np.ndarray) -> np.ndarray:
     """The curve [K], nats: the mean over sources and sequences, the median where one of them is exactly zero."""
     rows = _rows(gain)
-    n_zero = np.isneginf(rows).sum(1)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # a distance that nobody observed has mean nan
         mean = np.nanmean(rows, axis=1)
-        for k in np.flatnonzero(n_zero):
-            mean[k] = _median(rows[k])
+        zero = np.flatnonzero(np.isneginf(rows).any(1))
+        mean[zero] = np.nanmedian(rows[zero], axis=1)  # of two middle ones -inf where one of them is
     return mean
 
 
@@ -49,11 +48,9 @@ def table(gain: np.ndarray, distance: np.ndarray) -> pd.DataFrame:
     import pandas as pd
 
     rows = _rows(gain)
-    spread = np.full((2, len(rows)), np.nan)
-    for k, row in enumerate(rows):
-        seen = row[~np.isnan(row)]
-        if seen.size:
-            spread[:, k] = np.quantile(seen, [LOW, HIGH], method="inverted_cdf")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a distance that nobody observed has none
+        spread = np.nanquantile(rows, [LOW, HIGH], axis=1, method="inverted_cdf")
     nats = math.log(10)
     return pd.DataFrame(
         {
@@ -73,13 +70,6 @@ def _rows(gain: np.ndarray) -> np.ndarray:
     return gain.transpose(1, 0, 2).reshape(gain.shape[1], -1)
 
 
-def _median(row: np.ndarray) -> float:
-    """The median of the observed values; the mean of two middle ones is -inf where one of them is."""
-    seen = np.sort(row[~np.isnan(row)])
-    low, high = seen[(seen.size - 1) // 2], seen[seen.size // 2]
-    return float(low if low == high else (low + high) / 2)
-
-
 def _root_mean_square(rows: np.ndarray) -> np.ndarray:
     """ln sqrt(mean g^2) by row, in log space; nan where fewer than EFFECTIVE_SAMPLES carry it."""
     n = (~np.isnan(rows)).sum(1)
@@ -92,8 +82,7 @@ def _root_mean_square(rows: np.ndarray) -> np.ndarray:
 
 def _log_sum(rows: np.ndarray) -> np.ndarray:
     """ln sum exp by row, nan left out; -inf for a row of zeros or none."""
-    filled = np.where(np.isnan(rows), -np.inf, rows)
-    top = filled.max(1, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0.0)
+    from scipy.special import logsumexp
+
     with np.errstate(divide="ignore"):
-        return np.log(np.exp(filled - top).sum(1)) + top[:, 0]
+        return logsumexp(np.where(np.isnan(rows), -np.inf, rows), axis=1)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rnnvg.errors import InputError, check_float
-from rnnvg.horizon import CONFIDENCE, HorizonEstimate
-from rnnvg.horizon.intervals import median, median_interval, t_interval
+from rnnvg.horizon import HorizonEstimate
+from rnnvg.horizon.pooling import pooled
 from rnnvg.notebook import Shown
 
 # Slopes s from a gentle decline to a cliff; beyond, the data cannot tell.
@@ -97,17 +97,7 @@ def pool_recall(horizons: Sequence[RecallHorizon]) -> HorizonEstimate:
         raise InputError("`horizons` is empty; pass the RecallHorizon of at least one network.")
     d50 = np.array([each.d50 for each in horizons])
     upper = np.where([each.censored for each in horizons], np.inf, d50)
-    n_censored = int(np.isinf(upper).sum())
-    center = None if n_censored else math.expm1(np.log1p(d50).mean())
-    low: float | None = None
-    high: float | None = None
-    coverage: float | None = None
-    if len(d50) > 1 and n_censored:
-        low, high, coverage = median_interval(d50, upper)
-    elif len(d50) > 1:
-        low, high = (math.expm1(end) for end in t_interval(np.log1p(d50)))
-        low, coverage = max(0.0, low), CONFIDENCE
-    return HorizonEstimate(median(upper), center, low, high, len(d50), n_censored, coverage)
+    return pooled(d50, upper)
 
 
 def _accuracy(delays: np.ndarray, centre: float, slope: float, chance: float) -> np.ndarray:

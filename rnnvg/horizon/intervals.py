@@ -1,4 +1,4 @@
-"""Intervals over models, for numbers that are known and for numbers that are only known to lie in a range."""
+"""Intervals and exact tests over models, for numbers that are known and for numbers that are only known to lie in a range."""
 
 from __future__ import annotations
 
@@ -25,11 +25,28 @@ def _t_quantile(degrees: int) -> float:
     return float(t.ppf(0.5 + CONFIDENCE / 2, degrees))
 
 
-def median(values: np.ndarray) -> float:
-    """The median; the mean of two middle values is infinite where one of them is."""
-    ordered = np.sort(values)
-    lower, higher = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return float(lower if lower == higher else (lower + higher) / 2)
+def fraction_interval(won: int, of: int, level: float = CONFIDENCE) -> tuple[float, float]:
+    """The exact binomial interval of a fraction (Clopper and Pearson 1934).
+
+    >>> low, high = fraction_interval(3, 3)
+    >>> round(low, 3), high
+    (0.292, 1.0)
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(won, of).proportion_ci(confidence_level=level, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def sign_test(one: int, other: int) -> float:
+    """Two-sided probability of so uneven a split of one + other by chance; 1 where there is none.
+
+    >>> sign_test(6, 0), sign_test(2, 2), sign_test(0, 0)
+    (0.03125, 1.0, 1.0)
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(one, one + other).pvalue) if one + other else 1.0
 
 
 def median_interval(lower: np.ndarray, upper: np.ndarray) -> tuple[float, float, float]:
@@ -40,20 +57,23 @@ def median_interval(lower: np.ndarray, upper: np.ndarray) -> tuple[float, float,
 
     Where one side of the interval is unbounded the whole error is the other side's.
     """
-    from scipy.stats import binom
-
     n = len(lower)
     least, most = np.sort(lower), np.sort(upper)
-
-    def at(error: float) -> tuple[int, float]:
-        rank = max(1, int(binom.ppf(error, n, 0.5)))
-        return rank, float(binom.cdf(rank - 1, n, 0.5))
-
-    rank, missed = at((1 - CONFIDENCE) / 2)
+    rank, missed = median_rank(n, (1 - CONFIDENCE) / 2)
     low, high = float(least[rank - 1]), float(most[n - rank])
     if math.isfinite(low) == math.isfinite(high):
         return low, high, 1 - 2 * missed if math.isfinite(low) else 1.0
-    rank, missed = at(1 - CONFIDENCE)
+    rank, missed = median_rank(n, 1 - CONFIDENCE)
     if math.isfinite(low):
         return float(least[rank - 1]), math.inf, 1 - missed
     return -math.inf, float(most[n - rank]), 1 - missed
+
+
+@cache
+def median_rank(n: int, error: float) -> tuple[int, float]:
+    """The largest rank j whose order statistic x_(j) of n lies above the median with probability `error` at most (1 where
+    none does), and that probability."""
+    from scipy.stats import binom
+
+    rank = max(1, int(binom.ppf(error, n, 0.5)))
+    return rank, float(binom.cdf(rank - 1, n, 0.5))

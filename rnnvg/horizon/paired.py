@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rnnvg.errors import InputError
+from rnnvg.horizon.intervals import sign_test
 from rnnvg.horizon.memory import MemoryHorizon, check_horizons
 from rnnvg.horizon.spread import Bounded, Spread, spread
 from rnnvg.missing import number
@@ -112,7 +113,7 @@ def compare_horizons(first: Sequence[MemoryHorizon], second: Sequence[MemoryHori
         shorter=down,
         equal=int(equal.sum()),
         unknown=unknown,
-        sign_test=_sign_test(up, down),
+        sign_test=sign_test(up, down),
         n=n,
         n_censored=int(censored.sum()),
         coverage=number(over.coverage),
@@ -196,9 +197,3 @@ def _exp(logs: Spread) -> Spread:
 
 def _power(log: float) -> float:
     return math.exp(log) if log < 700 else math.inf
-
-
-def _sign_test(longer: int, shorter: int) -> float:
-    n = longer + shorter
-    tail = sum(math.comb(n, k) for k in range(min(longer, shorter) + 1)) / 2**n
-    return min(1.0, 2 * tail)

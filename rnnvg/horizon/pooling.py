@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnvg.errors import InputError
-from rnnvg.horizon.intervals import CONFIDENCE, median, median_interval, t_interval
+from rnnvg.horizon.intervals import CONFIDENCE, median_interval, t_interval
 from rnnvg.horizon.memory import MemoryHorizon, check_horizons
 from rnnvg.horizon.spread import Spread, spread
 from rnnvg.notebook import Shown
@@ -69,25 +69,25 @@ def pool_horizons(horizons: Sequence[MemoryHorizon]) -> HorizonEstimate:
         raise InputError(f"`horizons` mixes thresholds {thresholds}; pool the horizons of one threshold at a time.")
     last = np.array([each.last for each in horizons], dtype=np.float64)
     censored = np.array([each.censored for each in horizons])
-    upper = np.where(censored, np.inf, last)
-    center = None if censored.any() else math.expm1(np.log1p(last).mean())
-    low, high, coverage = _interval(last, upper)
+    return pooled(last, np.where(censored, np.inf, last))
+
+
+def pooled(seen: np.ndarray, upper: np.ndarray) -> HorizonEstimate:
+    """What independently trained models' horizons [n] come to: `seen`, with `upper` inf where there may be more."""
+    n, n_censored = len(seen), int(np.isinf(upper).sum())
+    low, high, coverage = None, None, None
+    if n > 1 and n_censored:
+        low, high, coverage = median_interval(seen, upper)
+    elif n > 1:
+        low, high = (math.expm1(end) for end in t_interval(np.log1p(seen)))
+        low, coverage = max(0.0, low), CONFIDENCE
     return HorizonEstimate(
-        median=median(upper),
-        center=center,
+        median=float(np.median(upper)),
+        center=None if n_censored else math.expm1(np.log1p(seen).mean()),
         low=low,
         high=high,
-        n=len(horizons),
-        n_censored=int(censored.sum()),
+        n=n,
+        n_censored=n_censored,
         coverage=coverage,
-        spread=spread(last, upper),
+        spread=spread(seen, upper),
     )
-
-
-def _interval(last: np.ndarray, upper: np.ndarray) -> tuple[float | None, float | None, float | None]:
-    if len(last) < 2:
-        return None, None, None
-    if np.isfinite(upper).all():
-        low, high = t_interval(np.log1p(last))
-        return max(0.0, math.expm1(low)), math.expm1(high), CONFIDENCE
-    return median_interval(last, upper)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
 from rnnvg.errors import InputError
-from rnnvg.horizon.intervals import CONFIDENCE
+from rnnvg.horizon.intervals import CONFIDENCE, median_rank
 from rnnvg.notebook import Shown
 
 LEAST_MODELS = 6  # fewer order statistics cannot hold the median with 95 %: 1 - 2 / 2^5 is 94 %
@@ -102,7 +101,10 @@ def spread(least: Sequence[float] | np.ndarray, most: Sequence[float] | np.ndarr
             f"`least` and `most` hold {lower.size} and {upper.size} values; pass a bound of each for at least one model."
         )
     n = len(lower)
-    rank, coverage = _rank(n) if n >= LEAST_MODELS else (1, None)
+    rank, coverage = 1, None
+    if n >= LEAST_MODELS:
+        rank, missed = median_rank(n, (1 - CONFIDENCE) / 2)
+        coverage = 1 - 2 * missed
     ranked = [np.sort(each) for each in (lower, upper)]
     middle = (n - 1) // 2, n // 2
 
@@ -112,15 +114,6 @@ def spread(least: Sequence[float] | np.ndarray, most: Sequence[float] | np.ndarr
 
     values = tuple(Bounded(float(one), float(two)) for one, two in zip(lower, upper, strict=True))
     return Spread(values, at(*middle), at(rank - 1), at(n - rank), coverage)
-
-
-@cache
-def _rank(n: int) -> tuple[int, float]:
-    """The rank j of the tightest order statistics (x_(j), x_(n+1-j)) that hold the median with 95 %, and their coverage."""
-    from scipy.stats import binom
-
-    rank = max(1, int(binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)))
-    return rank, 1 - 2 * float(binom.cdf(rank - 1, n, 0.5))
 
 
 def mark(value: Bounded, written: str | None = None) -> str:

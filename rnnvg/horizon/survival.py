@@ -6,9 +6,9 @@ A horizon that is only known to be larger than its sequence tells that its model
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,42 +85,33 @@ def horizon_survival(horizons: Sequence[MemoryHorizon]) -> HorizonSurvival:
     last = np.array([each.last for each in horizons], dtype=np.float64)
     censored = np.array([each.censored for each in horizons])
     steps = np.unique(last[~censored])
-    ended = np.array([((last == each) & ~censored).sum() for each in steps])
-    at_risk = np.array([(last >= each).sum() for each in steps])  # one censored at k outlived k
-    share = np.cumprod(1 - ended / at_risk)
-    low, high, from_half = _intervals(share, ended, at_risk)
-    undecided = np.abs(from_half) <= _critical()
+    share, low, high = _estimate(steps, last, censored)
+    decided = ~((low <= 0.5) & (high >= 0.5))  # with Greenwood's error on the scale ln(-ln share)
     return HorizonSurvival(
         horizon=steps,
         survival=share,
         low=low,
         high=high,
         median=_crossing(steps, share),
-        median_low=float(steps[undecided][0]) if undecided.any() else _first(steps, share <= 0.5),
-        median_high=_first(steps, ~undecided & (share <= 0.5)),
+        median_low=_first(steps, ~decided) if not decided.all() else _first(steps, share <= 0.5),
+        median_high=_first(steps, decided & (share <= 0.5)),
         n=len(horizons),
         n_censored=int(censored.sum()),
     )
 
 
-@cache
-def _critical() -> float:
-    from scipy.stats import norm
+def _estimate(steps: np.ndarray, last: np.ndarray, censored: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Share of models beyond each of `steps`, and its pointwise low and high."""
+    from scipy.stats import CensoredData, ecdf
 
-    return float(norm.ppf(0.5 + CONFIDENCE / 2))
-
-
-def _intervals(share: np.ndarray, ended: np.ndarray, at_risk: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pointwise low and high, and how many standard errors the share is away from a half (positive: above it)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        greenwood = np.cumsum(ended / (at_risk * (at_risk - ended)))
-        error = np.sqrt(greenwood) / np.abs(np.log(share))
-        place = np.log(-np.log(share))
-        half = _critical() * error
-        low, high = np.exp(-np.exp(place + half)), np.exp(-np.exp(place - half))
-        from_half = (math.log(math.log(2)) - place) / error
-    gone = share <= 0
-    return np.where(gone, np.nan, low), np.where(gone, np.nan, high), np.where(gone, -np.inf, from_half)
+    if not steps.size:
+        return steps, steps, steps
+    found = ecdf(CensoredData(uncensored=last[~censored], right=last[censored])).sf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a share of 0 has no interval: nan
+        interval = found.confidence_interval(CONFIDENCE, method="log-log")
+    ended = np.isin(found.quantiles, steps)
+    return found.probabilities[ended], interval.low.probabilities[ended], interval.high.probabilities[ended]
 
 
 def _first(steps: np.ndarray, where: np.ndarray) -> float:

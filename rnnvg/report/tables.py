@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from rnnvg.horizon.intervals import fraction_interval
 from rnnvg.missing import number
 from rnnvg.report import pooled, style, wording
 from rnnvg.report.results import Frame, Results, read
@@ -58,13 +59,11 @@ def score_table(source: str | Path | Results) -> Frame:
 
 def scores(every_run: Frame) -> Frame:
     """`score_table` of a frame with a row a run, baselines filled in for each problem; and values, each run's score."""
-    from scipy.stats import binomtest
-
     rows = []
     for (problem, network, cell), runs in every_run.groupby(["problem", "network", "cell"], sort=False):
         ended = runs[runs["status"] == "ok"]
         solved = int(ended["solved"].sum())
-        interval = binomtest(solved, len(runs)).proportion_ci(confidence_level=0.95, method="exact")
+        low, high = fraction_interval(solved, len(runs))
         first = runs.iloc[0]
         about = {name: first[name] for name in ("metric", "baseline_text")}
         levels = {name: first[name] for name in ("baseline", "baseline_loss", "best_loss")}
@@ -77,8 +76,8 @@ def scores(every_run: Frame) -> Frame:
                 **{status: int((runs["status"] == status).sum()) for status in ("ok", "diverged", "failed")},
                 "solved": solved,
                 "solved_fraction": solved / len(runs),
-                "solved_low": float(interval.low),
-                "solved_high": float(interval.high),
+                "solved_low": low,
+                "solved_high": high,
                 "steps_to_solve": float(ended.loc[ended["solved"], "solved_at"].median()),
                 **about,
                 "value": float(ended["value"].median()),

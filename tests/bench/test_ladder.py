@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from rnnvg.bench import grid
 from rnnvg.bench.extras import Ladder
-from rnnvg.bench.ladder import Climb, climbed_frame, fraction_interval, rungs_frame
+from rnnvg.bench.ladder import Climb, climbed_frame, rungs_frame
 from rnnvg.errors import InputError
+from rnnvg.horizon.intervals import fraction_interval
 
 
 def climb(least=10, most=640, seeds=2, **ladder):
