@@ -63,7 +63,7 @@ def chrono(t_max: int, steps: int) -> np.ndarray:
     middles = (np.arange(UNITS) + 0.5) / UNITS
     u = 1 + (t_max - 2) * middles
     logs = 2 * np.arange(1, steps + 1)[:, None] * np.log(u / (1 + u))
-    rms = 0.5 * (logsumexp(logs, axis=1) - math.log(logs.shape[1]))
+    rms = 0.5 * (np.asarray(logsumexp(logs, axis=1)) - math.log(logs.shape[1]))
     return np.concatenate([[np.nan], rms - rms[0]])
 
 

@@ -85,4 +85,4 @@ def _log_sum(rows: np.ndarray) -> np.ndarray:
     from scipy.special import logsumexp
 
     with np.errstate(divide="ignore"):
-        return logsumexp(np.where(np.isnan(rows), -np.inf, rows), axis=1)
+        return np.asarray(logsumexp(np.where(np.isnan(rows), -np.inf, rows), axis=1))
