@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import pandas as pd
@@ -22,8 +23,8 @@ _NETWORK = ("init", "hidden", "layers", "embed", "tied", "dropout", "t_max")
 def beside_published(grids: Iterable[Grid], results: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """A row for each published figure of the benchmarks: COLUMNS.
 
-    `ours` is the median over the runs that were meant to be compared and came to their end, `least` and `most` their
-    range, all in units of `metric`; `status` is "run", or "not run" with the reason or the way to get what is missing;
+    `ours` is the median over the runs that were meant to be compared and came to their end (of "solved" the mean, their
+    share), `least` and `most` their range, all in units of `metric`; `status` is "run", or "not run" with the reason or the way to get what is missing;
     `difference` names the settings in which the runs and the paper differ. `verdict` is one of VERDICTS, by the ranges that
     the benchmark's file names (`tolerance`); `because` says what is missing, what differs, or what the analysis of a "not"
     is. `hours` is the time that the runs took, one thread each.
@@ -46,7 +47,8 @@ def _row(grid: Grid, figure: Published, results: list[Mapping[str, Any]]) -> tup
         and all(_same(_setting(result["spec"], key), value) for key, value in figure.where.items())
     ]
     ended = [result for result in ours if result["status"] == "ok"]
-    values = [value for result in ended if (value := (result["score"] or {}).get(figure.metric)) is not None]
+    values = [value for result in ended if (value := _value(result, figure.metric)) is not None]
+    center = fmean if figure.metric == "solved" else median
     baselines = [r["baseline"] for r in ended if r.get("baseline")]
     baseline = next((_baseline(each, figure.metric) for each in baselines), None)
     if entry.missing:
@@ -57,7 +59,8 @@ def _row(grid: Grid, figure: Published, results: list[Mapping[str, Any]]) -> tup
         status = f"not run: every run ended as {ours[0]['status']}. {ours[0]['reason']}"
     else:
         status = "run"
-    verdict, because = _verdict(figure, median(values) if values else None, status, _other_settings(figure, ours))
+    found = center(values) if values else None
+    verdict, because = _verdict(figure, found, status, _other_settings(figure, ours))
     return (
         grid.name,
         task,
@@ -66,7 +69,7 @@ def _row(grid: Grid, figure: Published, results: list[Mapping[str, Any]]) -> tup
         figure.metric,
         figure.value,
         figure.claim,
-        median(values) if values else None,
+        found,
         min(values, default=None),
         max(values, default=None),
         baseline,
@@ -80,6 +83,15 @@ def _row(grid: Grid, figure: Published, results: list[Mapping[str, Any]]) -> tup
         because,
         sum(float(result.get("seconds") or 0) for result in ours) / 3600,
     )
+
+
+def _value(result: Mapping[str, Any], metric: str) -> float | None:
+    """A score of a run; "solved" is 1 or 0, and "solved_at" the step at which it was, beyond all steps where it was not."""
+    if metric == "solved":
+        return float(result["solved"])
+    if metric == "solved_at":
+        return math.inf if result["solved_at"] is None else float(result["solved_at"])
+    return (result["score"] or {}).get(metric)
 
 
 def _verdict(figure: Published, ours: float | None, status: str, otherwise: list[str]) -> tuple[str, str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rnnvg.bench.faults import in_plain_words
 from rnnvg.errors import InputError, check_name
@@ -23,7 +23,8 @@ NETWORK = ("hidden", "layers", "init", "embed", "tied", "dropout", "t_max", "gai
 # Settings that came later: left out of a specification where they have this value, so that older runs keep their ids.
 _LATER = {"gain": None, "constraint": None, "paired": False, "sources": None}
 _LATER_IN_MEASURE = {"why": True}
-_LATER_IN_TRAINING = {"warmup": None, "omega": None, "flossing": None, "device": "cpu"}
+_LATER_IN_TRAINING = {"warmup": None, "omega": None, "flossing": None, "device": "cpu", "decay_every": None}
+_LATER_IN_TASKS = {"adding": {"values": "0 to 1"}}
 # Version of the layout of results; part of every id, so that results of another layout are never taken for this one's.
 SCHEMA = 1
 
@@ -58,6 +59,8 @@ class Training(_Part):
     stop_when_solved: _Flag = True
     # Factor on the learning rate after each held-out loss that is not the lowest so far; None: it stays.
     decay: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
+    # Steps after which `decay` comes instead, again and again, whatever the held-out loss.
+    decay_every: _Count | None = None
     # Steps over which the learning rate rises to `lr`; None: it starts there.
     warmup: _Count | None = None
     # Weight of Pascanu's regulariser (rnnvg.training.omega); None: none.
@@ -111,6 +114,12 @@ class RunSpec(_Part):
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     paired: _Flag = False
     sources: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _has_a_factor(self) -> Self:
+        if self.training.decay_every is not None and self.training.decay is None:
+            raise ValueError("`decay_every` says when `decay` comes; pass `decay` too, such as 0.5")
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """The specification as plain JSON values; `RunSpec.model_validate` gives the same one back."""
@@ -176,7 +185,8 @@ def run_spec(task: str | Mapping[str, Any], cell: str, *, hidden: int, **fields:
 
 def settings_of(task: Task) -> dict[str, Any]:
     """{"name": ..., and every setting of a task}: the same for two that are the same, however they were asked for."""
-    return {"name": task.name, **json.loads(json.dumps(dict(task.settings)))}
+    settings = _without(json.loads(json.dumps(dict(task.settings))), _LATER_IN_TASKS.get(task.name, {}))
+    return {"name": task.name, **settings}
 
 
 def _without(found: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:

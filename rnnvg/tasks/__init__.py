@@ -30,6 +30,7 @@ _MODULES = {
     "associative-recall": "associative_recall",
     "parity": "parity",
     "dyck": "dyck",
+    "embedded-reber": "embedded_reber",
     "sequential-digits": "digits",
     "permuted-digits": "permuted_digits",
 }

@@ -18,6 +18,8 @@ from rnnvg.tasks.scoring import last_step
 from rnnvg.tasks.task import Batch, Description, Task
 from rnnvg.tasks.worked import shown_steps, table
 
+# Layout of the values -> the least one and the width of their range.
+VALUES = {"0 to 1": (0.0, 1.0), "-1 to 1": (-1.0, 2.0)}
 MARKS = ("one-in-each-half", "anywhere")
 
 ABOUT = Description(
@@ -30,41 +32,49 @@ ABOUT = Description(
     settings={
         "length": "steps of a sequence; the sum is due at the last one",
         "marks": "where the two marks may fall: 'one-in-each-half' or 'anywhere' (two different steps)",
+        "values": "the range that the numbers are uniform in: '0 to 1', or '-1 to 1' as in 1997",
     },
 )
 
 
-def make(*, length: int = 50, marks: str = "one-in-each-half") -> Task:
-    """Inputs [T, B, 2]: a number from U[0, 1] and a mark at every step, two marks a sequence; scored at the last step.
+def make(*, length: int = 50, marks: str = "one-in-each-half", values: str = "0 to 1") -> Task:
+    """Inputs [T, B, 2]: a uniform number and a mark at every step, two marks a sequence; scored at the last step.
 
     The target is the sum of the two marked numbers. `targets` [T, B] repeats it at every step, `weight` picks the last.
 
     Raises:
-        InputError: `length` is below 2 or `marks` is not the name of a layout.
+        InputError: `length` is below 2, or `marks` or `values` is not the name of a layout.
     """
     length = check_int("length", length, least=2)
     marks = check_name("marks", marks, MARKS)
+    values = check_name("values", values, VALUES)
+    least, width = VALUES[values]
+    # Var[u1 + u2] = 1/12 + 1/12 of the squared width.
+    price = width**2 / 6
     return Task(
         about=ABOUT,
-        settings={"length": length, "marks": marks},
+        settings={"length": length, "marks": marks, "values": values},
         n_inputs=2,
         n_outputs=1,
         steps=length,
         distances=np.arange(length),
-        # Var[u1 + u2] = 1/12 + 1/12.
-        baseline=1 / 6,
-        baseline_loss=1 / 6,
-        baseline_text="Always predicting 1, the mean of the sum, has a mean squared error of 1/6.",
-        draw=partial(draw, length, marks),
-        draw_longer=partial(draw, 4 * length, marks),
+        baseline=price,
+        baseline_loss=price,
+        baseline_text=(
+            f"Always predicting {2 * least + width:g}, the mean of the sum, has a mean squared error of "
+            f"{'1/6' if width == 1 else '2/3'}."
+        ),
+        draw=partial(draw, length, marks, values=values),
+        draw_longer=partial(draw, 4 * length, marks, values=values),
         show=_show,
     )
 
 
-def draw(length: int, marks: str, size: int, generator: torch.Generator) -> Batch:
-    """`size` sequences of `length` steps with the marks so laid out."""
+def draw(length: int, marks: str, size: int, generator: torch.Generator, values: str = "0 to 1") -> Batch:
+    """`size` sequences of `length` steps with marks and values so laid out."""
     half = length // 2
-    values = torch.rand(length, size, generator=generator)
+    least, width = VALUES[values]
+    numbers = least + width * torch.rand(length, size, generator=generator)
     if marks == "anywhere":
         first = torch.randint(length, (size,), generator=generator)
         # Uniform over the other steps: skip over the first mark.
@@ -77,8 +87,8 @@ def draw(length: int, marks: str, size: int, generator: torch.Generator) -> Batc
     marked = torch.zeros(length, size)
     marked[first, sequences] = 1
     marked[second, sequences] = 1
-    targets = (values[first, sequences] + values[second, sequences]).repeat(length, 1)
-    return Batch(torch.stack([values, marked], dim=-1), targets, last_step(length, size))
+    targets = (numbers[first, sequences] + numbers[second, sequences]).repeat(length, 1)
+    return Batch(torch.stack([numbers, marked], dim=-1), targets, last_step(length, size))
 
 
 def as_table(batch: Batch) -> tuple[str, list[float], str]:

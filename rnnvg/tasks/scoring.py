@@ -101,6 +101,13 @@ def due(task: Task, batch: Batch) -> Tensor:
     return torch.ones_like(batch.targets).bool() if batch.weight is None else batch.weight > 0
 
 
+def _right(task: Task, answers: Tensor, batch: Batch) -> Tensor:
+    """Which answers [T, B] are right, bool."""
+    if task.allowed is None:
+        return answers == batch.targets
+    return task.allowed(batch).gather(-1, answers[..., None]).squeeze(-1)
+
+
 def score(task: Task, model: nn.Module, generator: torch.Generator, n: int) -> dict[str, float]:
     """On `n` held-out sequences: "loss", and the metric: the loss itself, or the share of answers that are right."""
     loss = scored = right = answers = 0.0
@@ -117,7 +124,7 @@ def score(task: Task, model: nn.Module, generator: torch.Generator, n: int) -> d
             scored += n_scored(batch)
             if task.metric != "mse":
                 chosen = due(task, batch)
-                right += int((outputs.argmax(-1) == batch.targets)[chosen].sum())
+                right += int(_right(task, outputs.argmax(-1), batch)[chosen].sum())
                 answers += int(chosen.sum())
     mean = loss / scored
     return {"loss": mean, task.metric: mean if task.metric == "mse" else right / answers}

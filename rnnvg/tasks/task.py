@@ -92,6 +92,7 @@ class Task:
         best_loss: the lowest possible expected loss where it is known.
         show: a worked example in plain text, from a batch of one sequence; None: a table of inputs and targets.
         due: the steps whose answers count for an accuracy, bool [T, B]; None: the scored ones.
+        allowed: the classes that count as right at each step, bool [T, B, O]; None: the target alone.
         held_out: (n, generator) -> batches to score on; None: `n` fresh sequences.
         windows: (batch, steps, split) -> consecutive windows of a text, so that a state can be carried from one to the next;
             None: every training sequence starts from a zero state.
@@ -112,6 +113,7 @@ class Task:
     best_loss: float | None = 0.0
     show: Callable[[Batch], str] | None = None
     due: Callable[[Batch], Tensor] | None = None
+    allowed: Callable[[Batch], Tensor] | None = None
     held_out: Callable[[int, torch.Generator], Iterator[Batch]] | None = None
     windows: Callable[[int, int, str], Iterator[Batch]] | None = None
     vocabulary: Vocabulary | None = field(default=None, repr=False)

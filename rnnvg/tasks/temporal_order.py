@@ -3,7 +3,8 @@
 Hochreiter & Schmidhuber 1997 (section 5.6): every symbol is one of four distractors, but for the rare X or Y at one
 step of each window, a start E and a final trigger B. "2-symbol" is their experiment 6a (windows at 10 to 20 % and 50 to
 60 % of the sequence, 4 classes), "3-bit" their 6b (10 to 20 %, 33 to 43 %, 66 to 76 %, 8 classes), as Pascanu, Mikolov,
-Bengio 2013 call them. The original's sequences are 100 to 110 steps long; these all have one length, and at 100 its windows.
+Bengio 2013 call them. "2-symbol-wide" has wider windows (6 to 24 % and 50 to 80 %), those of cybertronai/schmidhuber-problems at
+length 50. The original's sequences are 100 to 110 steps long; these all have one length, and at 100 its windows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from rnnvg.tasks.task import Batch, Description, Task
 from rnnvg.tasks.worked import shown_steps, table
 
 # Variant -> first and last step of each window, in percent of the length.
-WINDOWS = {"2-symbol": ((10, 20), (50, 60)), "3-bit": ((10, 20), (33, 43), (66, 76))}
+WINDOWS = {
+    "2-symbol": ((10, 20), (50, 60)),
+    "3-bit": ((10, 20), (33, 43), (66, 76)),
+    "2-symbol-wide": ((6, 24), (50, 80)),
+}
 SYMBOLS = ("a", "b", "c", "d", "X", "Y", "E", "B")
 DISTRACTORS, RARE, START, TRIGGER = 4, 4, 6, 7
 
@@ -33,7 +38,7 @@ ABOUT = Description(
     solved=0.99,
     settings={
         "length": "steps of a sequence; the class is due at the last one",
-        "variant": "'2-symbol' (4 classes) or '3-bit' (8 classes): how many rare symbols there are",
+        "variant": "'2-symbol' or '2-symbol-wide' (4 classes), or '3-bit' (8 classes): how many rare symbols there are, and where",
     },
 )
 

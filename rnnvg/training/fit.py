@@ -71,6 +71,7 @@ def fit(
     on_progress: Callable[[int, int, float], object] | None = None,
     stop_when_solved: bool = True,
     decay: float | None = None,
+    decay_every: int | None = None,
     warmup: int | None = None,
     omega: float | None = None,
     flossing: int | None = None,
@@ -102,6 +103,7 @@ def fit(
         on_progress: called as on_progress(step, steps, loss) every 20 steps or 0.2 seconds, and at the last.
         stop_when_solved: end at the first held-out score that counts as solved.
         decay: factor in (0, 1) on the learning rate after each held-out loss that is not the lowest so far; None: none.
+        decay_every: steps after which `decay` comes instead, again and again, whatever the held-out loss.
         warmup: steps over which the learning rate rises evenly to `lr`; None: it starts there.
         omega: weight of Pascanu's regulariser, added to the loss (rnnvg.training.penalties.omega); None: none.
         flossing: steps of gradient flossing before training (rnnvg.training.penalties.floss; a checkpoint at step 0 sees the
@@ -130,6 +132,7 @@ def fit(
         eval_size=check_int("eval_size", eval_size, least=1, ceiling=LARGEST_BATCH),
         stop_when_solved=bool(stop_when_solved),
         decay=None if decay is None else check_float("decay", decay, above=0, below=1),
+        decay_every=_decay_every(decay, decay_every),
         checkpoints=frozenset(check_int("checkpoints", step, least=0, most=steps) for step in checkpoints),
         on_checkpoint=on_checkpoint,
         on_progress=on_progress,
@@ -173,6 +176,7 @@ def fit(
         "eval_size": plan.eval_size,
         "stop_when_solved": plan.stop_when_solved,
         "decay": decay,
+        "decay_every": decay_every,
         "warmup": warmup,
         "omega": omega,
         "flossing": flossing,
@@ -191,6 +195,12 @@ def fit(
     if plan.resume is not None:
         resume_file.remove(plan.resume)
     return _result(parts.progress, score)
+
+
+def _decay_every(decay: float | None, every: int | None) -> int | None:
+    if every is not None and decay is None:
+        raise InputError("`decay_every` says when `decay` comes, and `decay` is None. Pass decay=0.5, for example.")
+    return None if every is None else check_int("decay_every", every, least=1)
 
 
 def _window(task: Task, bptt: int | None) -> int | None:

@@ -42,6 +42,7 @@ class Plan:
     eval_size: int
     stop_when_solved: bool
     decay: float | None
+    decay_every: int | None
     warmup: int
     penalty: Callable[[Batch, int], Tensor] | None
     checkpoints: frozenset[int]
@@ -108,6 +109,8 @@ class Loop:
                     parts.optimizer.step()
                 parts.feed.advance(state)
                 progress.step += 1
+                if self.plan.decay_every is not None and progress.step % self.plan.decay_every == 0:
+                    self._decay()
                 if progress.step % TRAIN_ROW_EVERY == 0:
                     self._train_row(progress.step)
             else:
@@ -141,13 +144,17 @@ class Loop:
         score = self._score("valid", self.task.score)
         with self._changing():
             self._rows("valid", score)
-            if self.plan.decay is not None and not score["loss"] < progress.best:
-                for group in self.parts.optimizer.param_groups:
-                    group["lr"] *= self.plan.decay
+            if self.plan.decay_every is None and not score["loss"] < progress.best:
+                self._decay()
             progress.best = min(progress.best, score["loss"])
             if progress.solved_at is None and self.task.solved(score):
                 progress.solved_at = progress.step
             progress.evaluated = progress.step
+
+    def _decay(self) -> None:
+        if self.plan.decay is not None:
+            for group in self.parts.optimizer.param_groups:
+                group["lr"] *= self.plan.decay
 
     def _checkpoint(self) -> None:
         if self.plan.on_checkpoint is not None and self._finite_weights():

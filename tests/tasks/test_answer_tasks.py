@@ -52,7 +52,7 @@ def chosen(name, draw):
             "length": whole(3 * pairs, 3 * pairs + 8),
         }
     if name == "temporal-order":
-        return {"length": whole(10, 40), "variant": draw(st.sampled_from(["2-symbol", "3-bit"]))}
+        return {"length": whole(10, 40), "variant": draw(st.sampled_from(["2-symbol", "3-bit", "2-symbol-wide"]))}
     if name == "parity":
         return {"length": whole(2, 12), "scored": draw(st.sampled_from(["all", "last"]))}
     return {"length": 2 * whole(1, 10), "kinds": whole(2, 4), "depth": whole(1, 5)}
