@@ -5,12 +5,12 @@
 
 THE PLAN, written before any run.
 
-Networks: 6 of 32 units, RNN (default, orthogonal), LSTM (default, forget bias, chrono), GRU (default). Tasks: 6, adding (50 and 100
-steps), copy (delay 20 and 50, one of 8 symbols, scored at every step), delayed recall (delays 1 to 40), temporal order (50 steps).
-Training: 2,000 steps of 32 sequences, Adam at 0.005, clip 1, until a held-out score counts as solved (looked at every 50 steps).
-Seeds: 10 are planned, done one whole seed after the other. Where the time ends earlier, the whole seeds that are done are
-analysed and the number is said; no run is left out for its result. A run that diverges counts as not solved. A gain or exponent
-that is not finite (an exact zero) ranks lowest, a loss that is not finite highest.
+Networks: 6 of 32 units, RNN (default, orthogonal), LSTM (default, forget bias, chrono), GRU (default). Tasks: 6, adding (50
+and 100 steps), copy (delay 20 and 50, one of 8 symbols, scored at every step), delayed recall (delays 1 to 40), temporal
+order (50 steps). Training: 2,000 steps of 32 sequences, Adam at 0.005, clip 1, until a held-out score counts as solved
+(looked at every 50 steps). Seeds: 10 are planned, done one whole seed after the other. Where the time ends earlier, the
+whole seeds that are done are analysed and the number is said; no run is left out for its result. A run that diverges counts
+as not solved. A gain or exponent that is not finite (an exact zero) ranks lowest, a loss that is not finite highest.
 
 Outcome: solved by step 2,000.
 
@@ -26,19 +26,19 @@ Signs, at 1, 2, 5, 10 and 20 % of the budget, with the direction in which they a
                                                                                                         smaller
 
 Analysis. A run that is solved at or before a checkpoint needs no announcement and is left out of the comparison there.
-1. Area under the ROC curve (AUC) of each sign at each checkpoint, *within tasks*: over all pairs of a run that is solved later and
-   one that is not, of the same task, the share in which the sign is on the right side; ties count a half. An easy task and a
-   hard one are never compared. Interval: 95 %, percentiles of 2,000 bootstrap samples that draw seeds with replacement within each
-   task and network. Beside it the smallest and the largest AUC when one task is left out.
-2. Against the loss alone: the AUC's difference to the loss's at the same checkpoint, with the same bootstrap; and, leaving one task out
-   at a time, a logistic regression (standardised within each task, ridge 1) on ln loss, and on ln loss with ln(1 + horizon_state):
-   AUC on the task left out, pooled over pairs as in 1.
-3. Stopping rule: at 10 % of the budget, stop a run whose sign is on the wrong side of a threshold. The threshold is the strictest that
-   keeps at least 95 % of the runs that are solved later in the *other* tasks; the sign is standardised within each task.
-   Reported: solved runs kept in the task left out, and steps saved of all steps done, for the horizon, for the loss, and for the
-   logistic regression on both.
-Answer, fixed here. "Yes" if at 10 % of the budget (a) the AUC of horizon_state has an interval above 1/2, (b) its difference to the
-loss's AUC has an interval above 0 or the regression on both is better than the loss alone by .02 or more, and (c) the
+1. Area under the ROC curve (AUC) of each sign at each checkpoint, *within tasks*: over all pairs of a run that is solved
+   later and one that is not, of the same task, the share in which the sign is on the right side; ties count a half. An easy
+   task and a hard one are never compared. Interval: 95 %, percentiles of 2,000 bootstrap samples that draw seeds with
+   replacement within each task and network. Beside it the smallest and the largest AUC when one task is left out.
+2. Against the loss alone: the AUC's difference to the loss's at the same checkpoint, with the same bootstrap; and, leaving
+   one task out at a time, a logistic regression (standardised within each task, ridge 1) on ln loss, and on ln loss with
+   ln(1 + horizon_state): AUC on the task left out, pooled over pairs as in 1.
+3. Stopping rule: at 10 % of the budget, stop a run whose sign is on the wrong side of a threshold. The threshold is the
+   strictest that keeps at least 95 % of the runs that are solved later in the *other* tasks; the sign is standardised within
+   each task. Reported: solved runs kept in the task left out, and steps saved of all steps done, for the horizon, for the
+   loss, and for the logistic regression on both.
+Answer, fixed here. "Yes" if at 10 % of the budget (a) the AUC of horizon_state has an interval above 1/2, (b) its difference
+to the loss's AUC has an interval above 0 or the regression on both is better than the loss alone by .02 or more, and (c) the
 stopping rule by horizon (alone or with the loss) keeps 95 % of the solved runs and saves more steps than that by the loss
 alone. Otherwise "no", and that is the finding. What the other signs and checkpoints show is description, not the answer.
 """

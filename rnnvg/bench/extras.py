@@ -41,7 +41,7 @@ class Published(BaseModel):
 
     Attributes:
         cell, metric, value: the figure, in units of the metric; None where the paper shows a curve alone. The metric is a
-            score of the runs, "solved" (the share of the seeds that solve the task), or "solved_at" (the step at which they do).
+            score of the runs, "solved" (the share of the seeds that solve the task) or "solved_at" (at which step they do).
         claim: what the paper says in words.
         source: where.
         task: None where the file has one.

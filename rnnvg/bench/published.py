@@ -24,10 +24,10 @@ def beside_published(grids: Iterable[Grid], results: Iterable[Mapping[str, Any]]
     """A row for each published figure of the benchmarks: COLUMNS.
 
     `ours` is the median over the runs that were meant to be compared and came to their end (of "solved" the mean, their
-    share), `least` and `most` their range, all in units of `metric`; `status` is "run", or "not run" with the reason or the way to get what is missing;
-    `difference` names the settings in which the runs and the paper differ. `verdict` is one of VERDICTS, by the ranges that
-    the benchmark's file names (`tolerance`); `because` says what is missing, what differs, or what the analysis of a "not"
-    is. `hours` is the time that the runs took, one thread each.
+    share), `least` and `most` their range, all in units of `metric`; `status` is "run", or "not run" with the reason or the
+    way to get what is missing; `difference` names the settings in which the runs and the paper differ. `verdict` is one of
+    VERDICTS, by the ranges that the benchmark's file names (`tolerance`); `because` says what is missing, what differs, or
+    what the analysis of a "not" is. `hours` is the time that the runs took, one thread each.
     """
     every = list(results)
     rows = [_row(grid, figure, every) for grid in grids for figure in grid.published]

@@ -1,8 +1,9 @@
 """Embedded Reber grammar: what may come next, when a letter from the start of the string has to come again at its end?
 
-Strings over B, T, P, S, X, V, E from the automaton of Reber 1967 between two equal letters T or P: B T (inner) T E or B P (inner)
-P E, as Cleeremans, Servan-Schreiber and McClelland 1989 have it and Hochreiter & Schmidhuber 1997 took it for their experiment 1.
-At every state the ways on are equally likely. Strings have different lengths; a batch is padded with B, unscored, to its longest.
+Strings over B, T, P, S, X, V, E from the automaton of Reber 1967 between two equal letters T or P: B T (inner) T E or B P
+(inner) P E, as Cleeremans, Servan-Schreiber and McClelland 1989 have it and Hochreiter & Schmidhuber 1997 took it for their
+experiment 1. At every state the ways on are equally likely. Strings have different lengths; what is left of the longest
+possible one is filled with B and not scored.
 
 An answer is right where the automaton allows it: of two letters that may come, either counts.
 """
@@ -46,8 +47,8 @@ ABOUT = Description(
 def make(*, longest: int = 50) -> Task:
     """Inputs [T, B] tokens, the letters of `LETTERS` by index; at every letter but the last, the next one is due.
 
-    `targets` [T, B] holds the letter that comes, and `allowed` those that may. Distances are from the second letter to the step
-    where it is due again, the last but two. Profiles are taken on strings of 4 `longest` + 1 letters.
+    `targets` [T, B] holds the letter that comes, and `allowed` those that may. Distances are from the second letter to the
+    step where it is due again, the last but two. Profiles are taken on strings of 4 `longest` + 1 letters.
 
     Raises:
         InputError: `longest` is below 9, the length of the shortest string.
@@ -136,22 +137,22 @@ def _draw(longest: int, size: int, generator: torch.Generator) -> Batch:
     lengths, chances = _lengths(longest)
     draws = torch.rand(size, generator=generator, dtype=torch.float64).numpy()
     chosen = np.minimum(np.searchsorted(chances.cumsum(), draws, side="right"), len(lengths) - 1)
-    return _strings(torch.from_numpy(lengths[chosen]), generator)
+    return _strings(torch.from_numpy(lengths[chosen]), longest, generator)
 
 
 def _draw_of_length(length: int, size: int, generator: torch.Generator) -> Batch:
-    return _strings(torch.full((size,), length), generator)
+    return _strings(torch.full((size,), length), length, generator)
 
 
-def _strings(lengths: Tensor, generator: torch.Generator) -> Batch:
-    """A string of each length [B], drawn as the grammar has it among those of its length."""
-    longest, size = int(lengths.max()), len(lengths)
+def _strings(lengths: Tensor, longest: int, generator: torch.Generator) -> Batch:
+    """A string of each length [B], drawn as the grammar has it among those of its length, padded to `longest` letters."""
+    size = len(lengths)
     endings, _ = _endings(longest)
     ways = _automaton()
     draws = torch.rand(longest, size, generator=generator, dtype=torch.float64).numpy()
     left, state = lengths.numpy(), np.zeros(size, dtype=np.int64)
     letters = np.zeros((longest, size), dtype=np.int64)
-    for step in range(longest):
+    for step in range(int(lengths.max())):
         going = left > step
         # How likely each letter is where the string is to end `left` letters from its start.
         weights = (ways[state] >= 0) * endings[np.maximum(left - step - 1, 0)[:, None], ways[state]]

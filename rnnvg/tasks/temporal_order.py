@@ -3,8 +3,8 @@
 Hochreiter & Schmidhuber 1997 (section 5.6): every symbol is one of four distractors, but for the rare X or Y at one
 step of each window, a start E and a final trigger B. "2-symbol" is their experiment 6a (windows at 10 to 20 % and 50 to
 60 % of the sequence, 4 classes), "3-bit" their 6b (10 to 20 %, 33 to 43 %, 66 to 76 %, 8 classes), as Pascanu, Mikolov,
-Bengio 2013 call them. "2-symbol-wide" has wider windows (6 to 24 % and 50 to 80 %), those of cybertronai/schmidhuber-problems at
-length 50. The original's sequences are 100 to 110 steps long; these all have one length, and at 100 its windows.
+Bengio 2013 call them. "2-symbol-wide" has wider windows (6 to 24 % and 50 to 80 %), those of cybertronai/schmidhuber-problems
+at length 50. The original's sequences are 100 to 110 steps long; these all have one length, and at 100 its windows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ABOUT = Description(
     solved=0.99,
     settings={
         "length": "steps of a sequence; the class is due at the last one",
-        "variant": "'2-symbol' or '2-symbol-wide' (4 classes), or '3-bit' (8 classes): how many rare symbols there are, and where",
+        "variant": "'2-symbol' or '2-symbol-wide' (4 classes), '3-bit' (8 classes): how many rare symbols, and where",
     },
 )
 
@@ -49,10 +49,11 @@ def make(*, length: int = 50, variant: str = "2-symbol") -> Task:
     `targets` [T, B] repeats the class at every step: X is 0, Y is 1, the first rare symbol the highest binary digit.
 
     Raises:
-        InputError: `length` is below 10 or there is no variant of that name.
+        InputError: `length` is below 10 (17 for "2-symbol-wide") or there is no variant of that name.
     """
-    length = check_int("length", length, least=10)
     variant = check_name("variant", variant, WINDOWS)
+    # The first window starts after the first step.
+    length = check_int("length", length, least=math.ceil(100 / WINDOWS[variant][0][0]))
     classes = 2 ** len(WINDOWS[variant])
     price = math.log(classes)
     places = np.concatenate([np.arange(first, last + 1) for first, last in windows(length, variant)])

@@ -1,6 +1,7 @@
 """Verdicts on published figures: by the ranges in the benchmark's file, never by what was measured."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from fake_runs import outcome_of
@@ -51,6 +52,27 @@ def test_the_median_decides(tmp_path, errors, figure, verdict, because):
     (row,) = verdicts([benchmark(tmp_path, errors, **figure)]).itertuples()
     assert (row.verdict, row.because) == (verdict, because)
     assert row.hours == 0.5 * len(errors)
+
+
+@pytest.mark.parametrize(
+    ("metric", "bounds", "ours", "verdict"),
+    [
+        ("solved", {"reproduced": {"least": 0.6}}, 2 / 3, "reproduced"),
+        ("solved", {"reproduced": {"least": 1.0}, "partly": {"least": 0.5}}, 2 / 3, "partly"),
+        ("solved_at", {"reproduced": {"most": 600}}, 600.0, "reproduced"),
+        ("solved_at", {"reproduced": {"most": 599}}, 600.0, "not"),
+    ],
+)
+def test_whether_and_when_a_task_is_solved_are_figures_too(tmp_path, monkeypatch, metric, bounds, ours, verdict):
+    directory = benchmark(tmp_path, [0.5, 0.001, 0.002], metric=metric, **bounds)
+    changed = {0: (False, None), 1: (True, 600), 2: (True, 100)}
+    found = {result["id"]: result for result in Store(directory).results()}
+    for result in found.values():
+        solved, at = changed[result["spec"]["seed"]]
+        result |= {"solved": solved, "solved_at": at}
+    monkeypatch.setattr(Store, "read", lambda self: SimpleNamespace(results=found))
+    (row,) = verdicts([directory]).itertuples()
+    assert (row.ours, row.verdict) == (pytest.approx(ours), verdict)
 
 
 def test_several_directories_and_the_command(tmp_path, monkeypatch):

@@ -61,7 +61,7 @@ def ordered(tokens, task):
     assert 6 not in tokens[1:]
     assert 7 not in tokens[:-1]
     rare = [(step, token - 4) for step, token in enumerate(tokens) if token in (4, 5)]
-    assert len(rare) == {"2-symbol": 2, "3-bit": 3}[task.settings["variant"]]
+    assert len(rare) == {"2-symbol": 2, "3-bit": 3, "2-symbol-wide": 2}[task.settings["variant"]]
     answer = int("".join(str(bit) for _, bit in rare), 2)
     return {len(tokens) - 1: (answer, {len(tokens) - 1 - step for step, _ in rare})}
 

@@ -17,12 +17,12 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def read_slowly(inputs, sequence):
+def read_slowly(inputs, sequence, least=0):
     """The marked steps and the sum of their values, by walking along one sequence."""
     marked, total = [], 0.0
     for step in range(len(inputs)):
         value, mark = inputs[step, sequence].tolist()
-        assert 0 <= value < 1
+        assert least <= value < 1
         assert mark in (0.0, 1.0)
         if mark:
             marked.append(step)
@@ -99,6 +99,30 @@ def test_baseline_is_what_always_predicting_one_scores(marks):
     assert task.score(Constant(1.1), seeded(3), n)["mse"] > score["mse"]
 
 
+def test_values_from_minus_one_to_one():
+    task = tasks.make("adding", length=12, values="-1 to 1")
+    batch = task.batch(5000, seeded())
+    for sequence in range(50):
+        marked, total = read_slowly(batch.inputs, sequence, least=-1)
+        assert len(marked) == 2
+        assert batch.targets[:, sequence].tolist() == pytest.approx([total] * 12, abs=1e-6)
+    values = batch.inputs[..., 0].flatten()
+    # U(-1, 1): mean 0, variance 1/3, fourth moment 1/5.
+    assert abs(float(values.mean())) < 5 * (1 / 3 / len(values)) ** 0.5
+    assert float(values.square().mean()) == pytest.approx(1 / 3, abs=5 * ((1 / 5 - 1 / 9) / len(values)) ** 0.5)
+    n = 40_000
+    # (v1 + v2)^2 has mean 2/3 and variance 16/15 - 4/9.
+    error = ((16 / 15 - 4 / 9) / n) ** 0.5
+    score = task.score(Constant(0.0), seeded(3), n)
+    assert abs(score["mse"] - task.baseline) < 4 * error
+    assert task.baseline == task.baseline_loss == pytest.approx(2 / 3)
+    assert task.baseline_text == "Always predicting 0, the mean of the sum, has a mean squared error of 2/3."
+    same = tasks.make("adding", length=12).batch(5, seeded())
+    assert torch.allclose(
+        2 * same.inputs[..., 0] - 1, tasks.make("adding", length=12, values="-1 to 1").batch(5, seeded()).inputs[..., 0]
+    )
+
+
 def test_loss_looks_at_the_last_step_alone():
     task = tasks.make("adding", length=5)
     batch = task.batch(3, seeded())
@@ -170,7 +194,7 @@ def test_solved_well_below_the_baseline():
 def test_settings_give_the_same_task_again():
     task = tasks.make("adding", length=11, marks="anywhere")
     again = tasks.make(task.name, **task.settings)
-    assert again.settings == {"length": 11, "marks": "anywhere"}
+    assert again.settings == {"length": 11, "marks": "anywhere", "values": "0 to 1"}
     assert torch.equal(task.batch(2, seeded()).inputs, again.batch(2, seeded()).inputs)
     assert np.array_equal(task.distances, again.distances)
 
@@ -201,7 +225,7 @@ The two marked values add up to 0.7682 + 0.3074 = 1.0756, due at the last step, 
         ),
         (
             {"lenght": 5},
-            "Task 'adding' has no setting 'lenght'. Did you mean 'length'? Its settings are: length, marks.",
+            "Task 'adding' has no setting 'lenght'. Did you mean 'length'? Its settings are: length, marks, values.",
         ),
     ],
 )

@@ -52,7 +52,8 @@ def chosen(name, draw):
             "length": whole(3 * pairs, 3 * pairs + 8),
         }
     if name == "temporal-order":
-        return {"length": whole(10, 40), "variant": draw(st.sampled_from(["2-symbol", "3-bit", "2-symbol-wide"]))}
+        variant = draw(st.sampled_from(["2-symbol", "3-bit", "2-symbol-wide"]))
+        return {"length": whole(17 if variant == "2-symbol-wide" else 10, 40), "variant": variant}
     if name == "parity":
         return {"length": whole(2, 12), "scored": draw(st.sampled_from(["all", "last"]))}
     return {"length": 2 * whole(1, 10), "kinds": whole(2, 4), "depth": whole(1, 5)}
@@ -268,7 +269,12 @@ def test_one_delay_alone():
         (
             "temporal-order",
             {"variant": "3bit"},
-            "`variant` has no '3bit'. Did you mean '3-bit'? Pass one of: 2-symbol, 3-bit.",
+            "`variant` has no '3bit'. Did you mean '3-bit'? Pass one of: 2-symbol, 3-bit, 2-symbol-wide.",
+        ),
+        (
+            "temporal-order",
+            {"length": 16, "variant": "2-symbol-wide"},
+            "`length` must be a whole number of at least 17; got 16.",
         ),
         ("associative-recall", {"pairs": 9}, "`pairs` must be a whole number from 1 to 8; got 9."),
         ("associative-recall", {"length": 11}, "`length` must be a whole number of at least 12; got 11."),

@@ -16,7 +16,7 @@ from rnnvg.errors import InputError
 from rnnvg.tasks import embedded_reber
 
 # Read off the drawing in Cleeremans, Servan-Schreiber and McClelland 1989: after T comes S* X, after P the loop T* V.
-WHOLE = re.compile(rf"B([TP])B(?:TS*X(?:S|XT*V(?:PXT*V)*(?:PS|V))|PT*V(?:PXT*V)*(?:PS|V))E\1E")
+WHOLE = re.compile(r"B([TP])B(?:TS*X(?:S|XT*V(?:PXT*V)*(?:PS|V))|PT*V(?:PXT*V)*(?:PS|V))E\1E")
 
 
 def seeded(seed=0):
@@ -59,7 +59,7 @@ def test_every_string_is_of_the_grammar(longest, size, seed):
     batch = task.batch(size, seeded(seed))
     found = strings(batch)
     assert all(WHOLE.fullmatch(word) and len(word) <= longest for word in found)
-    assert len(batch.inputs) == max(map(len, found)) - 1
+    assert len(batch.inputs) == longest - 1
     assert {len(word) - 4 for word in found} <= set(task.distances.tolist())
     probe = task.probe(2, seeded(seed))
     assert len(probe.inputs) == 4 * longest

@@ -297,6 +297,33 @@ def test_decay_shrinks_the_rate_after_each_held_out_loss_that_is_not_the_lowest(
     assert rates == [1.0, 1.0, 0.5, 0.5, 0.25]
 
 
+def test_decay_every_so_many_steps_whatever_the_held_out_loss(tmp_path):
+    rates, step = [], torch.optim.SGD.step
+
+    def spy(self, *args):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *args)
+
+    settings = {"eval_every": 1, "optimizer": "sgd", "lr": 0.8, "decay": 0.5, "decay_every": 3, "steps": 8}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", spy)
+        whole = small(**settings)
+        assert rates == [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2, 0.2]
+        rates.clear()
+
+        def stop(step, steps, loss):
+            if step >= 4:
+                raise KeyboardInterrupt
+
+        file = tmp_path / "resume"
+        patch.setattr(loop, "TELL_SECONDS", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            small(**settings, resume=file, on_progress=stop)
+        again = small(**settings, resume=file)
+        assert rates == [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2, 0.2]
+    assert again.score == whole.score
+
+
 def test_seconds_leave_on_checkpoint_out(monkeypatch):
     clock = SimpleNamespace(now=0.0)
     clock.perf_counter = lambda: clock.now
@@ -325,6 +352,11 @@ def test_seconds_leave_on_checkpoint_out(monkeypatch):
         ({"eval_every": 0}, "`eval_every` must be a whole number of at least 1; got 0."),
         ({"eval_size": 0}, "`eval_size` must be a whole number of at least 1; got 0."),
         ({"decay": 1.0}, "`decay` must be a number strictly between 0 and 1; got 1."),
+        ({"decay": 0.5, "decay_every": 0}, "`decay_every` must be a whole number of at least 1; got 0."),
+        (
+            {"decay_every": 5},
+            "`decay_every` says when `decay` comes, and `decay` is None. Pass decay=0.5, for example.",
+        ),
         ({"resume_every": 0}, "`resume_every` must be a finite number above 0; got 0."),
         ({"checkpoints": [0, 31]}, "`checkpoints` must be a whole number from 0 to 30; got 31."),
         (
