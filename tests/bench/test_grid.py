@@ -152,7 +152,7 @@ training.batch = 0
         "bptt, eval_every, eval_size, checkpoints, stop_when_solved, decay, decay_every, warmup, omega, flossing, device.",
         "  line 10, `model.hidden` lists 64 twice.",
         "  line 11, `task[1]` cannot be run: `length` must be a whole number of at least 2; got 1.",
-        "  line 14, `task[1].mraks` is not known. Did you mean 'marks'? Known here: length, marks, model, training, "
+        "  line 14, `task[1].mraks` is not known. Did you mean 'marks'? Known here: length, marks, values, model, training, "
         "measure, ladder, needs.",
         "  line 16, `task[2].name` has no 'coppy'. Did you mean 'copy'? Pass one of: " + ", ".join(tasks.NAMES) + ".",
         "  line 17, `task[2].training.batch` must be at least 1; got 0.",
