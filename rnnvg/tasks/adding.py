@@ -16,7 +16,7 @@ import torch
 from rnnvg.errors import check_int, check_name
 from rnnvg.tasks.scoring import last_step
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import shown_steps, table
+from rnnvg.tasks.worked import only_at, shown_steps, table
 
 # Layout of the values -> the least one and the width of their range.
 VALUES = {"0 to 1": (0.0, 1.0), "-1 to 1": (-1.0, 2.0)}
@@ -94,16 +94,16 @@ def draw(length: int, marks: str, size: int, generator: torch.Generator, values:
 def as_table(batch: Batch) -> tuple[str, list[float], str]:
     """A sequence of marked numbers as a table; the marked values; and how far they are from the end, in words."""
     steps = len(batch.inputs)
-    values, marks = batch.inputs[:, 0].T.tolist()
-    marked = [step for step, mark in enumerate(marks) if mark]
+    values, marks = batch.inputs[:, 0].T
+    marked = marks.nonzero()[:, 0].tolist()
     rows = {
-        "step": [str(step) for step in range(steps)],
-        "value": [f"{value:.2f}" for value in values],
-        "mark": [str(int(mark)) for mark in marks],
-        "target": [""] * (steps - 1) + [f"{float(batch.targets[-1, 0]):.2f}"],
+        "step": str,
+        "value": lambda step: f"{float(values[step]):.2f}",
+        "mark": lambda step: str(int(marks[step])),
+        "target": only_at(steps - 1, f"{float(batch.targets[-1, 0]):.2f}"),
     }
     away = " and ".join(str(steps - 1 - step) for step in marked)
-    return table(rows, shown_steps(steps, marked)), [values[step] for step in marked], away
+    return table(rows, shown_steps(steps, marked)), values[marked].tolist(), away
 
 
 def _show(batch: Batch) -> str:

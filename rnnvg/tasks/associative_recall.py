@@ -89,15 +89,14 @@ def _show(pairs: int, n_keys: int, n_values: int, batch: Batch) -> str:
     signs = [".", *map(_letters, range(n_keys)), *map(str, range(n_values))]
     assert batch.weight is not None
     queries = batch.weight[:, 0].nonzero()[:, 0].tolist()
-    due = batch.targets[:, 0].tolist()
-    tokens = batch.inputs[:, 0].tolist()
+    tokens, due, weight = batch.inputs[:, 0], batch.targets[:, 0], batch.weight[:, 0]
     rows = {
-        "step": [str(step) for step in range(length)],
-        "input": [signs[token] for token in tokens],
-        "target": [signs[1 + n_keys + due[step]] if step in queries else "" for step in range(length)],
+        "step": str,
+        "input": lambda step: signs[tokens[step]],
+        "target": lambda step: signs[1 + n_keys + int(due[step])] if weight[step] else "",
     }
     first = queries[0]
-    seen = tokens.index(tokens[first]) + 1
+    seen = int((tokens == tokens[first]).nonzero()[0]) + 1
     return (
         f"{table(rows, shown_steps(length, [*range(2 * pairs), *queries]))}\n\n"
         f"Each key (a letter) is followed by its value (a number), which is due when the key comes again: "

@@ -119,11 +119,10 @@ def _show(n_symbols: int, recall: int, scored: str, batch: Batch) -> str:
     signs = [blank, *(str(symbol) for symbol in range(1, n_symbols + 1)), sign]
     first_due = steps - recall
     unscored = first_due if scored == "recall" else 0
-    due = [signs[token] for token in batch.targets[:, 0].tolist()]
     rows = {
-        "step": [str(step) for step in range(steps)],
-        "input": [signs[token] for token in batch.inputs[:, 0].tolist()],
-        "target": [""] * unscored + due[unscored:],
+        "step": str,
+        "input": lambda step: signs[batch.inputs[step, 0]],
+        "target": lambda step: "" if step < unscored else signs[batch.targets[step, 0]],
     }
     symbols, verb = ("symbol", "is") if recall == 1 else (f"{recall} symbols", "are")
     return (

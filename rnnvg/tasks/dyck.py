@@ -96,9 +96,9 @@ def _show(kinds: int, batch: Batch) -> str:
     closing = CLOSING if named else tuple(f"{kind})" for kind in range(kinds))
     tokens, due = batch.inputs[:, 0].tolist(), batch.targets[:, 0].tolist()
     rows = {
-        "step": [str(step) for step in range(length)],
-        "input": [opening[token] if token < kinds else "|" for token in tokens],
-        "target": [closing[kind] if token == kinds else "" for token, kind in zip(tokens, due, strict=True)],
+        "step": str,
+        "input": lambda step: opening[tokens[step]] if tokens[step] < kinds else "|",
+        "target": lambda step: closing[due[step]] if tokens[step] == kinds else "",
     }
     start, end = _widest(tokens, kinds)
     return (
@@ -128,10 +128,12 @@ def chance_of_opening(length: int, depth: int) -> np.ndarray:
 def _widest(tokens: list[int], closing: int) -> tuple[int, int]:
     """The pair of brackets that is furthest apart."""
     opened: list[int] = []
-    pairs = []
+    widest = (0, 0)
     for step, token in enumerate(tokens):
         if token != closing:
             opened.append(step)
-        else:
-            pairs.append((opened.pop(), step))
-    return max(pairs, key=lambda pair: pair[1] - pair[0])
+            continue
+        start = opened.pop()
+        if step - start > widest[1] - widest[0]:
+            widest = start, step
+    return widest

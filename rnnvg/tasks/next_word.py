@@ -152,7 +152,7 @@ class NextWord(Task):
         if decision is not None:
             start, length = decision[0], decision[1] - decision[0]
         shown = self.corpus.vocabulary.decode(ids[start : start + length + 1].tolist())
-        rows = {"step": [str(step) for step in range(length)], "input": shown[:-1], "target": shown[1:]}
+        rows = {"step": str, "input": shown.__getitem__, "target": lambda step: shown[step + 1]}
         if decision is None:
             return f"{table(rows, list(range(length)))}\n\nAt every step the next word of the text is due."
         return (

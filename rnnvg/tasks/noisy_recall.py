@@ -16,7 +16,7 @@ import torch
 from rnnvg.errors import check_float, check_int
 from rnnvg.tasks.scoring import last_step
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import shown_steps, table
+from rnnvg.tasks.worked import only_at, shown_steps, table
 
 ABOUT = Description(
     name="noisy-recall",
@@ -69,12 +69,12 @@ def _draw(steps: int, noise: float, size: int, generator: torch.Generator) -> Ba
 
 def _show(noise: float, batch: Batch) -> str:
     steps = len(batch.inputs)
-    numbers, marks = batch.inputs[:, 0].T.tolist()
+    numbers, marks = batch.inputs[:, 0].T
     rows = {
-        "step": [str(step) for step in range(steps)],
-        "value": [f"{number:+.2f}" for number in numbers],
-        "mark": [str(int(mark)) for mark in marks],
-        "target": [""] * (steps - 1) + ["+" if batch.targets[-1, 0] else "-"],
+        "step": str,
+        "value": lambda step: f"{float(numbers[step]):+.2f}",
+        "mark": lambda step: str(int(marks[step])),
+        "target": only_at(steps - 1, "+" if batch.targets[-1, 0] else "-"),
     }
     return (
         f"{table(rows, shown_steps(steps, [], around=3))}\n\n"

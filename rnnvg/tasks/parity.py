@@ -73,16 +73,16 @@ def _draw(length: int, scored: str, size: int, generator: torch.Generator) -> Ba
 
 def _show(scored: str, batch: Batch) -> str:
     length = len(batch.inputs)
-    bits, due = batch.inputs[:, 0].tolist(), batch.targets[:, 0].tolist()
+    bits, due = batch.inputs[:, 0], batch.targets[:, 0]
     unscored = 0 if scored == "all" else length - 1
     rows = {
-        "step": [str(step) for step in range(length)],
-        "input": [str(bit) for bit in bits],
-        "target": [""] * unscored + [str(bit) for bit in due[unscored:]],
+        "step": str,
+        "input": lambda step: str(int(bits[step])),
+        "target": lambda step: "" if step < unscored else str(int(due[step])),
     }
-    ones = sum(bits)
+    ones = int(bits.sum())
     return (
         f"{table(rows, shown_steps(length, [], around=7))}\n\n"
         f"Of all {length} bits {ones} {'is' if ones == 1 else 'are'} 1, which is {'odd' if ones % 2 else 'even'}: "
-        f"{due[-1]} is due at the last step."
+        f"{int(due[-1])} is due at the last step."
     )

@@ -15,7 +15,7 @@ import torch
 from rnnvg.errors import check_int, check_name
 from rnnvg.tasks.copy_memory import BLANK, SCORED, recall_price, symbols_due
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import shown_steps, table
+from rnnvg.tasks.worked import listed, shown_steps, table
 
 ABOUT = Description(
     name="selective-copy",
@@ -84,14 +84,14 @@ def _draw(length: int, n_symbols: int, recall: int, scored: str, size: int, gene
 def _show(n_symbols: int, recall: int, scored: str, batch: Batch) -> str:
     steps, length = len(batch.inputs), len(batch.inputs) - recall
     signs = [".", *(str(symbol) for symbol in range(1, n_symbols + 1)), "!"]
-    tokens = batch.inputs[:, 0].tolist()
-    places = [step for step in range(length) if tokens[step] != BLANK]
+    tokens, due = batch.inputs[:, 0], batch.targets[:, 0]
+    places = (tokens[:length] != BLANK).nonzero()[:, 0].tolist()
     rows = {
-        "step": [str(step) for step in range(steps)],
-        "input": [signs[token] for token in tokens],
-        "target": [signs[token] if scored == "all" or token else "" for token in batch.targets[:, 0].tolist()],
+        "step": str,
+        "input": lambda step: signs[tokens[step]],
+        "target": lambda step: signs[due[step]] if scored == "all" or due[step] else "",
     }
-    away = ", ".join(str(length + i - place) for i, place in enumerate(places))
+    away = listed([length + i - place for i, place in enumerate(places)])
     symbols, verb = ("symbol", "is") if recall == 1 else ("symbols", "are")
     return (
         f"{table(rows, shown_steps(steps, [*places, length]))}\n\n"

@@ -18,7 +18,7 @@ import torch
 from rnnvg.errors import check_int, check_name
 from rnnvg.tasks.scoring import last_step
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import shown_steps, table
+from rnnvg.tasks.worked import only_at, shown_steps, table
 
 # Variant -> first and last step of each window, in percent of the length.
 WINDOWS = {
@@ -94,14 +94,10 @@ def _draw(length: int, variant: str, size: int, generator: torch.Generator) -> B
 
 def _show(classes: int, batch: Batch) -> str:
     length = len(batch.inputs)
-    tokens = batch.inputs[:, 0].tolist()
-    places = [step for step, token in enumerate(tokens) if token in (RARE, RARE + 1)]
+    tokens = batch.inputs[:, 0]
+    places = ((tokens == RARE) | (tokens == RARE + 1)).nonzero()[:, 0].tolist()
     order = "".join(SYMBOLS[tokens[place]] for place in places)
-    rows = {
-        "step": [str(step) for step in range(length)],
-        "input": [SYMBOLS[token] for token in tokens],
-        "target": [""] * (length - 1) + [order],
-    }
+    rows = {"step": str, "input": lambda step: SYMBOLS[tokens[step]], "target": only_at(length - 1, order)}
     away = [str(length - 1 - place) for place in places]
     return (
         f"{table(rows, shown_steps(length, places))}\n\n"

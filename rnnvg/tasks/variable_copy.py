@@ -91,9 +91,9 @@ def _show(delay: int, shortest: int, n_symbols: int, recall: int, scored: str, b
     signs = [".", *(str(symbol) for symbol in range(1, n_symbols + 1)), "!"]
     due = batch.targets[:, 0].nonzero()[:, 0].tolist()
     rows = {
-        "step": [str(step) for step in range(steps)],
-        "input": [signs[token] for token in batch.inputs[:, 0].tolist()],
-        "target": [signs[token] if scored == "all" or token else "" for token in batch.targets[:, 0].tolist()],
+        "step": str,
+        "input": lambda step: signs[batch.inputs[step, 0]],
+        "target": lambda step: signs[batch.targets[step, 0]] if scored == "all" or batch.targets[step, 0] else "",
     }
     symbols, verb = ("symbol", "is") if recall == 1 else (f"{recall} symbols", "are")
     return (

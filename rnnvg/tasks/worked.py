@@ -1,25 +1,33 @@
-"""A sequence as a table that a person can read: one column a step, long stretches left out."""
+"""A sequence as a table that a person can read: one column a step, long stretches left out.
+
+Only what is printed is made into text: a sequence of ten million steps takes no more of it than one of fifty.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rnnvg.tasks.task import Batch
 
 GAP = "…"
+MOST = 200  # steps that are printed because a task asks for them, and numbers of a sentence; those in the middle go
+Cells = Callable[[int], str]  # a row of a table: step -> its cell
 
 
 def shown_steps(steps: int, wanted: Iterable[int], around: int = 1) -> list[int | None]:
     """The steps to print: the wanted ones with `around` neighbours, the first and the last; None marks a gap.
 
-    A gap of a single step is not worth its sign and is printed.
+    A gap of a single step is not worth its sign and is printed. Of more than MOST wanted steps the first and last are.
 
     >>> shown_steps(20, [9])
     [0, 1, None, 8, 9, 10, None, 18, 19]
     """
-    keep = {near for step in (0, *wanted, steps - 1) for near in range(step - around, step + around + 1)}
+    chosen = ends([*wanted])
+    keep = {near for step in (0, *chosen, steps - 1) for near in range(step - around, step + around + 1)}
     kept = sorted(step for step in keep if 0 <= step < steps)
     found: list[int | None] = []
     for step in kept:
@@ -32,14 +40,36 @@ def shown_steps(steps: int, wanted: Iterable[int], around: int = 1) -> list[int 
     return found
 
 
-def table(rows: Mapping[str, Sequence[str]], steps: Sequence[int | None]) -> str:
-    """Rows of cells, each row with a cell for every step of the sequence, at the steps to print.
+def ends(found: Sequence[int]) -> Sequence[int]:
+    """`found`, or of more than MOST the first and last."""
+    return found if len(found) <= MOST else [*found[: MOST // 2], *found[-MOST // 2 :]]
 
-    >>> print(table({"step": ["0", "1", "2"], "input": ["a", "b", "c"]}, [0, None, 2]))
+
+def listed(numbers: Sequence[int]) -> str:
+    """Numbers with commas between them; of more than MOST the first and the last.
+
+    >>> listed([3, 1]), listed(range(1000)).split(", ")[98:102]
+    ('3, 1', ['98', '99 … 900', '901', '902'])
+    """
+    if len(numbers) <= MOST:
+        return ", ".join(map(str, numbers))
+    half = MOST // 2
+    return f"{listed(numbers[:half])} {GAP} {listed(numbers[-half:])}"
+
+
+def only_at(step: int, cell: str) -> Cells:
+    """A row that is empty but for one step."""
+    return lambda each: cell if each == step else ""
+
+
+def table(rows: Mapping[str, Cells], steps: Sequence[int | None]) -> str:
+    """Rows of cells at the steps to print.
+
+    >>> print(table({"step": str, "input": "abc".__getitem__}, [0, None, 2]))
     step    0 … 2
     input   a … c
     """
-    columns = [[cells[step] if step is not None else GAP for cells in rows.values()] for step in steps]
+    columns = [[cell(step) if step is not None else GAP for cell in rows.values()] for step in steps]
     widths = [max(map(len, column)) for column in columns]
     label = max(map(len, rows)) + 2
     lines = []
@@ -51,12 +81,15 @@ def table(rows: Mapping[str, Sequence[str]], steps: Sequence[int | None]) -> str
 
 def plain(batch: Batch) -> str:
     """The first sequence of a batch as a table of inputs and targets, numbers to two digits."""
-    steps, inputs = len(batch.inputs), batch.inputs[:, 0]
+    steps, inputs, weight = len(batch.inputs), batch.inputs[:, 0], batch.weight
     columns = {"input": inputs} if inputs.dim() == 1 else {f"input {i + 1}": each for i, each in enumerate(inputs.T)}
-    rows = {"step": [str(step) for step in range(steps)]}
-    rows |= {name: [f"{value:.4g}" for value in values.tolist()] for name, values in columns.items()}
-    scored = [True] * steps if batch.weight is None else (batch.weight[:, 0] > 0).tolist()
-    targets = batch.targets[:, 0].tolist()
-    rows["target"] = [f"{target:.4g}" if due else "" for target, due in zip(targets, scored, strict=True)]
-    wanted = [step for step, due in enumerate(scored) if due]
-    return table(rows, shown_steps(steps, wanted if len(wanted) < steps else [], around=3))
+
+    def number(values: Tensor) -> Cells:
+        return lambda step: f"{values[step].item():.4g}"
+
+    def target(step: int) -> str:
+        return number(batch.targets[:, 0])(step) if weight is None or weight[step, 0] > 0 else ""
+
+    rows = {"step": str, **{name: number(values) for name, values in columns.items()}, "target": target}
+    scored = [] if weight is None else (weight[:, 0] > 0).nonzero()[:, 0].tolist()
+    return table(rows, shown_steps(steps, scored if len(scored) < steps else [], around=3))
