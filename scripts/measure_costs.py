@@ -38,7 +38,11 @@ def write_runs(folder: Path, seeds: int = SEEDS, cells: tuple[str, ...] = ("rnn"
     store = Store(folder)
     for spec in grid.runs():
         done = execute(spec, folder)
-        texts = {name: (store.folder(spec.id) / name).read_text(encoding="utf-8") for name in done["files"] if ".safe" not in name}
+        texts = {
+            name: (store.folder(spec.id) / name).read_text(encoding="utf-8")
+            for name in done["files"]
+            if ".safe" not in name
+        }
         for seed in range(1, seeds):
             other = spec.model_copy(update={"seed": seed})
             store.publish(record(other, done | {"id": other.id, "spec": other.to_dict()}), texts)
@@ -57,7 +61,13 @@ def cli(*arguments: object) -> Call:
 
 
 def of_runs(*arguments: str) -> Callable[[Path], Call]:
-    return lambda folder: cli(*(each.replace("RUNS", str(folder / "runs")).replace("HERE", str(folder)) for each in arguments))
+    return lambda folder: cli(
+        *(each.replace("RUNS", str(folder / "runs")).replace("HERE", str(folder)) for each in arguments)
+    )
+
+
+def example(task: str, setting: str) -> Callable[[Path], Call]:
+    return lambda folder: cli("tasks", "show", task, "--set", setting)
 
 
 def profile(sources: int, steps: int, sequences: int = 1) -> Any:
@@ -209,12 +219,7 @@ CASES: dict[str, Callable[[Path], Call]] = {
         for name in ("pool_horizons", "horizon_survival", "compare_horizons")
         for models in (1000, 10_000)
     },
-    **{
-        f"tasks-show-{task}-10000000": (lambda task, setting: lambda folder: cli("tasks", "show", task, "--set", f"{setting}={10**7}"))(
-            task, setting
-        )
-        for task, setting in TASKS.items()
-    },
+    **{f"tasks-show-{task}-10000000": example(task, f"{setting}={10**7}") for task, setting in TASKS.items()},
 }
 
 
@@ -243,7 +248,9 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
 @click.option("--only", default="*", help="Cases, with commas between them; * stands for anything.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Where to write the JSON; stdout otherwise.")
 @click.option("--limit", default=300, show_default=True, help="Seconds after which a case is given up.")
-@click.option("--runs", type=click.Path(file_okay=False), help="A results directory for the cases of runs; made by default.")
+@click.option(
+    "--runs", type=click.Path(file_okay=False), help="A results directory for the cases of runs; made by default."
+)
 @click.option("--case", hidden=True)
 @click.option("--folder", hidden=True, type=click.Path(path_type=Path))
 def main(only: str, out: str | None, limit: int, runs: str | None, case: str | None, folder: Path | None) -> None:

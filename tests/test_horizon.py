@@ -2,12 +2,14 @@
 
 import math
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from rnnvg import HorizonEstimate, InputError, MemoryHorizon, memory_horizon, pool_horizons
+from rnnvg import HorizonEstimate, InputError, MemoryHorizon, decay_fit, memory_horizon, pool_horizons
+from rnnvg.horizon import decay, memory
 
 
 def test_memory_horizon_of_an_exponential():
@@ -183,3 +185,32 @@ def test_censored_intervals_cover_what_they_claim(n, limit):
 def test_pool_horizons_bad_input(horizons, message):
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         pool_horizons(horizons)
+
+
+def test_the_horizon_of_a_long_curve_takes_no_copy_of_it():
+    gain = -1e-4 * np.arange(2_000_000)
+    memory_horizon(gain)
+    tracemalloc.start()
+    try:
+        found = memory_horizon(gain)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.last == 10_000
+    assert found.first_below == 10_001
+    assert peak < 16 * 8 * decay.PIECE < gain.nbytes
+
+
+def test_a_fit_in_pieces_is_the_fit(monkeypatch):
+    random = np.random.default_rng(0)
+    gain = -0.03 * np.arange(997) + random.standard_normal(997)
+    gain[random.random(997) < 0.2] = np.nan
+    whole = decay_fit(gain), memory_horizon(gain)
+    monkeypatch.setattr(decay, "PIECE", 10)
+    monkeypatch.setattr(memory, "PIECE", 10)
+    parts = decay_fit(gain), memory_horizon(gain)
+    for one, other in zip(whole, parts, strict=True):
+        for name, value in vars(one).items():
+            assert getattr(other, name) == (pytest.approx(value, rel=1e-10) if isinstance(value, float) else value), (
+                name
+            )

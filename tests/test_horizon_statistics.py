@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -298,3 +299,45 @@ BAD = [
 def test_misuse_is_said_in_one_sentence(call, message):
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         call()
+
+
+def test_directions_alone_are_counted_exactly_however_many_pairs_there_are():
+    for up, down in ((30, 12), (500, 460), (5000, 4900)):
+        p = sign_flip(np.repeat([2.0, -2.0], [up, down]))
+        assert p == pytest.approx(stats.binomtest(up, up + down).pvalue, rel=1e-9)
+
+
+def test_of_censored_pairs_the_most_even_split_counts():
+    longer, shorter, unknown = 7, 1, 3
+    first = models([9] * longer + [1] * shorter + [5] * unknown, [0] * 8 + [1] * 3)
+    second = models([1] * longer + [9] * shorter + [5] * unknown, [0] * 8 + [1] * 3)
+    found = compare_horizons(first, second)
+    every = [stats.binomtest(longer + k, longer + shorter + unknown).pvalue for k in range(unknown + 1)]
+    assert (found.longer, found.shorter, found.unknown) == (longer, shorter, unknown)
+    assert found.sign_flip == pytest.approx(max(every))
+
+
+def test_many_pairs_take_no_more_memory_than_their_sums():
+    random = np.random.default_rng(0)
+    few, many = (random.normal(0.3, 1, n) for n in (48, 480))
+    sign_flip(few)
+    peaks = []
+    for values in (few, many):
+        tracemalloc.start()
+        try:
+            sign_flip(values)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_survival_counts_as_the_definition_does():
+    random = np.random.default_rng(0)
+    lasts, censored = random.integers(0, 12, 60), random.random(60) < 0.3
+    found = horizon_survival(models(lasts, censored))
+    share, seen = 1.0, []
+    for step in sorted(set(lasts[~censored])):
+        share *= 1 - ((lasts == step) & ~censored).sum() / (lasts >= step).sum()
+        seen.append(share)
+    np.testing.assert_allclose(found.survival, seen, rtol=1e-12)

@@ -71,7 +71,7 @@ def after_training(model: SequenceModel, task: Task, probe: Batch, step: int, se
     by_source = measure.profile(model, task, few, "state", seed, min(SOURCES, few.inputs.shape[0]))
     rows += _map(step, by_source)
     whole = measure.profile(model, task, probe, "state", seed)
-    rows += _curve(step, "covariance", "", mean_log_gain(covariance_weighted(whole).log_gain()))
+    rows += _curve(step, "covariance", "", covariance_weighted(whole).mean_log_gain())
     share = recent_share(model, task, _first(probe, SEQUENCES))
     return rows if share is None else [*rows, (step, "recent", share[0], None, _short(share[1]), None)]
 

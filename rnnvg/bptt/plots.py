@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from rnnvg.bptt.curves import log_gain
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 MAP_FROM = 24  # as many sources as make a picture rather than a few stripes
+MAP_CELLS = 640  # rows, and columns, of a map: the dots of a picture of the usual size
+CURVE_STRETCHES = 1000  # of a longer curve the highest and lowest point of each are drawn
 COLOUR = "#0072B2"
 TITLE_WIDTH = 72  # characters that fit over a picture of the usual size
 # One colour for a role in every cell (Okabe and Ito 2008), and for the roles of cells that are not known here, in turn.
@@ -51,6 +55,7 @@ def draw_curve(curve: pd.DataFrame, wrt: str, horizon: str, ax: Axes | None = No
     """
     ax = new_axes() if ax is None else ax
     curve = curve.loc[curve["n"] > 0]
+    curve = curve.iloc[seen_points(curve["log10_gain"], curve["low"], curve["high"])]
     ax.plot(curve["distance"], curve["log10_gain"], color=COLOUR, label="geometric mean")
     low, high = (np.where(np.isfinite(curve[side]), curve[side], np.nan) for side in ("low", "high"))
     ax.fill_between(curve["distance"], low, high, color=COLOUR, alpha=0.2, linewidth=0, label="10 to 90 %")
@@ -62,28 +67,66 @@ def draw_curve(curve: pd.DataFrame, wrt: str, horizon: str, ax: Axes | None = No
     return ax
 
 
-def draw_map(log_gain: np.ndarray, sources: np.ndarray, distance: np.ndarray, wrt: str, ax: Axes | None = None) -> Axes:
+def seen_points(*curves: Any, log: bool = False) -> np.ndarray:
+    """The places of the points of curves over one axis, [n] each, that a picture can show: all of them where they are few.
+
+    Of a longer curve they are the highest and the lowest of each stretch, and where the curve is interrupted: the picture is
+    the same, however many points lie between. With `log` the axis is logarithmic, and so are the stretches.
+    """
+    n = len(curves[0])
+    if n <= 4 * CURVE_STRETCHES:
+        return np.arange(n)
+    even = np.geomspace(1, n + 1, CURVE_STRETCHES + 1) - 1 if log else np.linspace(0, n, CURVE_STRETCHES + 1)
+    edges = np.unique(even[:-1].astype(int))
+    kept = [np.array([0, n - 1])]
+    for curve in curves:
+        values = np.asarray(curve, dtype=np.float64)
+        finite = np.isfinite(values)
+        for filled, extreme in ((np.inf, np.minimum), (-np.inf, np.maximum)):
+            ends = extreme.reduceat(np.where(finite, values, filled), edges)
+            kept.append(_first_in_stretch(values == np.repeat(ends, np.diff(edges, append=n)), edges))
+        kept.append(_first_in_stretch(~finite, edges))
+    return np.unique(np.concatenate(kept))
+
+
+def _first_in_stretch(marks: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The first marked place of each stretch that has one."""
+    places = np.flatnonzero(marks)
+    stretch = np.searchsorted(edges, places, side="right")
+    return places[np.unique(stretch, return_index=True)[1]]
+
+
+def draw_map(
+    log_norm: np.ndarray, reference: int, sources: np.ndarray, distance: np.ndarray, wrt: str, ax: Axes | None = None
+) -> Axes:
     """Source step against time step: how much of each source's gradient (mean log gain) is left at each step.
 
+    More of either than MAP_CELLS share cells, with the mean of what is finite in each.
+
     Args:
-        log_gain: [S, K, B] nats.
+        log_norm: [S, K, B] nats.
+        reference: the distance that gains are relative to.
         sources: [S] steps.
         distance: [K] steps back, ascending; negative in the future.
         wrt: what the gradient is taken of.
     """
     ax = new_axes() if ax is None else ax
-    mean = _mean(log_gain / math.log(10))
     last = int(max(sources.max(), (sources - distance[0]).max()))
-    by_step = np.full((len(sources), last + 1), np.nan)
-    for row, source in enumerate(sources):
-        steps = source - distance
-        within = (steps >= 0) & (steps <= last)
-        by_step[row, steps[within]] = mean[row, within]
-    finite = by_step[np.isfinite(by_step)]
+    rows, columns = _edges(len(sources)), _edges(last + 1)
+    cells = np.full((len(rows), len(columns)), np.nan)
+    for row, (start, stop) in enumerate(zip(rows, [*rows[1:], len(sources)], strict=True)):
+        by_step = np.full((stop - start, last + 1), np.nan)
+        for each in range(start, stop):
+            gain = log_gain(log_norm[each : each + 1], distance, reference)[0]
+            steps = sources[each] - distance
+            within = (steps >= 0) & (steps <= last)
+            by_step[each - start, steps[within]] = _mean(gain / math.log(10))[within]
+        cells[row] = _finite_mean(by_step, columns)
+    finite = cells[np.isfinite(cells)]
     image = ax.pcolormesh(
-        np.arange(by_step.shape[1]),
-        sources,
-        np.ma.masked_invalid(by_step),
+        _centres(np.arange(last + 1), columns),
+        _centres(sources, rows),
+        np.ma.masked_invalid(cells),
         cmap="viridis",
         shading="nearest",
         vmin=float(finite.min()) if finite.size else None,
@@ -96,12 +139,30 @@ def draw_map(log_gain: np.ndarray, sources: np.ndarray, distance: np.ndarray, wr
     return ax
 
 
-def draw_nats(nats: Mapping[str, np.ndarray], log_gain: np.ndarray, ax: Axes | None = None) -> Axes:
+def _edges(n: int) -> np.ndarray:
+    """Where each of at most MAP_CELLS cells begins, of `n` rows or columns."""
+    return np.arange(n) if n <= MAP_CELLS else np.linspace(0, n, MAP_CELLS + 1).astype(int)[:-1]
+
+
+def _centres(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    return values if len(edges) == len(values) else np.add.reduceat(values, edges) / np.diff(edges, append=len(values))
+
+
+def _finite_mean(rows: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The mean over rows [r, n] and the columns of each cell of what is finite; nan where nothing is."""
+    if len(rows) == 1 and len(edges) == rows.shape[1]:
+        return rows[0]
+    finite = np.isfinite(rows)
+    total, n = (np.add.reduceat(each.sum(0), edges) for each in (np.where(finite, rows, 0.0), finite))
+    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
+
+
+def draw_nats(nats: Mapping[str, np.ndarray], gain: np.ndarray, ax: Axes | None = None) -> Axes:
     """What parts have added by each distance from 1 on, [K - 1] nats each, stacked, and the log gain that they add up to."""
     ax = new_axes() if ax is None else ax
-    distance = np.arange(1, len(log_gain) + 1)
-    stack(ax, distance, nats)
-    ax.plot(distance, log_gain, color="black", linewidth=1.5, label="log gain")
+    distance, seen = np.arange(1, len(gain) + 1), seen_points(gain, *nats.values())
+    stack(ax, distance[seen], {name: values[seen] for name, values in nats.items()})
+    ax.plot(distance[seen], gain[seen], color="black", linewidth=1.5, label="log gain")
     ax.set_ylabel("nats added since the loss")
     return _finish(ax, distance)
 
@@ -111,7 +172,8 @@ def draw_shares(shares: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axe
     ax = new_axes() if ax is None else ax
     means = {name: _mean(share) for name, share in shares.items()}
     distance = np.arange(1, len(next(iter(means.values()))) + 1)
-    stack(ax, distance, means)
+    seen = seen_points(*means.values())
+    stack(ax, distance[seen], {name: values[seen] for name, values in means.items()})
     ax.axhline(1.0, color="black", linewidth=1, linestyle=":")
     ax.set_ylabel("signed share of the gradient that arrives")
     return _finish(ax, distance)

@@ -60,13 +60,16 @@ class GradientProfile(Shown):
         One step back by default: at distance 0 the gradient sits on the output alone, which would count an LSTM's
         hand-over from h to c as decay. A negative reference lies in the future: -1 where there is no past at all.
         """
-        first, last = int(self.distance[0]), int(self.distance[-1])
-        reference = self._reference(reference)
-        reference = check_int("reference", reference, least=min(first, 0), most=last)
-        return curves.log_gain(self.log_norm, self.distance, reference)
+        return curves.log_gain(self.log_norm, self.distance, self._reference(reference))
+
+    def mean_log_gain(self, reference: int = 1) -> np.ndarray:
+        """The mean of `log_gain` over sources and sequences, [K] nats; the median where one of them is an exact zero."""
+        return curves.mean_curve(self.log_norm, self.distance, self._reference(reference))
 
     def _reference(self, reference: int) -> int:
-        return -1 if reference == 1 and self.distance[-1] < 1 else reference
+        if reference == 1 and self.distance[-1] < 1:
+            reference = -1
+        return check_int("reference", reference, least=min(int(self.distance[0]), 0), most=int(self.distance[-1]))
 
     def curve(self, reference: int = 1) -> pd.DataFrame:
         """The gain over sources and sequences, a row per distance.
@@ -76,7 +79,7 @@ class GradientProfile(Shown):
         quantiles, log10: spread, not an interval over models); n (gains observed), n_zero (of them exactly zero).
         A source whose own gradient is zero is left out.
         """
-        return curves.table(self.log_gain(reference), self.distance)
+        return curves.table(self.log_norm, self.distance, self._reference(reference))
 
     def horizon(self, threshold: float = math.exp(-1), reference: int = 1) -> MemoryHorizon:
         """The memory horizon of the mean log gain: the last distance at which `threshold` of the gradient is left.
@@ -87,7 +90,7 @@ class GradientProfile(Shown):
             InputError: `threshold` outside (0, 1), or no gain was observed at all.
         """
         reference = self._reference(reference)
-        gain = curves.mean_log_gain(self.log_gain(reference))
+        gain = self.mean_log_gain(reference)
         past = gain[self.distance >= 0] if reference >= 0 else gain[self.distance <= 0][::-1]
         return memory_horizon(past, threshold)
 
@@ -122,7 +125,7 @@ class GradientProfile(Shown):
         from rnnvg.bptt import plots
 
         if len(self.sources) >= plots.MAP_FROM:
-            return plots.draw_map(self.log_gain(), self.sources, self.distance, self.wrt, ax)
+            return plots.draw_map(self.log_norm, self._reference(1), self.sources, self.distance, self.wrt, ax)
         return plots.draw_curve(self.curve(), self.wrt, str(self.horizon()), ax)
 
     def save(self, path: str | os.PathLike[str]) -> None:

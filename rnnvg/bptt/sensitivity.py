@@ -79,7 +79,9 @@ class ParameterSensitivity(Shown):
 
         ax = plots.new_axes() if ax is None else ax
         for name, values in self.by_step.items():
-            ax.plot(np.arange(len(values)), np.where(values > 0, values, np.nan), label=name)
+            shown = np.where(values > 0, values, np.nan)
+            seen = plots.seen_points(shown)
+            ax.plot(seen, shown[seen], label=name)
         ax.set_yscale("log")
         ax.set_xlabel("time step")
         ax.set_ylabel("mean square of d(output) / d(parameter)")

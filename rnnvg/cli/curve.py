@@ -23,7 +23,6 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
     """
     import pandas as pd
 
-    from rnnvg.bptt.curves import mean_log_gain
     from rnnvg.horizon import THRESHOLDS, decay_fit
     from rnnvg.report import style, terminal
 
@@ -37,7 +36,7 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
     if not observed(profile):
         return "\n".join([*about, NOTHING])
     found = [profile.horizon(threshold) for threshold in THRESHOLDS]
-    fit = decay_fit(mean_log_gain(profile.log_gain()))
+    fit = decay_fit(profile.mean_log_gain())
     horizons = pd.DataFrame(
         {
             "gain at least": [style.threshold_name(each.threshold) for each in found],

@@ -58,11 +58,12 @@ class ClipSuggestion(Shown):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The share of batches with at most each norm, on a log axis, and the threshold. Returns the Axes."""
-        from rnnvg.bptt.plots import new_axes
+        from rnnvg.bptt.plots import new_axes, seen_points
 
         ax = new_axes() if ax is None else ax
         finite = np.sort(self.norms[np.isfinite(self.norms)])
-        ax.step(finite, np.arange(1, len(finite) + 1) / len(finite), where="post")
+        seen = seen_points(finite)
+        ax.step(finite[seen], (seen + 1) / len(finite), where="post")
         ax.axvline(self.threshold, color="0.4", linestyle="--", label=f"threshold {self.threshold:.3g}")
         ax.set(
             xscale="log",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+LINES = 200  # predicted words that are drawn one by one
+
 
 @dataclass(frozen=True, repr=False)
 class Influence(Shown):
@@ -94,14 +96,18 @@ class Influence(Shown):
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Influence against distance on log axes, every predicted word as a thin line, their geometric mean over it."""
-        from rnnvg.bptt.plots import COLOUR, new_axes
+        """Influence against distance on log axes, predicted words as thin lines, the geometric mean of all over them.
+
+        Of more than LINES words as many are drawn, evenly spread.
+        """
+        from rnnvg.bptt.curves import log_gain
+        from rnnvg.bptt.plots import COLOUR, new_axes, seen_points
 
         ax = new_axes() if ax is None else ax
-        gain = self.profile.log_gain(reference=0)[:, :-1, 0] / np.log(10)
-        distance = np.arange(1, gain.shape[1] + 1)
-        for row in gain:
-            ax.plot(distance, row, color="0.6", linewidth=0.5, alpha=0.35)
+        words = np.unique(np.linspace(0, len(self.profile.sources) - 1, LINES).round().astype(int))
+        for row in log_gain(self.profile.log_norm[words], self.profile.distance, 0)[:, :-1, 0] / np.log(10):
+            seen = seen_points(row, log=True)
+            ax.plot(seen + 1, row[seen], color="0.6", linewidth=0.5, alpha=0.35)
         curve = self.curve()
         ax.plot(curve["distance"], curve["log10_gain"], color=COLOUR, linewidth=2, label="geometric mean")
         ax.set_xscale("log")

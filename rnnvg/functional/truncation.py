@@ -50,9 +50,10 @@ class Truncation(Shown):
 
         rows = []
         size = len(self.log_norm)
-        near = np.diagonal(self.whole.log_norm)
+        norms = self.whole.log_norm  # made anew whenever it is asked for
+        near = np.diagonal(norms)
         for distance in range(1, size + 1):
-            whole = np.diagonal(self.whole.log_norm, 1 - distance) - near[distance - 1 :]
+            whole = np.diagonal(norms, 1 - distance) - near[distance - 1 :]
             seen = np.diagonal(self.log_norm, 1 - distance) - near[distance - 1 :]
             cut = np.isneginf(seen) & ~np.isneginf(whole)
             kept = seen[~cut]

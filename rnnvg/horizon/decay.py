@@ -6,6 +6,7 @@ Anything can be fitted by a straight line; where the line does not fit, its slop
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from rnnvg.notebook import Shown
 
 TOLERANCE = 0.25  # the slopes of both halves may differ by so much of the larger
 LEAST_VALUES = 4  # two a half
+PIECE = 2**16  # distances that are worked on at a time
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,7 +59,7 @@ def check_numbers(argument: str, values: object) -> np.ndarray:
         raise InputError(
             f"`{argument}` is a {type(values).__name__}{kind}; pass real numbers, such as a float64 array."
         )
-    return found.astype(np.float64)
+    return found.astype(np.float64, copy=False)
 
 
 def decay_fit(log_gain: np.ndarray) -> DecayFit:
@@ -77,9 +79,8 @@ def decay_fit(log_gain: np.ndarray) -> DecayFit:
     gain = check_numbers("log_gain", log_gain)
     if gain.ndim != 1:
         raise InputError(f"`log_gain` must be one-dimensional, a value per distance; got shape {gain.shape}.")
-    distance = np.flatnonzero(np.isfinite(gain))
-    middle = distance.size // 2
-    rate, one, two = (_slope(part, gain[part]) for part in (distance, distance[:middle], distance[middle:]))
+    size, middle = _middle(gain)
+    rate, one, two = (_slope(_finite(gain, *part)) for part in ((0, None), (0, middle), (middle, None)))
     larger = max(abs(one), abs(two))
     misfit = 0.0 if larger == 0 else abs(one - two) / larger  # nan where a half is
     power_law = _power_law_fits_better(gain)
@@ -91,36 +92,77 @@ def decay_fit(log_gain: np.ndarray) -> DecayFit:
         misfit=misfit,
         power_law=power_law,
         e_fold=-1.0 / rate if fits else None,
-        reason=None if fits else f"no time constant: {_why_not(distance.size, rate, one, two, power_law)}",
+        reason=None if fits else f"no time constant: {_why_not(size, rate, one, two, power_law)}",
     )
 
 
 def slope(log_gain: np.ndarray) -> float:
     """Least-squares slope over the finite values of `log_gain` [K], nats per step; nan with fewer than two."""
-    distance = np.flatnonzero(np.isfinite(log_gain))
-    return _slope(distance, log_gain[distance])
+    return _slope(_finite(log_gain))
 
 
-def _slope(x: np.ndarray, y: np.ndarray) -> float:
-    if x.size < 2:
+# Gives the finite values of a curve from the start: distances and gains, a piece of it at a time.
+Pieces = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+
+
+def _finite(gain: np.ndarray, start: int = 0, stop: int | None = None, logs: bool = False) -> Pieces:
+    """The finite values at distances start..stop-1, against the distance or its logarithm."""
+    stop = len(gain) if stop is None else stop
+
+    def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for first in range(start, stop, PIECE):
+            values = gain[first : min(first + PIECE, stop)]
+            at = np.flatnonzero(np.isfinite(values))
+            x = (at + first).astype(float)
+            yield np.log(x) if logs else x, values[at]
+
+    return pieces
+
+
+def _middle(gain: np.ndarray) -> tuple[int, int]:
+    """How many values are finite, and the distance before which half of them lie."""
+    counts = [np.isfinite(gain[first : first + PIECE]).sum() for first in range(0, len(gain), PIECE)]
+    size, before = int(sum(counts)), 0
+    for piece, count in enumerate(counts):
+        if before + count > size // 2:
+            at = np.flatnonzero(np.isfinite(gain[piece * PIECE : (piece + 1) * PIECE]))
+            return size, piece * PIECE + int(at[size // 2 - before])
+        before += int(count)
+    return size, 0
+
+
+def _means(pieces: Pieces) -> tuple[int, float, float]:
+    """How many values there are, and the means of both coordinates."""
+    n, x_sum, y_sum = 0, 0.0, 0.0
+    for x, y in pieces():
+        n, x_sum, y_sum = n + x.size, x_sum + float(x.sum()), y_sum + float(y.sum())
+    return n, x_sum / max(n, 1), y_sum / max(n, 1)
+
+
+def _slope(pieces: Pieces) -> float:
+    n, x_mean, _ = _means(pieces)
+    if n < 2:
         return math.nan
-    centred = x - x.mean()
-    return float(centred @ y / (centred @ centred))
+    above = below = 0.0
+    for x, y in pieces():
+        centred = x - x_mean
+        above, below = above + centred @ y, below + centred @ centred
+    return float(above / below)
 
 
 def _power_law_fits_better(gain: np.ndarray) -> bool:
-    distance = np.flatnonzero(np.isfinite(gain))
-    distance = distance[distance > 0]
-    if distance.size < LEAST_VALUES:
-        return False
-    straight, power = (_squares(x, gain[distance]) for x in (distance.astype(float), np.log(distance)))
-    return power < straight
+    straight, power = _finite(gain, 1), _finite(gain, 1, logs=True)
+    return _means(straight)[0] >= LEAST_VALUES and _squares(power) < _squares(straight)
 
 
-def _squares(x: np.ndarray, y: np.ndarray) -> float:
+def _squares(pieces: Pieces) -> float:
     """What a straight line leaves of y, as a sum of squares."""
-    left = y - y.mean() - _slope(x, y) * (x - x.mean())
-    return float(left @ left)
+    (_, x_mean, y_mean), slope = _means(pieces), _slope(pieces)
+    squares = 0.0
+    for x, y in pieces():
+        left = y - y_mean - slope * (x - x_mean)
+        squares += float(left @ left)
+    return squares
 
 
 def _why_not(n: int, rate: float, one: float, two: float, power_law: bool) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rnnvg.errors import InputError, check_float
-from rnnvg.horizon.decay import check_numbers, decay_fit
+from rnnvg.horizon.decay import PIECE, check_numbers, decay_fit
 from rnnvg.missing import number
 from rnnvg.notebook import Shown
 
@@ -86,19 +86,36 @@ def memory_horizon(log_gain: np.ndarray, threshold: float = math.exp(-1)) -> Mem
             f"`log_gain` must be one-dimensional, a value per distance; got shape {gain.shape}. "
             "Average over sources and sequences first, as GradientProfile.curve() does."
         )
-    observed = np.flatnonzero(~np.isnan(gain))
-    if observed.size == 0:
+    level = math.log(threshold)
+    last_observed = _last(gain, lambda values: ~np.isnan(values))
+    if last_observed is None:
         raise InputError(f"`log_gain` has no observed value among its {gain.size}; pass at least one that is not nan.")
-    survives = gain[observed] >= math.log(threshold)
     fit = decay_fit(gain)
     return MemoryHorizon(
         threshold=threshold,
-        last=int(observed[survives][-1]) if survives.any() else 0,
-        first_below=int(observed[~survives][0]) if not survives.all() else None,
-        censored=bool(survives[-1]),
+        last=_last(gain, lambda values: values >= level) or 0,
+        first_below=_first(gain, lambda values: values < level),
+        censored=bool(gain[last_observed] >= level),
         rate=fit.rate,
         e_fold=fit.e_fold,
     )
+
+
+Test = Callable[[np.ndarray], np.ndarray]
+
+
+def _first(values: np.ndarray, test: Test) -> int | None:
+    """The first place where `test` holds, looked for a piece at a time; None where it holds nowhere."""
+    for start in range(0, len(values), PIECE):
+        found = np.flatnonzero(test(values[start : start + PIECE]))
+        if found.size:
+            return start + int(found[0])
+    return None
+
+
+def _last(values: np.ndarray, test: Test) -> int | None:
+    found = _first(values[::-1], test)
+    return None if found is None else len(values) - 1 - found
 
 
 def check_horizons(argument: str, horizons: object) -> list[MemoryHorizon]:

@@ -201,7 +201,7 @@ def test_signed_distances_in_frames_files_and_figures(tmp_path):
 
 def test_the_map_places_what_lies_in_the_future():
     found = signed_profile()
-    drawn = plots.draw_map(found.log_gain(), found.sources, found.distance, found.wrt).collections[0].get_array()
+    drawn = plots.draw_map(found.log_norm, 1, found.sources, found.distance, found.wrt).collections[0].get_array()
     drawn = np.ma.filled(np.ma.masked_invalid(drawn), np.nan).reshape(2, 5)
     with np.errstate(invalid="ignore"):
         expected = np.log10([[0.5 / 0.5, np.nan, 0.2, 0.02, np.nan], [0.5, 1, np.nan, 0.2, np.nan]])

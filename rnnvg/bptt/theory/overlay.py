@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnvg.bptt import curves
 from rnnvg.bptt.profile import GradientProfile
 from rnnvg.errors import InputError
 from rnnvg.horizon import slope
@@ -59,10 +58,11 @@ class Overlay(Shown):
 
         ax = plots.new_axes() if ax is None else ax
         nats = math.log(10)
-        mean, error = self.measured / nats, 2 * self.stderr / nats
-        ax.plot(self.distance, mean, color=plots.COLOUR, label=f"measured, {self.n_models} networks")
-        ax.fill_between(self.distance, mean - error, mean + error, color=plots.COLOUR, alpha=0.25, linewidth=0)
-        ax.plot(self.distance, self.predicted / nats, color="black", linestyle="--", label="theory")
+        seen = plots.seen_points(self.measured, self.stderr, self.predicted)
+        distance, mean, error = self.distance[seen], self.measured[seen] / nats, 2 * self.stderr[seen] / nats
+        ax.plot(distance, mean, color=plots.COLOUR, label=f"measured, {self.n_models} networks")
+        ax.fill_between(distance, mean - error, mean + error, color=plots.COLOUR, alpha=0.25, linewidth=0)
+        ax.plot(distance, self.predicted[seen] / nats, color="black", linestyle="--", label="theory")
         ax.set_xlabel("distance back from the loss (time steps)")
         ax.set_ylabel("log10 gain of the gradient")
         ax.set_title(textwrap.fill(str(self), plots.TITLE_WIDTH), fontsize="medium")
@@ -93,7 +93,7 @@ def overlay(profiles: Sequence[GradientProfile], prediction: WidePrediction) -> 
             "With one, compare its curve() with prediction.to_frame()."
         )
     shortest = min(len(prediction.log_gain), *(len(profile.distance) for profile in profiles))
-    rows = np.stack([curves.mean_log_gain(profile.log_gain())[:shortest] for profile in profiles])
+    rows = np.stack([profile.mean_log_gain()[:shortest] for profile in profiles])
     common = np.flatnonzero(np.isfinite(rows).all(0) & (np.arange(shortest) >= 2))
     if common.size < 2:
         raise InputError(

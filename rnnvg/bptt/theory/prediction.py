@@ -79,7 +79,10 @@ class WidePrediction(Shown):
         from rnnvg.bptt import plots
 
         ax = plots.new_axes() if ax is None else ax
-        ax.plot(self.log_gain / math.log(10), color="black", linestyle="--", label=f"theory, wide {self.cell}")
+        seen = plots.seen_points(self.log_gain)
+        ax.plot(
+            seen, self.log_gain[seen] / math.log(10), color="black", linestyle="--", label=f"theory, wide {self.cell}"
+        )
         ax.set_xlabel("distance back from the loss (time steps)")
         ax.set_ylabel("log10 gain of the gradient")
         ax.legend(frameon=False)

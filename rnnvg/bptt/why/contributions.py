@@ -139,7 +139,8 @@ class TemporalContributions(Shown):
         ax = plots.new_axes() if ax is None else ax
         for name in self.names:
             finite = np.where(np.isfinite(self.log_norm[name]), self.log_norm[name], np.nan) / np.log(10)
-            ax.plot(np.arange(self.n_steps), finite, label=name, linestyle="--" if "bias" in name else "-")
+            seen = plots.seen_points(finite)
+            ax.plot(seen, finite[seen], label=name, linestyle="--" if "bias" in name else "-")
         ax.set_xlabel("time step")
         ax.set_ylabel("log10 of its contribution's norm")
         ax.set_title(textwrap.fill(str(self), plots.TITLE_WIDTH), fontsize="medium")

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnvg.bptt import arguments, curves
+from rnnvg.bptt import arguments
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.profile import GradientProfile, Origin, profile_of
 from rnnvg.bptt.segments import Linearization
@@ -134,7 +134,7 @@ def compare(one: MemoryHorizon, two: MemoryHorizon) -> int:
 
 def _horizon(profile: GradientProfile, threshold: float) -> MemoryHorizon:
     """Of the distances that every measure has: the initial state has neither an input nor a covariance."""
-    return memory_horizon(curves.mean_log_gain(profile.log_gain())[:-1], threshold)
+    return memory_horizon(profile.mean_log_gain()[:-1], threshold)
 
 
 def _origin(profile: GradientProfile) -> Origin:
