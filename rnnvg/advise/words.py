@@ -49,19 +49,32 @@ def _reach(effect: Effect) -> str:
 
 
 def factor(change: tuple[float, float, float]) -> str:
-    """A change of the log horizon as a factor with its interval.
+    """A change of the log horizon in a sentence, with its interval.
 
-    >>> factor((math.log(2), 0.0, math.inf)), factor((0.0, 0.0, 0.0))
-    ('2 times as far [1, inf]', 'as far as before')
+    >>> factor((math.log(2), 0.0, math.inf)), factor((0.0, 0.0, 0.0)), factor((0.0, math.log(0.5), 0.0))
+    ('2 times as far [1, inf]', 'as far as without it', 'as far as without it [0.5, 1]')
     """
     middle, low, high = change
-    if middle == low == high == 0:
-        return "as far as before"
     if math.isnan(middle):
         return "censored in both"
     if middle == math.inf:  # only a lower bound is known
         return f"more than {_exp(low)} times as far"
-    return f"{math.exp(middle):.2g} times as far [{_exp(low)}, {_exp(high)}]"
+    how = "as far as without it" if _exp(middle) == "1" else f"{_exp(middle)} times as far"
+    return how if low == high else f"{how} [{_exp(low)}, {_exp(high)}]"
+
+
+def ratio(change: tuple[float, float, float]) -> str:
+    """The same in a table's cell.
+
+    >>> ratio((math.log(2), 0.0, math.inf)), ratio((0.0, 0.0, 0.0)), ratio((math.inf, math.log(27), math.inf))
+    ('2 [1, inf]', '1', '> 27')
+    """
+    middle, low, high = change
+    if math.isnan(middle):
+        return "censored in both"
+    if middle == math.inf:
+        return f"> {_exp(low)}"
+    return _exp(middle) if low == high else f"{_exp(middle)} [{_exp(low)}, {_exp(high)}]"
 
 
 def _exp(value: float) -> str:

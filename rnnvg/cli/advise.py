@@ -175,13 +175,13 @@ def _table(found: Advice) -> str:
 
     import pandas as pd
 
-    from rnnvg.advise.words import factor
+    from rnnvg.advise.words import ratio
     from rnnvg.report.terminal import as_text
 
     rows = []
     for each in found.effects():
         start, end = (
-            "-" if each.remedy == "none" or (change := each.log_change(when)) is None else factor(change)
+            "-" if each.remedy == "none" or (change := each.log_change(when)) is None else ratio(change)
             for when in ("start", "end")
         )
         rows.append(
@@ -197,7 +197,8 @@ def _table(found: Advice) -> str:
             }
         )
     legend = (
-        "Rates in nats a step at the start; horizons in steps, at the start and after training; factors of the horizon."
+        "Rates in nats a step at the start. Horizons in steps, at the start and after training; behind them by what factor "
+        "they are longer than those of the network as it is, median [range] over paired seeds."
     )
     left = [f"Left out: {name} {why}." for name, why in found.left_out.items()]
     return "\n".join([legend, as_text(pd.DataFrame(rows), output.width()), *left])

@@ -73,7 +73,10 @@ def read(run: Path, text: str, tokens: str | None, start: int, words: int, quiet
 
     held = trained.language_model(run)
     if has_name(text):
-        before, shown = named_window(text, start, words)
+        # A generated text in the form that the run was trained on; another form is another language.
+        own = held.task if text == held.task.get("text") else {}
+        settings = {name: own[name] for name in ("distance", "tail") if text == "agreement" and name in own}
+        before, shown = named_window(text, start, words, **settings)
     else:
         before, shown = read_window(text, tokens or held.vocabulary.tokens or "words", start, words)
     ids = encode_window(held.vocabulary, shown, repr(text))

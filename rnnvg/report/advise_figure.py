@@ -29,7 +29,7 @@ def remedies(advice: Advice) -> Figure:
     from matplotlib.figure import Figure
 
     effects = advice.effects()
-    figure = Figure(figsize=(11.0, 0.42 * len(effects) + 1.7), layout="constrained")
+    figure = Figure(figsize=(11.0, 0.29 * len(effects) + 1.5), layout="constrained")
     axes: Any = figure.subplots(1, 3, sharey=True, width_ratios=(1.1, 1.5, 1.0))
     _rates(axes[0], effects, advice)
     _horizons(axes[1], effects)
@@ -85,7 +85,7 @@ def _horizons(ax: Axes, effects: Sequence[Effect]) -> None:
     ax.set_xlim(low, high)
     ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= math.log(tick) <= high]
     ax.set_xticks([math.log(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
-    ax.set_xlabel("times as far as without it\n(interval over seeds; arrow: no end)")
+    ax.set_xlabel("times as far as without it\n(range over seeds; arrow: no end)")
     ax.set_title("Memory horizon")
 
 

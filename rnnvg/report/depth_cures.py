@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnvg.report import legend, style
-from rnnvg.report.depth_figures import BLUE, GREEN, ORANGE, decades, panels, whole_numbers
+from rnnvg.report.depth_figures import BLUE, DASHES, GREEN, ORANGE, PINK, decades, panels, whole_numbers
 from rnnvg.report.results import Frame
 
 if TYPE_CHECKING:
@@ -30,6 +30,34 @@ VERDICTS = {
     "frozen-layer": "Frozen first layer",
 }
 FLOOR = -18.0
+SHOWN = {
+    "none": ("sigmoid, N(0, 0.01²)", ORANGE, "solid"),
+    "xavier": ("sigmoid, Xavier", PINK, DASHES[1]),
+    "relu-he": ("ReLU, He", BLUE, DASHES[2]),
+    "residual-blocks": ("residual blocks, batch norm", GREEN, "solid"),
+}
+
+
+def finding(story: Story) -> Figure:
+    """Gradient by layer before training, and accuracy through it: the sick network, better weights, two cures."""
+    figure, axes = panels(1, 2, height=1.7)
+    gradients, accuracy = axes[0]
+    for name, (label, colour, dashes) in SHOWN.items():
+        training = story.treated[name].training
+        first: Frame = training.gradients[training.gradients["step"] == training.gradients["step"].min()]
+        relative = first["log10_norm"] - first["log10_norm"].iloc[-1]
+        look: Any = {"color": colour, "linestyle": dashes, "linewidth": 2, "label": label}
+        gradients.plot(first["layer"], relative.where(np.isfinite(relative)), **look)
+        accuracy.plot(training.history["step"], training.history["accuracy"], **look)
+    gradients.set_xlabel("layer (1 the first)")
+    gradients.set_ylabel("gradient, relative\nto the last layer")
+    whole_numbers(gradients)
+    decades(gradients)
+    accuracy.set_ylim(0, 1.03)
+    accuracy.set_xlabel("training step")
+    accuracy.set_ylabel("test accuracy")
+    legend.above(figure, list(gradients.lines))
+    return figure
 
 
 def through_training(story: Story) -> Figure:
@@ -135,6 +163,8 @@ def remedies(story: Story) -> Figure:
     ratios.axvline(0, color=style.MUTED, linewidth=0.9)
     ratios.set_yticks(rows, [each.remedy.change for each in treated])
     ratios.set_ylim(len(treated) - 0.4, -0.6)
+    for ax in (scores, times):
+        ax.tick_params(labelleft=False)
     ratios.set_xlabel("first layer's gradient / last layer's")
     _decades_across(ratios)
     scores.set_xlim(0, 1.03)

@@ -190,7 +190,10 @@ def panels(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height * rows + 0.8), layout="constrained")
-    return figure, figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
+    axes: Any = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
+    for ax in axes.flat:  # each column can stand alone: on a narrow screen it does
+        ax.tick_params(labelleft=True)
+    return figure, axes
 
 
 def decades(ax: Axes) -> None:

@@ -5,8 +5,6 @@ Words of the text are data: they are escaped in the markup, and the page's polic
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -17,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnvg.errors import InputError
+from rnnvg.report import style
+from rnnvg.report.page import document, drawn
+from rnnvg.report.picture import Picture
 from rnnvg.text.tokens import UNKNOWN
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from rnnvg.functional import ContextLoss, Influence
 
 TITLE = "Where a prediction leans"
+CAPTION = (
+    "Left: influence of earlier words by their distance, relative to the word right before; every predicted word is a grey "
+    "line. Right: what the model loses without, or with a shuffled, earlier context; below zero it predicts better without, "
+    "as it may where a text is unlike the one it was trained on."
+)
 MOST_WORDS = 500  # the page holds a number for every pair of them
 _COLUMNS = ("context (k words)", "dropped: loss", "increase", "words", "shuffled: loss", "increase", "words")
 
@@ -62,58 +68,51 @@ def write_influence(directory: str | Path, text: ReadText, found: Influence, con
         InputError: more than 500 words, or a directory that cannot be written.
     """
     from rnnvg.files import write_set
-    from rnnvg.report import style, svg
 
     if len(text.words) > MOST_WORDS:
         raise InputError(f"A page shows at most {MOST_WORDS} words; got {len(text.words)}. Pass fewer.")
-    folder = Path(directory)
-    with style.applied():
-        figure = draw(found, context)
-        contents: dict[str, str | bytes] = {
-            "influence.svg": svg.to_svg(figure),
-            "influence.png": svg.to_png(figure),
-        }
-    contents["influence.csv"] = found.to_frame(text.words).to_csv(index=False, lineterminator="\n")
-    contents["context.csv"] = context.to_frame().to_csv(index=False, lineterminator="\n")
-    contents["influence.html"] = render(text, found, context, str(contents["influence.svg"]))
+    folder, drawing = Path(directory), picture(found, context)
+    contents = {
+        "influence.svg": drawing.svg,
+        "influence.png": drawing.png,
+        "influence.csv": found.to_frame(text.words).to_csv(index=False, lineterminator="\n"),
+        "context.csv": context.to_frame().to_csv(index=False, lineterminator="\n"),
+        "influence.html": render(text, found, context, drawing),
+    }
     write_set(folder, contents)
     return {name: folder / name for name in contents}
 
 
-def render(text: ReadText, found: Influence, context: ContextLoss, drawing: str) -> str:
+def picture(found: Influence, context: ContextLoss) -> Picture:
+    """`draw`'s figure, saved."""
+    with style.applied():
+        return Picture.of(draw(found, context), "influence", CAPTION, _alt(found))
+
+
+def render(text: ReadText, found: Influence, context: ContextLoss, drawing: Picture) -> str:
     """The page as one HTML document: no network, nothing outside it, one script of its own.
 
     Args:
-        text, found, context: the same words.
-        drawing: `draw`'s figure as SVG.
+        text, found, context, drawing: of the same words.
     """
-    import jinja2
     from markupsafe import Markup
 
-    from rnnvg.report.svg import inline
-
-    folder = Path(__file__).parent
-    script = (folder / "influence.js").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string((folder / "influence.html").read_text(encoding="utf-8"))
     data = _data(text, found)
-    return template.render(
+    return document(
+        "influence.html",
+        "influence.js",
         title=TITLE,
+        finding=_finding(found),
         lead=_lead(text, found),
         words=[{"text": word, "known": known} for word, known in zip(text.words, text.known, strict=True)],
         first=data["first"],
         unknown=UNKNOWN,
-        picture=Markup(inline(drawing, "influence", _alt(found))),
-        caption="Left: influence of earlier words by their distance, relative to the word right before; every predicted "
-        "word is a grey line. Right: what the model loses without, or with a shuffled, earlier context.",
+        picture=drawn(drawing),
+        caption=drawing.caption,
         columns=_COLUMNS,
         rows=_rows(context),
         footer=f"Model: {text.model}. Text: {text.source}.",
         data=Markup(_json(data)),
-        script=Markup(script),
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
@@ -124,10 +123,8 @@ def draw(found: Influence, context: ContextLoss) -> Figure:
     """
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    from rnnvg.report import style
-
     figure, axes = style.panels(1, 2, height=2.9)
-    found.plot(axes[0, 0])
+    found.plot(axes[0, 0]).set_xlabel("distance back (words)")
     own = axes[0, 1]
     table = context.to_frame()
     looks = (("dropped", style.CELL_COLOURS["rnn"], "o"), ("shuffled", style.CELL_COLOURS["gru"], "s"))
@@ -136,7 +133,7 @@ def draw(found: Influence, context: ContextLoss) -> Figure:
         own.plot(part["context"], part["increase"], color=colour, marker=marker, label=how)
     own.axhline(0, color=style.MUTED, linewidth=0.8)
     own.set_xscale("log")
-    own.set_xlabel("context that is left as it is (words)")
+    own.set_xlabel("context that is kept (words)")
     own.set_ylabel("loss increase (nats a word)")
     own.legend()
     for each in axes[0]:
@@ -179,12 +176,21 @@ def _json(data: Any) -> str:
     return written.translate(str.maketrans(escapes))
 
 
+def _finding(found: Influence) -> str:
+    curve = found.curve()
+    near = int(curve.loc[curve["log10_gain"] >= -1, "distance"].max())
+    if near == curve["distance"].max():
+        return f"Words up to {near} back have at least a tenth of the influence of the word right before."
+    words = "the last word" if near == 1 else f"the last {near} words"
+    return f"Beyond {words} the influence of a word is less than a tenth of that of the word right before."
+
+
 def _lead(text: ReadText, found: Influence) -> str:
     perplexity = math.exp(min(700.0, float(found.loss.mean())))
     return (
-        f"{text.model} reads {len(text.words)} words of {text.source} and predicts each from those before it "
-        f"(perplexity here {perplexity:.3g}). For each predicted word this page shows the size of the gradient of its "
-        "loss by the embedding of every earlier word, exactly, one word's loss at a time."
+        f"{text.model} reads {len(text.words)} words of {text.source} and predicts each from those before it, with a "
+        f"perplexity of {perplexity:.3g}. Influence is the size of the gradient of a word's loss by the embedding of an "
+        "earlier word: exact, one loss at a time."
     )
 
 

@@ -10,10 +10,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnvg.files import Mark, write_set
 from rnnvg.report.picture import Picture
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 SVG_ROOM = 500_000  # characters; a figure with more strokes than that is put in as PNG
 
@@ -55,7 +58,6 @@ class Page:
         title: of the page.
         lead: what is measured and how to read it.
         sections: in the order of the page and its list of contents.
-        paragraphs: what came out, at a glance.
         chips: text of a table cell -> colour of the chip before it.
         names: what a paragraph may begin with to be found at a glance; set in bold there.
         footer: how the page was made.
@@ -65,7 +67,6 @@ class Page:
     title: str
     lead: str
     sections: Sequence[Section]
-    paragraphs: Sequence[str] = ()
     chips: Mapping[str, str] = field(default_factory=dict)
     names: Sequence[str] = ()
     footer: str = ""
@@ -74,26 +75,20 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as one HTML document: no network, one script of its own, nothing outside it."""
-    import jinja2
-    from markupsafe import Markup
-
-    from rnnvg.report import svg
-
-    def drawn(picture: Picture) -> Markup:
-        if len(picture.svg) > SVG_ROOM:
-            data = base64.b64encode(picture.png).decode()
-            source = Markup("data:image/png;base64,") + Markup(data)
-            return Markup('<img class="drawn" alt="{}" src="{}">').format(picture.alt, source)
-        whole = Markup(svg.inline(picture.svg, picture.name, picture.alt))
-        if not picture.pieces:
-            return whole
-        pieces = Markup(svg.stacked(picture.pieces, picture.name, picture.alt))
-        return Markup('<div class="whole">{}</div>\n<div class="pieces">{}</div>').format(whole, pieces)
 
     def beginning(paragraph: str) -> str:
         return max((name for name in page.names if paragraph.startswith(name)), key=len, default="")
 
-    script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+    return document("page.html", "page.js", page=page, drawn=drawn, beginning=beginning)
+
+
+def document(template: str, script: str, **values: Any) -> str:
+    """A template of this folder with the shared style and the only script that the page's policy lets run."""
+    import jinja2
+    from markupsafe import Markup
+
+    folder = Path(__file__).parent
+    code, style = ((folder / name).read_text(encoding="utf-8") for name in (script, "page.css"))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rnnvg.report", "."),
         autoescape=True,
@@ -101,13 +96,25 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(
-        page=page,
-        drawn=drawn,
-        beginning=beginning,
-        script=Markup(script),
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    return environment.get_template(template).render(script=Markup(code), style=Markup(style), digest=digest, **values)
+
+
+def drawn(picture: Picture) -> Markup:
+    """A picture as an element: whole, and in pieces for narrow screens."""
+    from markupsafe import Markup
+
+    from rnnvg.report import svg
+
+    if len(picture.svg) > SVG_ROOM:
+        data = base64.b64encode(picture.png).decode()
+        source = Markup("data:image/png;base64,") + Markup(data)
+        return Markup('<img class="drawn" alt="{}" src="{}">').format(picture.alt, source)
+    whole = Markup(svg.inline(picture.svg, picture.name, picture.alt))
+    if not picture.pieces:
+        return whole
+    pieces = Markup(svg.stacked(picture.pieces, picture.name, picture.alt))
+    return Markup('<div class="whole">{}</div>\n<div class="pieces">{}</div>').format(whole, pieces)
 
 
 def save(

@@ -11,6 +11,7 @@ from rnnvg.report import svg as drawing
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -26,20 +27,32 @@ class Picture:
     caption: str
     svg: str = field(repr=False)
     png: bytes = field(repr=False)
-    pieces: tuple[drawing.Box, ...] = ()
+    pieces: tuple[drawing.Piece, ...] = ()
 
     @classmethod
     def of(
-        cls, figure: Figure, name: str, caption: str = "", alt: str = "", groups: Sequence[Sequence[Artist]] = ()
+        cls,
+        figure: Figure,
+        name: str,
+        caption: str = "",
+        alt: str = "",
+        groups: Sequence[Sequence[Artist]] | None = None,
+        labels: Axes | None = None,
     ) -> Picture:
         """The picture of a finished figure, saved in the house style.
 
         Args:
-            groups: artists (axes, legends) of each piece; none: the figure is one piece.
+            groups: artists (axes, legends) of each piece; None: every legend, and every column of panels.
+            labels: the axes whose labels of rows are those of all panels.
         """
+        if groups is None:
+            columns: dict[int, list[Artist]] = {}
+            for ax in figure.axes:
+                place = ax.get_subplotspec()
+                columns.setdefault(-1 if place is None else place.colspan.start, []).append(ax)
+            groups = [*([each] for each in figure.legends), *columns.values()]
         with style.applied():
             document = drawing.to_svg(figure)
             figure.set_layout_engine("none")  # the places found for the first hold for the second: half of the work
-            figure.draw_without_rendering()
-            pieces = [box for group in groups for box in drawing.boxes(figure, group)] if len(groups) > 1 else []
+            pieces = drawing.pieces(figure, groups, labels) if len(groups) > 1 else []
             return cls(name, alt, caption, document, drawing.to_png(figure), tuple(pieces))

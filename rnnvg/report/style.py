@@ -206,10 +206,11 @@ def horizon_axis(axes: Axes, which: str, most: float) -> None:
     set_limits = axes.set_xlim if which == "x" else axes.set_ylim
     set_scale("function", functions=(lambda steps: np.log1p(np.maximum(steps, -0.9)), np.expm1))
     ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000]
-    apart = 0.06 * np.log1p(most)  # closer together their labels would touch
     shown = [0]
     for tick in ticks:
-        if tick <= most and np.log1p(tick) - np.log1p(shown[-1]) >= apart:
+        letters = len(str(tick)) + len(str(shown[-1]))
+        room = 0.024 + 0.018 * letters if which == "x" else 0.06  # less and two labels would touch
+        if tick <= most and np.log1p(tick) - np.log1p(shown[-1]) >= room * np.log1p(most):
             shown.append(tick)
     axis.set_major_locator(FixedLocator(shown))
     axis.set_minor_locator(NullLocator())

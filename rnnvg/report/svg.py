@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnvg.report import style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 # What is drawn in these inks takes the page's own, so that it can be read on dark paper too.
 _PAGE_INKS = {
@@ -51,51 +54,91 @@ def to_bytes(figure: Figure, suffix: str, dpi: int = 160) -> bytes:
 
 
 Box = tuple[float, float, float, float]  # x, y, width, height in points, y downwards: an SVG's viewBox
+Piece = tuple[Box, ...]  # boxes that keep their heights and stand side by side; the last is the highest
 
 
-def boxes(figure: Figure, artists: Sequence[Artist]) -> list[Box]:
-    """The place of some artists in the figure's SVG, a little room around included; of a legend the place of each entry."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def pieces(figure: Figure, groups: Sequence[Sequence[Artist]], labels: Axes | None = None) -> list[Piece]:
+    """The places of the parts of a figure in its SVG, a little room around included; of a legend the place of each entry.
+
+    Args:
+        figure: finished; its layout stays as it is.
+        groups: artists (axes, legends) of each part.
+        labels: the axes whose labels of rows belong to the other axes too: every part without them gets them beside it.
+    """
+    from matplotlib.backends.backend_svg import RendererSVG
+    from matplotlib.transforms import Bbox
+
+    dpi, height = figure.dpi, 72 * figure.get_figheight()
+    figure.set_dpi(72)
+    try:
+        # Letters are as wide as this renderer says; that of a bitmap puts them on whole pixels.
+        renderer = RendererSVG(72 * figure.get_figwidth(), height, io.StringIO())
+        with renderer._draw_disabled():  # type: ignore[attr-defined]
+            figure.draw(renderer)
+        found = [(group, box) for group in groups for box in _boxes(group, renderer)]
+        rows = [] if labels is None else [each for each in labels.get_yticklabels() if each.get_text()]
+        if labels is None or not rows:
+            return [(_box(box, height),) for _, box in found]
+        names = _box(Bbox.union([each.get_window_extent(renderer) for each in rows]).padded(4), height)
+        placed: list[Piece] = []
+        for group, box in found:
+            panel = any(hasattr(each, "get_yticklabels") and each is not labels for each in group)
+            placed.append((names, _box(box, height)) if panel else (_box(box, height),))
+        return placed
+    finally:
+        figure.set_dpi(dpi)
+
+
+def _boxes(artists: Sequence[Artist], renderer: Any) -> list[Bbox]:
     from matplotlib.legend import Legend
     from matplotlib.transforms import Bbox
 
-    renderer = FigureCanvasAgg(figure).get_renderer()
     found = []
     for each in artists:
         if isinstance(each, Legend):
             # The sign before a text and the gap between the two, in units of the letters' size.
             for text in each.get_texts():
-                left = (each.handlelength + each.handletextpad + 0.2) * float(text.get_fontsize()) * figure.dpi / 72
+                left = (each.handlelength + each.handletextpad + 0.2) * float(text.get_fontsize())
                 extent = text.get_window_extent(renderer)
                 found.append(Bbox.from_extents(extent.x0 - left, extent.y0, extent.x1, extent.y1).padded(2))
     whole = [each.get_tightbbox(renderer) for each in artists if not isinstance(each, Legend)]
     if whole:
         found.append(Bbox.union([each for each in whole if each is not None]).padded(2))
-    points, height = 72 / figure.dpi, 72 * figure.get_figheight()
-    return [
-        (
-            round(each.x0 * points, 1),
-            round(height - each.y1 * points, 1),
-            round(each.width * points, 1),
-            round(each.height * points, 1),
-        )
-        for each in found
-    ]
+    return found
 
 
-def stacked(pieces: Sequence[Box], name: str, alt: str) -> str:
-    """The pieces of a figure below each other, as windows on the one that `inline` put on the page.
+def _box(found: Bbox, height: float) -> Box:
+    return round(found.x0, 1), round(height - found.y1, 1), round(found.width, 1), round(found.height, 1)
+
+
+def stacked(places: Sequence[Piece], name: str, alt: str) -> str:
+    """The parts of a figure below each other, as windows on the one that `inline` put on the page.
 
     Args:
-        pieces: what `boxes` gave, in reading order.
+        places: what `pieces` gave, in reading order.
         name, alt: as for `inline`.
     """
     windows = []
-    for place, (x, y, width, height) in enumerate(pieces):
+    for place, boxes in enumerate(places):
         label = f'role="img" aria-label="{html.escape(alt, quote=True)}"' if place == 0 else 'aria-hidden="true"'
+        width, (_, top, _, height) = sum(box[2] for box in boxes), boxes[-1]
         widest = f"width:{width * (_PIXELS_A_POINT if height < _LINE else _PIXELS_A_PIECE):.0f}px;max-width:100%"
-        windows.append(f'<svg viewBox="{x} {y} {width} {height}" style="{widest}" {label}>{_use(name)}</svg>')
+        if len(boxes) == 1:
+            inside, view = _use(name), _view(*boxes[0])
+        else:
+            lefts = itertools.accumulate((box[2] for box in boxes), initial=0.0)
+            inside = "".join(
+                f'<svg x="{left:.1f}" y="{y - top:.1f}" width="{w}" height="{h}" viewBox="{_view(x, y, w, h)}">'
+                f"{_use(name)}</svg>"
+                for left, (x, y, w, h) in zip(lefts, boxes, strict=False)
+            )
+            view = _view(0, 0, round(width, 1), height)
+        windows.append(f'<svg viewBox="{view}" style="{widest}" {label}>{inside}</svg>')
     return "\n".join(windows)
+
+
+def _view(*box: float) -> str:
+    return " ".join(map(str, box))
 
 
 def _use(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rnnvg import text as texts
 from rnnvg.errors import InputError, check_int, check_name
@@ -46,15 +46,18 @@ def read_window(path: str | Path, tokens: str, start: int, n_words: int) -> tupl
     return before, window
 
 
-def named_window(name: str, start: int, n_words: int) -> tuple[list[str], list[str]]:
+def named_window(name: str, start: int, n_words: int, **settings: Any) -> tuple[list[str], list[str]]:
     """As `read_window`, from the test part of a text that has a name: "shakespeare", "torchtext:WikiText2" and the like.
+
+    Args:
+        settings: of a text that is generated.
 
     Raises:
         InputError: no such text, or fewer than two words from `start` on.
     """
     start = check_int("start", start, least=0)
     n_words = check_int("words", n_words, least=2)
-    corpus = texts.load(name, vocabulary=None)
+    corpus = texts.load(name, vocabulary=None, **settings)
     ids = corpus.test[max(0, start - BEFORE) : start + n_words]
     held = corpus.vocabulary.decode(ids.tolist())
     kept = min(start, BEFORE)

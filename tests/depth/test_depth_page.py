@@ -22,7 +22,7 @@ from rnnvg.depth.chain import CHAIN_ACTIVATIONS
 from rnnvg.depth.planted import PLANTED
 from rnnvg.depth.remedies import REMEDIES
 from rnnvg.depth.story import measure
-from rnnvg.report import depth_cures, depth_figures, depth_page, depth_words, style, svg
+from rnnvg.report import depth_cures, depth_figures, depth_page, depth_tables, depth_words, style, svg
 
 
 def call(*arguments):
@@ -77,10 +77,10 @@ def test_figures_show_what_was_measured(story):
     np.testing.assert_allclose(cells.axes[0].lines[0].get_ydata(), curve["log10_gain"])
 
 
-@pytest.mark.parametrize("name", depth_page.FIGURES)
-def test_every_figure_has_axes_that_say_what_they_are(story, name):
+@pytest.mark.parametrize("chapter", [depth_page.FINDING, *depth_page.CHAPTERS], ids=lambda each: each.name)
+def test_every_figure_has_axes_that_say_what_they_are(story, chapter):
     with style.applied():
-        figure = depth_page.FIGURES[name][0](story)
+        figure = chapter.draw(story)
     assert all(ax.get_xlabel() or ax.get_shared_x_axes().get_siblings(ax) for ax in figure.axes)
     assert any(ax.get_ylabel() or ax.get_yticklabels() for ax in figure.axes)
     assert all(ax.has_data() for ax in figure.axes)
@@ -92,10 +92,11 @@ def test_the_page_is_one_file_that_needs_nothing_else(told):
     assert not re.search(r'(src|href)="(?!#|data:)', page)
     assert "<script src" not in page
     assert path.stat().st_size < 3_000_000
-    assert page.count("<figure>") == len(depth_page.FIGURES)
-    order = [page.index(f'<section id="{name}"') for name in depth_page.FIGURES]
+    names = [chapter.name for chapter in (depth_page.FINDING, *depth_page.CHAPTERS)]
+    assert page.count("<figure>") == len(names)
+    order = [page.index(f'<section id="{name}"') for name in names]
     assert order == sorted(order)
-    for name in depth_page.FIGURES:
+    for name in names:
         assert (path.parent / "figures" / f"depth-{name}.svg").is_file()
         assert (path.parent / "figures" / f"depth-{name}.png").is_file()
     assert (path.parent / "tables" / "depth-remedies.csv").read_text().startswith("remedy,change,predicted,")
@@ -115,8 +116,8 @@ def test_words_say_what_came_out(story):
     assert REMEDIES["relu-he"].change not in uncured.replace(REMEDIES["leaky-relu-he"].change, "")
     assert REMEDIES["leaky-relu-he"].change in uncured
     solved = dataclasses.replace(story, cells=tuple(dataclasses.replace(run, solved_at=7) for run in story.cells))
-    assert any("it solved it at step 7" in each for each in depth_words.cells(solved))
-    assert all("did not in 12 steps" in each for each in depth_words.cells(story)[1:4])
+    assert depth_words.cells(solved) == ["RNN (tanh) (step 7), LSTM (step 7) and GRU (step 7) solved it."]
+    assert depth_words.cells(story) == ["RNN (tanh), LSTM and GRU did not in 12 steps."]
     diverging = [dataclasses.replace(each, status="diverged", steps=3) for each in story.clipped]
     assert "diverges at step 3" in depth_words.clipping(dataclasses.replace(story, clipped=tuple(diverging)))[0]
 
@@ -304,3 +305,28 @@ def test_one_thread_inside_and_the_callers_number_afterwards():
 def test_only_known_types_are_kept(tmp_path):
     with pytest.raises(TypeError, match="a set cannot be kept"):
         kept.Kept(tmp_path, {}, ()).get("part", lambda: {1, 2})
+
+
+def test_a_chapter_says_at_most_two_sentences(story):
+    for chapter in (depth_page.FINDING, *depth_page.CHAPTERS):
+        said = chapter.sentences(story)
+        assert len(re.findall(r"[.!?](?= |$)", " ".join(said))) <= 2, said
+    assert all(chapter.caption and chapter.alt for chapter in depth_page.CHAPTERS)
+
+
+def test_tables_hold_what_was_measured(story):
+    (start,) = depth_page.FINDING.tables(story)
+    rows = {row[0]: row[1:] for row in start.rows}
+    sick = story.treated["none"]
+    assert rows[REMEDIES["none"].change][0] == depth_words.exact(sick.measured)
+    assert rows[REMEDIES["none"].change][2] == f"{sick.training.accuracy:.0%}"
+    estimates, layers = depth_tables.chains(story)
+    line = story.chains["sigmoid", 20].to_frame()
+    left = line["log10_gradient"].iloc[0] - line["log10_gradient"].iloc[-1]
+    assert estimates.rows[0] == ["what happens", depth_words.exact(left)]
+    assert len(layers.rows) == 20
+    (clipped,) = depth_tables.clipping(story)
+    assert [row[0] for row in clipped.rows] == ["vanishing", "exploding"]
+    initialisations, _, blocks = depth_tables.starts(story)
+    assert len(initialisations.rows) == len(networks.INITS)
+    assert [row[0] for row in blocks.rows] == ["5", "20"]

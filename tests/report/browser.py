@@ -22,6 +22,8 @@ FLAGS = [
     "--window-size=1100,900",
 ]
 
+WIDTHS = {1200: 900, 420: 800}  # of a screen and its height, pixels
+
 
 class Tab:
     """One page: what it requested, its dialogs, and the means to point, type and ask."""
@@ -80,6 +82,14 @@ class Tab:
 
 
 KEYS = {"Tab": 9, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39, "Enter": 13}
+
+
+def resize(tab, width, dark=False):
+    """A screen of that width, with everything that folds open."""
+    tab.send("Emulation.setDeviceMetricsOverride", width=width, height=WIDTHS[width], deviceScaleFactor=1, mobile=False)
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    tab.send("Emulation.setEmulatedMedia", features=scheme)
+    tab.ask("for (const each of document.querySelectorAll('details')) each.open = true")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from browser import CHROMIUM, browser
 from rnnvg import models, tasks
 from rnnvg.errors import InputError
 from rnnvg.functional import context_loss, influence
-from rnnvg.report import influence_page, style, svg
+from rnnvg.report import influence_page, style
 from rnnvg.report.influence_page import ReadText, write_influence
 
 WORDS = [
@@ -90,9 +90,7 @@ def test_an_exact_zero_is_no_number(read):
     with torch.no_grad():
         model.core.weight_hh_l0.zero_()
     found = influence(model, IDS)
-    with style.applied():
-        drawn = svg.to_svg(influence_page.draw(found, context))
-    page = influence_page.render(text, found, context, drawn)
+    page = influence_page.render(text, found, context, influence_page.picture(found, context))
     assert data_of(page)["influence"][3] == [0, None, None]
 
 
