@@ -3,8 +3,8 @@
     python scripts/make_gallery.py [--only NAME] [--keep DIR]
 
 Figures are drawn by the commands as they stand on the page, in one folder, in their order. With `--keep` the folder stays, and
-what is done already is not done again. All of it takes some minutes on two cores. The page has
-every figure that was drawn.
+what is done already is not done again. All of it takes some minutes on two cores; its processes give way to others. The
+page has every figure that was drawn.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ENTRIES = (
         "Gradient against distance, before and after training",
         "Three networks on one task, three seeds each. Before training all of them vanish; the gated ones open as they learn.",
         ("rnnvg compare --tasks adding --seeds 3 --out runs/adding",),
-        "runs/adding/figures/curves.png",
+        "runs/adding/figures/gradient-against-distance.png",
         "functional.md",
     ),
     Entry(
@@ -47,7 +47,7 @@ ENTRIES = (
         "When the horizon opens",
         "The memory horizon at each checkpoint of training, with the loss over it.",
         ("rnnvg compare --tasks adding --seeds 3 --out runs/adding",),
-        "runs/adding/figures/opening.png",
+        "runs/adding/figures/horizon-through-training.png",
         "functional.md",
     ),
     Entry(
@@ -106,7 +106,7 @@ ENTRIES = (
         "Remedies, tried and measured again",
         "How far the horizon moves with each remedy, paired by seed.",
         ("rnnvg advise --quick --out runs/advise",),
-        "runs/advise/**/figures/advise-remedies.png",
+        "runs/advise/figures/advise-remedies.png",
         "advise.md",
     ),
     Entry(
@@ -114,7 +114,7 @@ ENTRIES = (
         "The same problem through layers",
         "Ten networks with the same weights' variance and different remedies, gradient by layer.",
         ("rnnvg depth --report --out runs/depth",),
-        "runs/depth/**/*remedies*.png",
+        "runs/depth/figures/depth-remedies.png",
         "layers.md",
     ),
 )
@@ -125,7 +125,8 @@ def run(command: str, folder: Path) -> None:
     program, *words = shlex.split(command)
     assert program == "rnnvg"
     print(f"$ {command}", flush=True)
-    subprocess.run([sys.executable, "-m", "rnnvg", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    command_line = ["nice", "-n", "10", sys.executable, "-m", "rnnvg", *words]
+    subprocess.run(command_line, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def page(entries: tuple[Entry, ...]) -> str:

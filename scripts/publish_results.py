@@ -2,79 +2,135 @@
 
 rnnvg bench run tcn-adding-small --out runs/published/tcn-adding-small
 python scripts/publish_results.py runs/published/* --commit "$(git rev-parse --short HEAD)"
+python scripts/publish_results.py                  the page and the README again, of the tables that are there
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rnnvg import load_results
-from rnnvg.bench import Store, plan
+from rnnvg import bench, load_results
+from rnnvg.bench import Store
 from rnnvg.bench.outcome import outcome
+from rnnvg.bench.spec import Measure, Training
 from rnnvg.files import write_ours, write_whole
-from rnnvg.report import legend, results, tables
+from rnnvg.report import legend, results
 from rnnvg.report.page import Page, Section, Table, render
-from rnnvg.report.sections import gradient, horizons, ladder, learned, published
+from rnnvg.report.sections import finding, horizons, ladder, published
 
 ROOT = Path(__file__).resolve().parent.parent
+TABLES = ("published", "ladder", "rungs", "runs", "horizons")
+MADE_WITH = "made_with.csv"
+TRAINING = {*Training.model_fields, *Measure.model_fields}
+LEAD = (
+    "The benchmarks of published results in their small sizes, beside the figures that the papers give. Few seeds, short "
+    "sequences and short budgets: they show whether the order of networks comes out, and not that a network cannot do what it "
+    "did not do here. A figure counts as reproduced or not only where the settings are the paper's and the tolerance was "
+    "written down before the runs."
+)
 
 
-def tables_of(directory: Path, target: Path) -> dict[str, Any]:
-    """Writes the tables of one benchmark; those of its outcome."""
+def keep_tables(directory: Path, target: Path) -> None:
+    """Writes the tables of one benchmark."""
     target.mkdir(parents=True, exist_ok=True)
-    found = outcome(directory)
-    frames = dict(found)
+    frames = dict(outcome(directory))
     if Store(directory).results():
         frames |= {"runs": load_results(directory), "horizons": Store(directory).frame("horizons.csv")}
     for name, frame in frames.items():
         write_ours(target / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"), "--out")
+
+
+def kept_tables(folder: Path) -> dict[str, Any]:
+    """The tables of one benchmark by name."""
+    found = {name: pd.read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").exists()}
+    if "published" in found:
+        found["published"] = judged(found["published"])
     return found
 
 
-def section(directory: Path, found: dict[str, Any]) -> Section:
-    """One benchmark on the page."""
-    (grid, *_) = plan.kept(directory).grids
+def judged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Published figures with a verdict: those of before verdicts were given had no tolerance written down."""
+    for column in {"where", "claim", "difference", "because"} & set(frame):  # an empty column is read as numbers
+        frame[column] = frame[column].astype(object).where(frame[column].notna(), "")
+    if "verdict" in frame:
+        return frame
+    otherwise = [
+        "; ".join(each for each in difference.split("; ") if "(paper: " in each) for difference in frame["difference"]
+    ]
+    because = [
+        status.removeprefix("not run: ")
+        if status != "run"
+        else differs or "no tolerance was written down before the runs"
+        for status, differs in zip(frame["status"], otherwise, strict=True)
+    ]
+    return frame.assign(
+        verdict=["not comparable" if status == "run" else "not run" for status in frame["status"]], because=because
+    )
+
+
+def read(found: dict[str, Any]) -> results.Results:
+    """The runs of one benchmark as its kept tables have them."""
+    nothing = pd.DataFrame(columns=["id", "step", "distance", "log10_gain", "value"])
+    return results.collect(map(record, found["runs"].to_dict("records")), nothing, found["horizons"], nothing)
+
+
+def record(row: dict[str, Any]) -> dict[str, Any]:
+    """A result.json as far as a row of runs.csv has it."""
+    row = {name: None if pd.isna(value) else value for name, value in row.items()}
+    settings = {name.removeprefix("set_"): value for name, value in row.items() if name.startswith("set_")}
+    task = {name: value for name, value in settings.items() if name not in TRAINING and value is not None}
+    network = {name: row[name] for name in ("cell", "seed", "init", "hidden", "layers")}
+    scores = {name.removeprefix("score_"): value for name, value in row.items() if name.startswith("score_")}
+    kept = ("id", "status", "reason", "solved", "solved_at", "steps", "seconds", "parameters")
+    return {
+        **{name: row[name] for name in kept},
+        "spec": {"task": {"name": row["task"], **task}, **network},
+        "score": scores,
+        "baseline": {"metric": row["metric"], "value": row["baseline"]},
+    }
+
+
+def section(name: str, found: dict[str, Any]) -> tuple[Section, dict[str, str]]:
+    """One benchmark on the page, and the colours of its networks."""
+    grid = bench.read(name)
     shown = published.tables(found["published"]) if "published" in found else []
-    picture = None
-    if Store(directory).results():
-        read = results.read(directory)
-        if "ladder" in found:
-            climbs = ladder.climbs(found["ladder"], found["rungs"], read)
-            shown += ladder.tables(climbs)
-            picture = ladder.PART.picture(read, climbs)
-        else:
-            picture = gradient.PART.picture(read)
-        shown += learned.score_tables(learned.frame(read))
-        shown += horizons.horizon_tables(horizons.frame(read))[:1]
-        shown.append(Table.of(tables.settings_table(read), "Settings and versions", folded=True))
-        picture = replace(picture, name=f"{grid.name}-{picture.name}")
-    return Section(grid.name, grid.title, grid.about, picture, tables=shown)
+    picture, colours = None, {}
+    if "runs" in found:
+        runs = read(found)
+        colours = {network: look[0] for network, look in legend.looks(runs).items()}
+        part = ladder.PART if "ladder" in found else finding.PART
+        rows = ladder.climbs(found["ladder"], found["rungs"], runs) if "ladder" in found else finding.frame(runs)
+        picture = part.picture(runs, rows, name=f"{name}-{part.name}")
+        shown += part.tables(rows)
+        shown += horizons.horizon_tables(horizons.frame(runs))[:1]
+    return Section(name, grid.title, grid.about, picture, tables=shown), colours
 
 
-def verdicts(found: list[dict[str, Any]]) -> Section | None:
-    """One table of all benchmarks: published claim and verdict, with how many came out again; None for no figure."""
-    frames = [each["published"] for each in found if "published" in each]
-    if not frames:
-        return None
+def verdicts(frames: list[pd.DataFrame]) -> Section:
+    """One table of all benchmarks: published claim and verdict, with how many came out again."""
     every = pd.concat(frames, ignore_index=True)
     table = Table.of(published.verdicts_shown(every), "Published figures and what was found here: median over seeds.")
     return Section("verdicts", "Published figures", paragraphs=published.sentences(every), tables=[table])
 
 
-def made_with(directories: list[Path]) -> list[str]:
-    """Versions and machines, a line each."""
+def made_with(directories: list[Path], commit: str | None, kept: Path) -> dict[str, str]:
+    """Versions, machines and commits of what is kept and of `directories`."""
     seen: dict[str, set[str]] = {}
+    if kept.exists():
+        for row in pd.read_csv(kept, dtype=str).itertuples():
+            seen.setdefault(str(row.what), set()).add(str(row.value))
     for directory in directories:
         for result in Store(directory).results():
-            told = {**result["versions"], **{key: result["machine"].get(key) for key in ("system", "processor")}}
-            for key, value in told.items():
+            machine = {key: result["machine"].get(key) for key in ("system", "processor")}
+            for key, value in {"commit": commit, **result["versions"], **machine}.items():
                 seen.setdefault(key, set()).add(str(value))
-    return [f"{key}: {', '.join(sorted(values))}" for key, values in seen.items()]
+    rows = [(key, value) for key, values in seen.items() for value in sorted(values)]
+    write_whole(kept, pd.DataFrame(rows, columns=["what", "value"]).to_csv(index=False, lineterminator="\n"))
+    return {key: ", ".join(sorted(values)) for key, values in seen.items()}
 
 
 def markdown(frame: Any) -> str:
@@ -83,43 +139,38 @@ def markdown(frame: Any) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def main(directories: list[Path], commit: str, out: Path) -> None:
-    sections, told, colours, outcomes = [], [], {}, []
-    for directory in sorted(directories, key=lambda each: each.name):
-        found = tables_of(directory, out / directory.name)
-        outcomes.append(found)
-        sections.append(section(directory, found))
-        if Store(directory).results():
-            colours |= {network: look[0] for network, look in legend.looks(results.read(directory)).items()}
-        told.append(f"## {sections[-1].title}\n\n{sections[-1].lead} Again: `rnnvg bench run {directory.name}`.\n")
+def main(directories: list[Path], commit: str | None, out: Path) -> None:
+    for directory in directories:
+        keep_tables(directory, out / directory.name)
+    versions = made_with(directories, commit, out / MADE_WITH)
+    folders = sorted(folder for folder in out.iterdir() if any((folder / f"{name}.csv").exists() for name in TABLES))
+    outcomes = {folder.name: kept_tables(folder) for folder in folders}
+    sections, parts, colours = [], [], {}
+    for name, found in outcomes.items():
+        made, own = section(name, found)
+        sections.append(made)
+        colours |= own
+        parts.append(f"## {made.title}\n\n{made.lead} Again: `rnnvg bench run {name}`.\n")
         if "published" in found:
-            told.append(markdown(published.published_shown(found["published"])) + "\n")
+            parts.append(markdown(published.published_shown(found["published"])) + "\n")
         if "ladder" in found and "rungs" in found:
-            told.append(markdown(ladder.ladder_shown(found["ladder"], found["rungs"])) + "\n")
-    versions = made_with(directories)
-    lead = (
-        "The benchmarks of published results in their small sizes, beside the figures that the papers give. Few seeds, "
-        "short sequences and short budgets: they show whether the machinery gets the same order of things, and not that "
-        "a network cannot do what it did not do here."
-    )
-    page = Page(
-        "Published results, small",
-        lead,
-        sections,
-        chips=colours,
-        footer=f"Commit {commit}. {'; '.join(versions)}.",
-        first=verdicts(outcomes),
-    )
+            parts.append(markdown(ladder.ladder_shown(found["ladder"], found["rungs"])) + "\n")
+    listed = [f"{key}: {value}" for key, value in versions.items()]
+    first = verdicts([found["published"] for found in outcomes.values() if "published" in found])
+    title = "Published results, small"
+    page = Page(title, LEAD, sections, chips=colours, footer=f"Made with {'; '.join(listed)}.", first=first)
     write_ours(out / "index.html", render(page), "--out")
-    head = f"# Results\n\n{lead}\n\nThe same with figures: [index.html](index.html). Made at commit {commit}.\n"
-    listed = "\n".join(f"- {line}" for line in versions)
-    write_whole(out / "README.md", "\n".join([head, *told, f"## Made with\n\n{listed}\n"]))
+    head = f"# Results\n\n{LEAD}\n\nThe same with figures: [index.html](index.html).\n"
+    foot = "\n".join(["## Made with\n", *(f"- {line}" for line in listed), ""])
+    write_whole(out / "README.md", "\n".join([head, *parts, foot]))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directories", nargs="+", type=Path)
-    parser.add_argument("--commit", required=True)
+    parser.add_argument("directories", nargs="*", type=Path)
+    parser.add_argument("--commit", help="of the code that made the runs; needed with directories")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
-    asked = parser.parse_args()
-    main(asked.directories, asked.commit, asked.out)
+    given = parser.parse_args()
+    if given.directories and not given.commit:
+        parser.error("--commit is missing: the commit of the code that made the runs.")
+    main(given.directories, given.commit, given.out)

@@ -115,10 +115,10 @@ class Part:
             self.name, self.title, self.lead, picture, self.sentences(frame), self.tables(frame), folded=self.folded
         )
 
-    def picture(self, results: Results, frame: Frame | None = None) -> Picture:
-        """The figure, saved."""
+    def picture(self, results: Results, frame: Frame | None = None, name: str = "") -> Picture:
+        """The figure, saved; `name` is its own where a page has the section more than once."""
         panels = self.panels(results, frame)
-        return Picture.of(panels.figure, self.name, self.caption, f"{self.alt}: {who(results)}.", panels.groups)
+        return Picture.of(panels.figure, name or self.name, self.caption, f"{self.alt}: {who(results)}.", panels.groups)
 
     def panels(self, results: Results, frame: Frame | None = None) -> Panels:
         """The figure, drawn."""

@@ -116,5 +116,5 @@ def test_the_verdicts_for_readers():
     assert shown["published claim"].unique().tolist() == ["MSE 0.01"]
     assert shown["here"].tolist() == ["0.011", "0.02", "0.2", ""]
     assert published.sentences(VERDICTS) == [
-        "Of the published figures 1 reproduced, 1 partly, 1 not reproduced and 1 untested."
+        "Published figures: 1 reproduced, 1 partly, 1 not reproduced and 1 untested."
     ]

@@ -1,6 +1,7 @@
 """Sentences from runs whose numbers are known: each says what is so, and nothing that is not."""
 
 import dataclasses
+import math
 
 import pytest
 from synthetic_results import in_memory
@@ -88,7 +89,18 @@ def test_text_is_never_called_solved(comparison):
     text = [row for row in table.rows if row[0] == "Next word"]
     assert [row[-1] for row in text] == ["–; 1 diverged", "–; 1 failed", "–"]
     assert all(row[4].startswith("perplexity ") and row[5] == "209" for row in text)
+    values = comparison.runs.query("metric == 'perplexity' and status == 'ok'")["value"]
+    assert [row[6] for row in text] == [f"{values.min():.3g} (here)"] * 3
+    assert {row[6] for row in table.rows if row not in text} == {""}
     assert "Text is never solved" in table.caption
+
+
+def test_the_least_perplexity_of_a_generated_text_is_the_best_known(comparison):
+    rows = finding.frame(comparison)
+    rows.loc[rows["metric"] == "perplexity", "best_loss"] = math.log(5.0)
+    (table,) = finding.tables(rows)
+    assert {row[6] for row in table.rows if row[0] == "Next word"} == {"5"}
+    assert table.caption.endswith("that of word frequencies alone and the best known.")
 
 
 def test_one_seed_has_no_brackets_and_six_an_interval():

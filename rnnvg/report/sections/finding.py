@@ -25,11 +25,25 @@ SEEDS_BELOW = 0.17
 
 
 def frame(results: Results) -> Frame:
-    """A row a run and moment: problem, network, cell, seed, id, status, metric, value, baseline, solved, when, last, censored.
+    """A row a run and moment: id, problem, network, cell, seed, status, metric, value, baseline, best_loss, solved, when,
+    last, censored.
 
     A run without a horizon at a moment has a nan there.
     """
-    runs = results.runs[["id", "problem", "network", "cell", "seed", "status", "metric", "value", "baseline", "solved"]]
+    columns = [
+        "id",
+        "problem",
+        "network",
+        "cell",
+        "seed",
+        "status",
+        "metric",
+        "value",
+        "baseline",
+        "best_loss",
+        "solved",
+    ]
+    runs = results.runs[columns]
     seen = pooled.at(moments(results.horizons))
     when = pd.DataFrame({"when": [BEFORE, AFTER]})
     rows = runs.merge(when, how="cross")
@@ -100,7 +114,10 @@ def _partly(counts: Frame, networks: int) -> str:
 
 def tables(rows: Frame) -> list[Table]:
     """Task x network: horizon of each seed before and after training, score against baseline, solved."""
-    shown = [_row(str(names[0]), str(names[1]), own) for names, own in rows.groupby(["problem", "network"], sort=False)]
+    best = {str(problem): _best(own) for problem, own in rows.groupby("problem", sort=False)}
+    shown = [
+        _row(str(names[0]), str(names[1]), own, best) for names, own in rows.groupby(["problem", "network"], sort=False)
+    ]
     each = rows.groupby(["problem", "network"])["id"].nunique().max()
     beside = "" if each == 1 else " (each seed)" if each <= 5 else " [interval over seeds]"
     caption = (
@@ -110,11 +127,23 @@ def tables(rows: Frame) -> list[Table]:
     if each == 1:
         caption = caption.removeprefix("Median. ")
     if rows["metric"].eq("perplexity").any():
-        caption += " Text is never solved: its perplexity stands beside that of word frequencies alone."
+        caption += (
+            " Text is never solved: its perplexity stands between that of word frequencies alone and the best known"
+        )
+        caption += " (here: of these networks)." if any("here" in each for each in best.values()) else "."
     return [Table.of(pd.DataFrame(shown), caption)]
 
 
-def _row(problem: str, network: str, rows: Frame) -> dict[str, str]:
+def _best(rows: Frame) -> str:
+    """The lowest perplexity known: of a generated text the least possible one, else the best network's; else empty."""
+    ended = rows[(rows["metric"] == "perplexity") & (rows["status"] == "ok")]
+    if ended.empty:
+        return ""
+    least = ended["best_loss"].dropna()
+    return f"{wording.number(ended['value'].min())} (here)" if least.empty else wording.number(math.exp(least.iloc[0]))
+
+
+def _row(problem: str, network: str, rows: Frame, best: dict[str, str]) -> dict[str, str]:
     runs = rows[rows["when"] == BEFORE]
     ended = runs[runs["status"] == "ok"]
     metric = next(iter(runs["metric"].dropna()), None)
@@ -131,6 +160,7 @@ def _row(problem: str, network: str, rows: Frame) -> dict[str, str]:
         "after": wording.over(pooled.over(rows[(rows["when"] == AFTER) & rows["last"].notna()])),
         "score": f"{style.metric_short(metric)} {wording.values(ended['value'])}" if metric else "none",
         "baseline": "" if math.isnan(baseline) else wording.number(baseline),
+        **({"best known": best[problem]} if any(best.values()) else {}),
         "solved": "; ".join(["–" if text else f"{solved} of {len(runs)}", *broken]),
     }
 

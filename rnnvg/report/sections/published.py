@@ -40,7 +40,10 @@ def published_shown(frame: Frame) -> Frame:
         if row.status == "run":
             spread = f" ({wording.number(row.least)}–{wording.number(row.most)})" if row.runs > 1 else ""
             without = "" if pd.isna(row.baseline) else f" (without memory {wording.number(row.baseline)})"
-            ours = f"{wording.number(row.ours)}{spread}{without}, {row.solved} of {row.runs} solved"
+            solved = (
+                "" if row.metric == "perplexity" else f", {row.solved} of {row.runs} solved"
+            )  # text is never solved
+            ours = f"{wording.number(row.ours)}{spread}{without}{solved}"
         rows.append(
             {
                 "task": f"{style.task_label(row.task)}, {row.metric}",
@@ -77,9 +80,13 @@ def _claim(row: object) -> str:
 def sentences(rows: Frame) -> list[str]:
     """How many published figures came out again."""
     counts = pd.Series([VERDICTS.get(verdict, "untested") for verdict in rows["verdict"]]).value_counts()
-    names = [*VERDICTS.values(), "untested"]
-    parts = [f"{counts[name]} {name}" for name in names if name in counts]
-    return [f"Of the published figures {wording.listed(parts)}."]
+    if list(counts.index) == ["untested"]:
+        figures = wording.count(len(rows), "published figure")
+        return [
+            f"None of the {figures} is tested here: the settings are not the paper's, or no tolerance was fixed before."
+        ]
+    parts = [f"{counts[name]} {name}" for name in [*VERDICTS.values(), "untested"] if name in counts]
+    return [f"Published figures: {wording.listed(parts)}."]
 
 
 def tables(rows: Frame) -> list[Table]:
