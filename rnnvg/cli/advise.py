@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnvg.advise.remedies import NAMES as REMEDIES
+from rnnvg.advise.settings import WRT
 from rnnvg.bench import defaults
 from rnnvg.cli import options, output
 from rnnvg.errors import InputError
+from rnnvg.models.names import INITS, OFFERED
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from rnnvg.advise import Advice
 
-# Written out, so that --help starts without torch; a test holds it to rnnvg.advise.
 ROOT = "runs/advise"
-WRT = ("state", "input")
 QUICK = {"seeds": 3, "steps": 250, "lr": 0.01}
 QUICK_LENGTH = 20  # of adding
 FULL = {"seeds": 5, "steps": 600, "lr": 0.005}
@@ -30,12 +30,12 @@ FULL = {"seeds": 5, "steps": 600, "lr": 0.005}
 @options.which_task
 @click.option(
     "--cell",
-    type=options.Name(options.EVERY_CELL, paths=True),
+    type=options.Name(OFFERED, paths=True),
     default="rnn",
-    help=f"The network as it is: {', '.join(options.EVERY_CELL)}, or your own as package.module:Core.",
+    help=f"The network as it is: {', '.join(OFFERED)}, or your own as package.module:Core.",
 )
 @click.option("--hidden", type=options.Whole(2), default=32, help="Hidden units.")
-@click.option("--init", type=options.Name(options.INITS), default="default", help="How its weights start.")
+@click.option("--init", type=options.Name(INITS), default="default", help="How its weights start.")
 @click.option(
     "--seeds", type=options.Whole(2), help="Networks for each remedy, paired by seed.  [default: 5; --quick 3]"
 )

@@ -11,6 +11,7 @@ from rnnvg.bench import defaults
 from rnnvg.cli import options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.cli.report import rendered
+from rnnvg.models.names import OFFERED
 
 
 @click.command()
@@ -21,8 +22,8 @@ from rnnvg.cli.report import rendered
 )
 @click.option(
     "--cells",
-    type=options.Name(options.EVERY_CELL, several=True, paths=True),
-    help=f"Which cells: {', '.join(options.EVERY_CELL)}, or your own as package.module:Core.  [default: rnn,lstm,gru]",
+    type=options.Name(OFFERED, several=True, paths=True),
+    help=f"Which cells: {', '.join(OFFERED)}, or your own as package.module:Core.  [default: rnn,lstm,gru]",
 )
 @click.option("--seeds", type=options.Whole(1), help="How many networks of each kind, trained apart.  [default: 3]")
 @options.task_settings

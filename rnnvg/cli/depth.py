@@ -11,18 +11,12 @@ import click
 from click.core import ParameterSource
 
 from rnnvg.cli import options, output
+from rnnvg.depth.names import ACTIVATIONS, CHAIN_ACTIVATIONS, INITS, NORMS, OPTIMIZERS, RESIDUALS
 from rnnvg.errors import InputError
 
 if TYPE_CHECKING:
     from rnnvg.depth.images import Images
 
-# Written out, so that --help starts without torch; a test holds them to rnnvg.depth.
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky-relu", "prelu", "elu", "selu", "gelu")
-CHAINS = ("sigmoid", "tanh", "relu")
-INITS = ("gaussian", "xavier", "he", "orthogonal")
-NORMS = ("none", "batch", "layer")
-RESIDUALS = ("none", "skip", "block")
-OPTIMIZERS = ("sgd", "adam")
 ROWS = 12  # of a long chain, as many layers are printed
 
 
@@ -176,8 +170,8 @@ def _story_settings(rest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chain(layers: int, weight: float, activation: str, tell: Any) -> dict[str, Any] | None:
-    if activation not in CHAINS:
-        tell(f"The chain is drawn for {', '.join(CHAINS)}; left out for {activation}.")
+    if activation not in CHAIN_ACTIVATIONS:
+        tell(f"The chain is drawn for {', '.join(CHAIN_ACTIVATIONS)}; left out for {activation}.")
         return None
     from rnnvg.depth.chain import chain
     from rnnvg.depth.gradients import NATS_PER_DECADE

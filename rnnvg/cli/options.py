@@ -12,15 +12,11 @@ from click.shell_completion import CompletionItem
 
 from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.files import ANY, MARKS, check_ours, named_folder
+from rnnvg.models.names import INITS, OFFERED
 from rnnvg.tasks import NAMES as TASKS
 from rnnvg.tasks.imported import is_path
 
-# As rnnvg.models and rnnvg.training have them; they would load torch to say so.
-CELLS = ("rnn", "lstm", "gru", "rnn-relu")
-EVERY_CELL = (*CELLS, "leaky", "residual", "layer-norm", "mingru", "lru", "lem", "attention", "tcn")
 DEVICES = ("cpu", "cuda", "auto")
-INITS = ("default", "orthogonal", "identity", "forget-bias", "chrono", "keras", "xavier")
-OPTIMIZERS = ("adam", "rmsprop", "sgd")
 
 
 class Whole(click.ParamType):
@@ -303,8 +299,8 @@ which_task = together(
 network = together(
     click.option(
         "--cell",
-        type=Name(EVERY_CELL, paths=True),
-        help=f"The cell: {', '.join(EVERY_CELL)}, or your own as package.module:Core.  [default: lstm]",
+        type=Name(OFFERED, paths=True),
+        help=f"The cell: {', '.join(OFFERED)}, or your own as package.module:Core.  [default: lstm]",
     ),
     click.option("--hidden", type=Whole(1), help="Hidden units a layer.  [default: 64; next-word 128]"),
     click.option("--layers", type=Whole(1), help="Recurrent layers.  [default: 1]"),

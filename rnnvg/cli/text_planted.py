@@ -9,6 +9,7 @@ import click
 
 from rnnvg.cli import options, output
 from rnnvg.cli.exits import FAILED
+from rnnvg.models.names import OFFERED
 
 # Of the distances in the text to learn from: mostly short, as in natural text.
 TAIL = 1.0
@@ -19,9 +20,9 @@ ASKED = 40_000
 @click.command()
 @click.option(
     "--cells",
-    type=options.Name(options.CELLS, several=True),
+    type=options.Name(OFFERED[:4], several=True),
     default="rnn,lstm,gru",
-    help=f"Which cells: {', '.join(options.CELLS)}.",
+    help=f"Which cells: {', '.join(OFFERED[:4])}.",
 )
 @click.option("--seeds", type=options.Whole(1), default=1, help="How many networks of each kind, trained apart.")
 @click.option("--longest", type=options.Whole(2), default=200, help="The longest distance from noun to verb, words.")

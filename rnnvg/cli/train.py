@@ -11,6 +11,7 @@ from rnnvg.bench import defaults
 from rnnvg.cli import options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.cli.progress import StepBar
+from rnnvg.training.names import OPTIMIZERS
 
 if TYPE_CHECKING:
     from rnnvg.bench import Store
@@ -28,8 +29,8 @@ _TRAINING = ("steps", "batch", "lr", "optimizer", "clip", "bptt", "stop_when_sol
 @click.option("--lr", type=options.Real(0), help="Learning rate.  [default: 0.005; copy and next-word 0.003]")
 @click.option(
     "--optimizer",
-    type=options.Name(options.OPTIMIZERS),
-    help=f"{', '.join(options.OPTIMIZERS)}.  [default: adam]",
+    type=options.Name(tuple(OPTIMIZERS)),
+    help=f"{', '.join(OPTIMIZERS)}.  [default: adam]",
 )
 @click.option("--clip", type=options.Real(0), help="Largest norm of the gradient.  [default: 1]")
 @click.option(

@@ -185,7 +185,6 @@ _FUNCTIONS = {
         lambda sign, log: (1.0, log) if sign > 0 else (0.0, -math.inf), lambda z: 0.0 if z > 0 else -math.inf
     ),
 }
-CHAIN_ACTIVATIONS = tuple(_FUNCTIONS)
 
 
 def _forward(

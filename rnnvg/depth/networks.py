@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.depth.activations import activation as find_activation
+from rnnvg.depth.names import RESIDUALS
 from rnnvg.errors import InputError, check_float, check_int, check_name
 
 GAUSSIAN_STD = 0.01
@@ -56,7 +57,6 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm1d,
     "layer": nn.LayerNorm,
 }
-RESIDUALS = ("none", "skip", "block")
 
 
 class Layer(nn.Module):

@@ -17,7 +17,7 @@ import torch
 
 from rnnvg.bptt import GradientProfile
 from rnnvg.depth import activations
-from rnnvg.depth.chain import CHAIN_ACTIVATIONS, Chain, chain
+from rnnvg.depth.chain import Chain, chain
 from rnnvg.depth.clipping import Clipped, compare_clipping
 from rnnvg.depth.diagnose import Diagnosis
 from rnnvg.depth.gated import CELLS, CellRun, compare_cells
@@ -25,6 +25,7 @@ from rnnvg.depth.gradients import LayerGradients, network_gradients
 from rnnvg.depth.images import Images
 from rnnvg.depth.kept import Kept
 from rnnvg.depth.logs import NATS_PER_DECADE
+from rnnvg.depth.names import CHAIN_ACTIVATIONS
 from rnnvg.depth.networks import GAUSSIAN_STD, INITS, build
 from rnnvg.depth.one_thread import one_thread
 from rnnvg.depth.planted import PLANTED, check, planted

@@ -10,7 +10,8 @@ from torch import nn
 from rnnvg.errors import InputError, check_flag, check_float, check_int, check_name
 from rnnvg.models.constraint import CONSTRAINTS, constrain
 from rnnvg.models.initialisers import check_init, initialise
-from rnnvg.models.sequence_model import CELLS, SequenceModel, check_cell
+from rnnvg.models.names import CELLS
+from rnnvg.models.sequence_model import SequenceModel, check_cell
 
 if TYPE_CHECKING:
     from rnnvg.tasks import Task

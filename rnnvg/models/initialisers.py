@@ -90,7 +90,6 @@ INITIALISERS = {
     "keras": keras,
     "xavier": xavier,
 }
-INITS = tuple(INITIALISERS)
 
 # What an initialiser needs of a cell, for those that do not fit them all.
 FITS = {
@@ -102,7 +101,7 @@ FITS = {
 
 def check_init(init: str, cell: str) -> str:
     """`init` where it is known and has a meaning for `cell`; otherwise an InputError that says which cells it fits."""
-    check_name("init", init, INITS)
+    check_name("init", init, INITIALISERS)
     if init in FITS and cell not in FITS[init][0]:
         cells, what = FITS[init]
         raise InputError(f"`init` {init!r} {what} and does not fit cell {cell!r}. It fits: {', '.join(cells)}.")

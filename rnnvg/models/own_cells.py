@@ -99,4 +99,3 @@ OWN: dict[str, Callable[..., nn.Module]] = {
     form: partial(OwnCore, form) for form in ("leaky", "residual", "layer-norm")
 }
 OWN |= CORES
-OWN_CELLS = tuple(OWN)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rnnvg.errors import check_name
 from rnnvg.models import imported_core
+from rnnvg.models.names import EVERY_CELL
 from rnnvg.models.own_cells import OWN
 from rnnvg.tasks import imported
 
@@ -21,8 +22,6 @@ CORES = {
     "lstm": nn.LSTM,
     "gru": nn.GRU,
 }
-CELLS = tuple(CORES)
-EVERY_CELL = (*CORES, *OWN)
 
 
 def check_cell(cell: str, argument: str = "cell") -> str:

@@ -1,6 +1,5 @@
 """Training one model on one task: loss curve, checkpoints, status, and going on after an interruption."""
 
-from rnnvg.training.fit import OPTIMIZERS, TrainingResult, fit
-from rnnvg.training.schedule import checkpoint_steps
+import lazy_loader
 
-__all__ = ["OPTIMIZERS", "TrainingResult", "checkpoint_steps", "fit"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -14,7 +14,7 @@ import torch
 
 from rnnvg.errors import InputError, check_float, check_int, check_name, shown
 from rnnvg.models import SequenceModel, check_fits, check_task
-from rnnvg.training import penalties
+from rnnvg.training import names, penalties
 from rnnvg.training import resume as resume_file
 from rnnvg.training.device import check_device
 from rnnvg.training.feed import DrawnFeed, StreamedFeed
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Sequences at a time; more do not fit any machine, however short they are.
 LARGEST_BATCH = 10**9
-OPTIMIZERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
+OPTIMIZERS = {name: getattr(torch.optim, kind) for name, kind in names.OPTIMIZERS.items()}
 
 
 @dataclass(frozen=True)

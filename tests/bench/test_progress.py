@@ -95,5 +95,5 @@ def test_reading_results_and_names_takes_neither_torch_nor_dask():
 
 def test_every_public_name_is_there():
     assert all(getattr(bench, name) is not None for name in bench.__all__)
-    with pytest.raises(AttributeError, match=r"module 'rnnvg\.bench' has no attribute 'runall'"):
+    with pytest.raises(AttributeError, match=r"rnnvg\.bench.* attribute.* '?runall"):
         _ = bench.runall

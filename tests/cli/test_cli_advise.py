@@ -7,7 +7,6 @@ import pytest
 
 from rnnvg import advise, load_results, models, tasks
 from rnnvg.cli import advise as command
-from rnnvg.cli import options
 
 TINY = ["--length", 6, "--hidden", 4, "--seeds", 2, "--steps", 2, "--jobs", 1]
 
@@ -17,7 +16,7 @@ def test_names_are_those_of_the_library():
 
     assert command.REMEDIES == advise.NAMES
     assert command.WRT == WRT
-    assert set(options.CELLS) == set(models.CELLS)
+    assert set(command.OFFERED) == set(models.EVERY_CELL)
 
 
 def test_it_is_taken_up_again_and_ends_in_tables_and_a_figure(rnnvg, tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
+import importlib
 import os
 import subprocess
 import sys
 
 import click
 import pytest
+import torch
 
 from rnnvg import __version__, models, tasks
 from rnnvg.cli import COMMANDS, main, options
@@ -43,10 +45,30 @@ def loaded_by(code, **environment):
     return HEAVY & set(done.stderr.split()), done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["compar"], ["compare", "--jobs", "0"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["compar"], ["compare", "--jobs", "0"]])
 def test_nothing_heavy_is_loaded_before_it_is_needed(arguments):
     heavy, _ = loaded_by(f"from rnnvg.cli import main; main({arguments!r})")
     assert heavy == set()
+
+
+def test_no_command_loads_anything_heavy_to_show_its_help():
+    calls = [[*path[1:], "--help"] for path, _ in EVERY]
+    shown = "; ".join(f"main({call!r}, standalone_mode=False)" for call in calls)
+    heavy, stdout = loaded_by(f"from rnnvg.cli import main; {shown}")
+    assert (heavy, stdout.count("Usage: ")) == (set(), len(EVERY))
+
+
+def test_rooms_list_their_names_without_torch():
+    rooms = ("", ".advise", ".bench", ".depth", ".functional", ".models", ".text", ".training")
+    heavy, _ = loaded_by("; ".join(f"import rnnvg{room}; dir(rnnvg{room})" for room in rooms))
+    assert heavy == set()
+
+
+@pytest.mark.parametrize("room", ["", ".advise", ".bench", ".depth", ".functional", ".models", ".text", ".training"])
+def test_every_listed_name_is_found(room):
+    module = importlib.import_module(f"rnnvg{room}")
+    assert [name for name in module.__all__ if getattr(module, name, None) is None] == []
+    assert set(module.__all__) <= set(dir(module))
 
 
 def test_a_shell_completes_without_loading_anything_heavy():
@@ -93,13 +115,18 @@ def test_help_fits_80_columns(path, command, rnnvg, monkeypatch):
 
 
 def test_names_that_a_shell_is_offered_are_those_of_the_library():
-    assert set(options.CELLS) == set(models.CELLS)
-    assert set(options.EVERY_CELL) == set(models.EVERY_CELL)
-    assert set(options.INITS) == set(models.INITS)
+    from rnnvg.models import initialisers, own_cells, sequence_model
+    from rnnvg.models import names as cells
+
+    assert set(models.CELLS) == set(sequence_model.CORES) == set(cells.OFFERED[:4])
+    assert set(models.EVERY_CELL) == set(cells.OFFERED) == {*sequence_model.CORES, *own_cells.OWN}
+    assert set(models.INITS) == set(initialisers.INITIALISERS)
     assert set(options.TASKS) == set(tasks.NAMES)
+    from rnnvg.training import names
     from rnnvg.training.fit import OPTIMIZERS
 
-    assert set(options.OPTIMIZERS) == set(OPTIMIZERS)
+    assert set(names.OPTIMIZERS) == set(OPTIMIZERS)
+    assert all(issubclass(kind, torch.optim.Optimizer) for kind in OPTIMIZERS.values())
 
 
 def test_version(rnnvg):

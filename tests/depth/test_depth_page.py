@@ -15,10 +15,10 @@ from click.testing import CliRunner
 
 from rnnvg.cli import depth as depth_command
 from rnnvg.cli import main
-from rnnvg.depth import activations, kept, networks, one_thread, training
+from rnnvg.depth import activations, chain, kept, networks, one_thread, training
 from rnnvg.depth import images as data
 from rnnvg.depth import story as stories
-from rnnvg.depth.chain import CHAIN_ACTIVATIONS
+from rnnvg.depth.names import CHAIN_ACTIVATIONS
 from rnnvg.depth.planted import PLANTED
 from rnnvg.depth.remedies import REMEDIES
 from rnnvg.depth.story import measure
@@ -124,7 +124,7 @@ def test_words_say_what_came_out(story):
 
 def test_options_are_those_of_the_library():
     assert tuple(activations.ACTIVATIONS) == depth_command.ACTIVATIONS
-    assert CHAIN_ACTIVATIONS == depth_command.CHAINS
+    assert tuple(chain._FUNCTIONS) == depth_command.CHAIN_ACTIVATIONS
     assert tuple(networks.INITS) == depth_command.INITS
     assert tuple(networks.NORMS) == depth_command.NORMS
     assert networks.RESIDUALS == depth_command.RESIDUALS

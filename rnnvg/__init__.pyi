@@ -1,0 +1,49 @@
+"""The public names and where each is found; `__init__.py` loads them by this list."""
+
+from . import advise as advise
+from . import bench as bench
+from . import bptt as bptt
+from . import depth as depth
+from . import functional as functional
+from . import horizon as horizon
+from . import models as models
+from . import report as report
+from . import tasks as tasks
+from . import text as text
+from . import training as training
+from .bench.store import load_results as load_results
+from .bptt.check_backward import check_backward as check_backward
+from .bptt.input_profile import input_profile as input_profile
+from .bptt.monitor import GradientMonitor as GradientMonitor
+from .bptt.profile import GradientProfile as GradientProfile
+from .bptt.profile import gradient_profile as gradient_profile
+from .bptt.sensitivity import ParameterSensitivity as ParameterSensitivity
+from .bptt.sensitivity import parameter_sensitivity as parameter_sensitivity
+from .bptt.spectrum import LyapunovSpectrum as LyapunovSpectrum
+from .bptt.spectrum import SingularValues as SingularValues
+from .bptt.spectrum import jacobian_singular_values as jacobian_singular_values
+from .bptt.spectrum import lyapunov_spectrum as lyapunov_spectrum
+from .bptt.watch import watch as watch
+from .bptt.why.attribution import DecayAttribution as DecayAttribution
+from .bptt.why.attribution import attribute_decay as attribute_decay
+from .bptt.why.contributions import TemporalContributions as TemporalContributions
+from .bptt.why.contributions import temporal_contributions as temporal_contributions
+from .depth.clip_threshold import ClipSuggestion as ClipSuggestion
+from .depth.clip_threshold import suggest_clip as suggest_clip
+from .depth.diagnose import Diagnosis as Diagnosis
+from .depth.diagnose import diagnose as diagnose
+from .errors import InputError as InputError
+from .horizon import DecayFit as DecayFit
+from .horizon import HorizonEstimate as HorizonEstimate
+from .horizon import HorizonSurvival as HorizonSurvival
+from .horizon import MemoryHorizon as MemoryHorizon
+from .horizon import PairedHorizons as PairedHorizons
+from .horizon import compare_horizons as compare_horizons
+from .horizon import decay_fit as decay_fit
+from .horizon import horizon_survival as horizon_survival
+from .horizon import memory_horizon as memory_horizon
+from .horizon import pool_horizons as pool_horizons
+from .report.comparison import Comparison as Comparison
+from .report.comparison import compare as compare
+
+__version__: str

@@ -1,0 +1,9 @@
+from .advice import Advice as Advice
+from .advice import Effect as Effect
+from .predict import predicted_rate as predicted_rate
+from .remedies import NAMES as NAMES
+from .remedies import REMEDIES as REMEDIES
+from .remedies import Remedy as Remedy
+from .run import advise as advise
+from .settings import Settings as Settings
+from .trial import run_trial as run_trial
