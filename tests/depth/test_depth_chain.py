@@ -6,7 +6,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from rnnvg.depth.chain import CHAIN_ACTIVATIONS, chain, max_slope
+from rnnvg.depth.chain import chain, max_slope
+from rnnvg.depth.names import CHAIN_ACTIVATIONS
 from rnnvg.errors import InputError
 
 mpmath.mp.dps = 60
