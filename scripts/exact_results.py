@@ -26,6 +26,14 @@ from rnnvg.files import write_ours
 
 TOLERANCES = {
     "fisher": (1e-9, "float64 over some hundred steps; what is left of the sum beyond them is below 1e-12"),
+    "square": (
+        0.15,
+        "three standard errors: 1,000 sequences of 200 steps, correlated over about 10, make 21,000 squares",
+    ),
+    "sensitivity": (
+        12.0,
+        "three standard errors: the derivative's squares are correlated over about 20 steps, 1.5 % in all",
+    ),
     "sum": (1e-9, "the determinant is -0.3 at every step: rounding of 20,000 float64 sums alone"),
     "henon": (5e-3, "the mean over 20,000 steps of a chaotic orbit: its standard error is about 1e-3"),
     "dimension": (5e-3, "from the two exponents above"),
@@ -88,6 +96,27 @@ def fisher_memory() -> Row:
         total,
         *TOLERANCES["fisher"],
     )
+
+
+def scalar_sensitivity() -> list[Row]:
+    """h' = 0.9 h + x on white noise: the mean square of h, and of its derivative by the 0.9, which no gradient of h shows."""
+    decay = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
+    inputs = torch.randn(400, 1000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = rnnvg.parameter_sensitivity(
+        lambda x, h: decay * h + x,
+        inputs,
+        torch.zeros(1000, 1, dtype=torch.float64),
+        parameters={"decay": decay},
+        burn_in=200,
+    )
+    source = "Zucchet and Orvieto 2024: 1 / (1 - a^2) and (1 + a^2) / (1 - a^2)^3"
+    square, slope = 1 / (1 - 0.9**2), (1 + 0.9**2) / (1 - 0.9**2) ** 3
+    return [
+        Row("mean square of a linear unit, decay 0.9", source, square, found.output_square, *TOLERANCES["square"]),
+        Row(
+            "mean square of its derivative by the decay", source, slope, found.mean["decay"], *TOLERANCES["sensitivity"]
+        ),
+    ]
 
 
 def henon() -> list[Row]:
@@ -194,7 +223,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/exact_results.json"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [fisher_memory(), *henon(), *default_initialisation(), *edge_of_chaos()]
+    rows = [fisher_memory(), *scalar_sensitivity(), *henon(), *default_initialisation(), *edge_of_chaos()]
     about = {
         "python": platform.python_version(),
         "torch": torch.__version__,
