@@ -50,6 +50,7 @@ class Published(BaseModel):
         note: what the paper did otherwise, where no setting says it.
         reproduced, partly: in which range the median of our runs counts as the paper's figure, and as part of it. Written
             before the runs; without `reproduced` there is no verdict.
+        hours: what its runs cost in hours of one CPU core, estimated from some of their steps; said where they are not run.
         analysis: where the verdict is "not": what this package's own measurements say of the cause.
     """
 
@@ -65,6 +66,7 @@ class Published(BaseModel):
     note: str = ""
     reproduced: Bounds | None = None
     partly: Bounds | None = None
+    hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     analysis: str = ""
 
 

@@ -8,12 +8,16 @@ from typing import Any
 
 import pandas as pd
 
+from rnnvg.bench import grid
 from rnnvg.bench.ladder import climbed_frame, rungs_frame
-from rnnvg.bench.plan import Plan, kept
-from rnnvg.bench.published import beside_published
+from rnnvg.bench.plan import FOLDER, Plan, kept
+from rnnvg.bench.published import COLUMNS, NUMBERS, beside_published
 from rnnvg.bench.store import Store
 from rnnvg.errors import InputError
 from rnnvg.files import write_set
+
+PUBLISHED = "published.csv"
+_WORDS = {name: str for name in COLUMNS if name not in (*NUMBERS, "runs", "solved")}
 
 
 def outcome(
@@ -40,20 +44,47 @@ def outcome(
     return {name: frame for name, frame in frames.items() if len(frame)}
 
 
-def verdicts(directories: Iterable[str | Path]) -> pd.DataFrame:
-    """A row for each published figure of the benchmarks in several directories, with its verdict.
+def verdicts(places: Iterable[str | Path]) -> pd.DataFrame:
+    """A row for each published figure of several benchmarks, with its verdict.
 
-    Columns as in `beside_published`; the figures of one directory stand together, in the order of its files.
+    Args:
+        places: directories that benchmarks wrote; directories of their tables, with a published.csv (all of those below, where
+            it has none itself); or names of benchmarks, whose figures are then not run.
+
+    Columns as in `beside_published`; the figures of one place stand together, in the order of its files.
 
     Raises:
-        InputError: as `outcome`, or no figure was published for any of the benchmarks.
+        InputError: as `outcome`, no such place, or no figure was published for any of the benchmarks.
     """
-    folders = [Path(each) for each in directories]
-    frames = [frame for folder in folders if (frame := outcome(folder).get("published")) is not None]
+    listed = list(places)
+    frames = [frame for place in listed for frame in _published(place)]
     if not frames:
-        listed = ", ".join(map(repr, map(str, folders)))
+        listed = ", ".join(repr(str(each)) for each in listed)
         raise InputError(f"No benchmark in {listed} names a published figure. Pass directories of benchmarks that do.")
     return pd.concat(frames, ignore_index=True)
+
+
+def _published(place: str | Path) -> list[pd.DataFrame]:
+    folder = Path(place)
+    if not folder.is_dir() and str(place) in grid.names():
+        found = beside_published([grid.read(str(place))], [])
+        return [found] if len(found) else []
+    here = (folder / FOLDER).is_dir()
+    tables = [] if here else sorted(folder.glob(PUBLISHED)) or sorted(folder.glob(f"*/{PUBLISHED}"))
+    if tables:
+        return [_table(path) for path in tables]
+    found = outcome(folder).get("published")
+    return [] if found is None else [found]
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A published.csv as the frame that it was written from."""
+    found = pd.read_csv(path, dtype=_WORDS, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
+    if list(found.columns) != list(COLUMNS):
+        raise InputError(
+            f"{str(path)!r} is not a table of published figures as this version writes it; write it again."
+        )
+    return found
 
 
 def write_outcome(directory: str | Path, plan: Plan | None = None) -> dict[str, pd.DataFrame]:

@@ -16,6 +16,7 @@ COLUMNS = (
     "benchmark", "task", "cell", "where", "metric", "published", "claim", "ours", "least", "most", "baseline", "runs",
     "solved", "status", "difference", "source", "tolerance", "verdict", "because", "hours",
 )  # fmt: skip
+NUMBERS = ("published", "ours", "least", "most", "baseline", "hours")  # nan where there is none
 VERDICTS = ("reproduced", "partly", "not", "not comparable", "not run")
 _NETWORK = ("init", "hidden", "layers", "embed", "tied", "dropout", "t_max")
 
@@ -31,7 +32,7 @@ def beside_published(grids: Iterable[Grid], results: Iterable[Mapping[str, Any]]
     """
     every = list(results)
     rows = [_row(grid, figure, every) for grid in grids for figure in grid.published]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(NUMBERS, float))
 
 
 def _row(grid: Grid, figure: Published, results: list[Mapping[str, Any]]) -> tuple[Any, ...]:
@@ -54,7 +55,8 @@ def _row(grid: Grid, figure: Published, results: list[Mapping[str, Any]]) -> tup
     if entry.missing:
         status = f"not run: {entry.missing}"
     elif not ours:
-        status = f"not run: rnnvg bench run {grid.name} --only {figure.cell}"
+        cost = "" if figure.hours is None else f"about {figure.hours:g} CPU-hours, "
+        status = f"not run: {cost}rnnvg bench run {grid.name} --only {figure.cell}"
     elif not values:
         status = f"not run: every run ended as {ours[0]['status']}. {ours[0]['reason']}"
     else:

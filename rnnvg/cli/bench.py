@@ -168,10 +168,12 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
 def verdicts(directories: tuple[Path, ...], as_json: bool) -> None:
     """Say which published figures the runs in DIR... reproduce, by tolerances written down before they were run.
 
-    The verdict is reproduced, partly, not, not comparable (with what differs) or not run (with what is missing).
+    The verdict is reproduced, partly, not, not comparable (with what differs) or not run (with what is missing). DIR is a
+    directory that benchmarks wrote, one of tables that were published, or the name of a benchmark.
 
     \b
     rnnvg bench verdicts runs/published/*
+    rnnvg bench verdicts results tcn-adding
     """
     from rnnvg.bench.outcome import verdicts as verdicts_of
     from rnnvg.cli.bench_text import verdicts_in_words

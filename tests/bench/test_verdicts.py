@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from fake_runs import outcome_of
 
@@ -44,6 +45,7 @@ def benchmark(tmp_path, errors=(), name="one", **figure):
         ([0.019], BOUNDS | {"settings": {"hidden": 130}}, "not comparable", "hidden 8 (paper: 130)"),
         ([0.019], {}, "not comparable", "no tolerance was written down before the runs"),
         ([], BOUNDS, "not run", "rnnvg bench run one --only gru"),
+        ([], BOUNDS | {"hours": 1.5}, "not run", "about 1.5 CPU-hours, rnnvg bench run one --only gru"),
         ([0.01, 0.02], {"reproduced": {"least": 0.005, "most": 0.02}}, "reproduced", ""),
         ([0.001], {"reproduced": {"least": 0.005, "most": 0.02}}, "not", ""),
     ],
@@ -86,6 +88,30 @@ def test_several_directories_and_the_command(tmp_path, monkeypatch):
     assert shown.stdout.startswith("2 published figures: 1 reproduced, 1 not.\n")
     as_json = CliRunner().invoke(main, ["bench", "verdicts", *map(str, places), "--json"])
     assert [row["verdict"] for row in json.loads(as_json.stdout)] == ["reproduced", "not"]
+
+
+def test_published_tables_give_the_verdicts_of_their_runs(tmp_path):
+    directory = benchmark(tmp_path, [0.2, 0.3, 0.1], **BOUNDS, analysis='The gradient is gone, "all" of it.')
+    other = benchmark(tmp_path, [], "two", **BOUNDS)
+    found = verdicts([directory, other])
+    for name in ("one", "two"):
+        (tmp_path / "tables" / name).mkdir(parents=True)
+    verdicts([directory]).to_csv(tmp_path / "tables" / "one" / "published.csv", index=False)
+    verdicts([other]).to_csv(tmp_path / "tables" / "two" / "published.csv", index=False)
+    pd.testing.assert_frame_equal(verdicts([tmp_path / "tables"]), found, check_dtype=False)
+    pd.testing.assert_frame_equal(verdicts([tmp_path / "tables" / "one"]), verdicts([directory]), check_dtype=False)
+    old = tmp_path / "tables" / "two" / "published.csv"
+    old.write_text("benchmark,verdict\n")
+    with pytest.raises(InputError, match="is not a table of published figures as this version writes it"):
+        verdicts([tmp_path / "tables"])
+
+
+def test_a_benchmark_by_its_name_is_not_run(tmp_path):
+    found = verdicts(["lem-adding-2000"])
+    assert set(found["verdict"]) == {"not run"}
+    assert found["because"].str.fullmatch("about .* CPU-hours, rnnvg bench run lem-adding-2000 --only lem").all()
+    with pytest.raises(InputError, match="'lem-adding-20' does not exist"):
+        verdicts(["lem-adding-20"])
 
 
 def test_no_published_figure_is_said(tmp_path):
