@@ -76,6 +76,7 @@ def pairs_of(here: Frame, values: np.ndarray) -> list[tuple[np.ndarray, np.ndarr
     solved = here["solved"].to_numpy(bool)
     found = []
     for rows in here.groupby("task").indices.values():
+        rows = np.asarray(rows)
         rows = rows[~np.isnan(values[rows])]
         up, down = rows[solved[rows]], rows[~solved[rows]]
         if len(up) and len(down):
@@ -282,8 +283,8 @@ def main() -> None:
         "seeds": int(runs["seed"].nunique()),
         "solved": int(runs["solved"].sum()),
     }
-    tables = dict(zip(("auc", "against_loss", "rule"), found, strict=True))
-    tables["runs"] = looks.merge(runs[["task", "network", "seed", "status", "score", "cpu_seconds"]])
+    every = looks.merge(runs[["task", "network", "seed", "status", "score", "cpu_seconds"]])
+    tables = {"auc": found[0], "against_loss": found[1], "rule": found[2], "runs": every}
     for name, frame in tables.items():
         write_ours(
             given.out / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"), "--out"
