@@ -113,10 +113,10 @@ class Sources:
         self.last = int(steps[followed].max(initial=-1))
         self._entering: dict[int, list[tuple[int, np.ndarray]]] = {}
         for row, source in enumerate(self.order):
-            for step in np.unique(steps[source]):
+            for step in sorted(set(steps[source].tolist())):
                 if step >= 0:
                     which = np.flatnonzero(steps[source] == step)
-                    self._entering.setdefault(int(step), []).append((row, which))
+                    self._entering.setdefault(step, []).append((row, which))
 
     def __call__(self, t: int) -> list[Entry]:
         found = []

@@ -195,7 +195,7 @@ def without_padding(recurrence: object, inputs: Any, lengths: Any) -> Any:
         by_time = by_time.unsqueeze(1)
     valid = check_lengths(lengths, by_time.shape[0], by_time.shape[1])
     assert valid is not None
-    inside = torch.arange(by_time.shape[0])[:, None] < torch.from_numpy(valid)
+    inside = torch.arange(by_time.shape[0], device="cpu")[:, None] < torch.from_numpy(valid)
     if bool(inside.all()):
         return inputs
     inside = inside.to(inputs.device).view(*inside.shape, *[1] * (by_time.ndim - 2))

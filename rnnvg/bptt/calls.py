@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch._C._dynamo import eval_frame
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils.hooks import RemovableHandle, unserializable_hook
+from torch.utils.hooks import RemovableHandle
 
 
 class Hook:
@@ -64,18 +64,23 @@ def _keep(error: Exception, failures: list[Exception]) -> None:
         failures.append(error.with_traceback(None))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Pass:
     """One backward pass: its place among all that came back, and what it was for.
 
     accumulates: it added to some parameter's `.grad` (loss.backward(), not autograd.grad); creates_graph: it was itself
-    recorded, so a later pass may go through it; fresh: no parameter of the module had a `.grad` before it.
+    recorded, so a later pass may go through it; fresh: no parameter of the module had a `.grad` before it; finished: it came
+    to its end (an error in a hook or a function of the program stops it half-way).
     """
 
     index: int
     accumulates: bool
     creates_graph: bool
     fresh: bool
+    finished: bool = False
+
+    def finish(self) -> None:
+        self.finished = True
 
 
 @dataclass(eq=False)
@@ -129,8 +134,8 @@ class Call:
 
     @property
     def reached(self) -> bool:
-        """Whether a gradient has come back to this call at all."""
-        return bool(self.gradients)
+        """Whether a backward pass has brought a gradient to this call, and has ended."""
+        return any(self.recorder.passes[task].finished for task in self.gradients)
 
 
 class Recorder:
@@ -188,8 +193,12 @@ class Recorder:
         state = None if given is None else (given,) if isinstance(given, Tensor) else tuple(given)
         if state is not None and not all(isinstance(part, Tensor) for part in state):
             return None
-        before = self._joined(state)
         data = inputs.data if isinstance(inputs, PackedSequence) else inputs
+        reason = _without_values(data)
+        if reason is not None:
+            self.unseen.add(reason)
+            return None
+        before = self._joined(state)
         active = self.module.training and self.module.num_layers > 1
         self._begun.call = Call(
             recorder=self,
@@ -208,7 +217,7 @@ class Recorder:
         views = tuple(part.view_as(part) for part in state)
         for index, (part, view) in enumerate(zip(state, views, strict=True)):
             view.rnnvg_final = _itself(part)  # type: ignore[attr-defined]  # so that a second watcher knows it
-            view.register_hook(self._note(before, "passed_on" if before.recorder is self else "handed_on", index))
+            self._note(view, before, "passed_on" if before.recorder is self else "handed_on", index)
         replaced: Any = views[0] if isinstance(given, Tensor) else views
         if len(args) > 1:
             return (args[0], replaced, *args[2:]), kwargs
@@ -231,20 +240,26 @@ class Recorder:
         top = finals[0].detach()
         call.last = (top[-1:] if top.ndim == 2 else top[-1]).clone()
         call.finals = tuple((weakref.ref(final), version(final)) for final in finals)
-        data.register_hook(self._note(call, "output"))
+        self._note(data, call, "output")
         for index, final in enumerate(finals):
-            final.register_hook(self._note(call, "finals", index))
+            self._note(final, call, "finals", index)
         self._ends[id(finals[0])] = call
         self.calls.append(call)
 
-    def _note(self, call: Call, where: str, index: int = 0) -> Callable[[Tensor | None], None]:
-        """A tensor hook that adds a gradient to what its pass has brought to `call`; it keeps no input or output alive."""
+    def _note(self, tensor: Tensor, call: Call, where: str, index: int = 0) -> None:
+        """Add the gradients that come back to `tensor` to what their passes have brought to `call`.
+
+        On the node that made it, not on the tensor: there they are as every hook on the tensor has left them, one that the
+        program registers later and that clips them included. It keeps no input or output alive.
+        """
         gradients, n_finals, passes, failures = call.gradients, len(call.finals), self.passes, self.failures
         its_module = weakref.ref(self.module)
+        edge = torch.autograd.graph.get_gradient_edge(tensor)
+        number = edge.output_nr
 
-        @unserializable_hook
-        def hook(grad: Tensor | None) -> None:
+        def hook(grads: tuple[Tensor | None, ...]) -> None:
             try:
+                grad = grads[number]
                 if grad is None:  # an output of a node that nobody used
                     return
                 task = _pass_under_way(passes, its_module())
@@ -254,7 +269,7 @@ class Recorder:
             except Exception as error:
                 _keep(error, failures)
 
-        return hook
+        edge.node.register_prehook(hook)
 
     def _joined(self, state: tuple[Tensor, ...] | None) -> Call | None:
         if state is None or not state[0].requires_grad:
@@ -293,6 +308,7 @@ def _pass_under_way(passes: dict[int, Pass], module: nn.Module | None) -> int:
             creates_graph=torch.is_grad_enabled(),
             fresh=all(each.grad is None for each in parameters),
         )
+        torch.autograd.Variable._execution_engine.queue_callback(passes[task].finish)
     return task
 
 
@@ -307,6 +323,15 @@ def _unreadable() -> str | None:
         return "it ran inside a torch.func transform"
     if torch._C._get_tracing_state() is not None:
         return "it was traced, not run"
+    return None
+
+
+def _without_values(data: Tensor) -> str | None:
+    """Why there is nothing to analyse in the inputs of a call, or None."""
+    if data.device.type == "meta":
+        return "its tensors are on the meta device, which holds no values"
+    if 0 in data.shape[:-1]:
+        return "it was handed no sequence or no step"
     return None
 
 

@@ -59,7 +59,7 @@ class LogSum:
         if not self.mantissa.any():
             self.log = highest
         elif highest > self.log:
-            self.mantissa *= torch.tensor(self.log - highest, dtype=torch.float64).exp()
+            self.mantissa *= torch.tensor(self.log - highest, dtype=torch.float64, device="cpu").exp()
             self.log = highest
         weights = (logs - self.log).exp()
         self.mantissa += torch.tensordot(weights.to(terms.dtype), terms, dims=1)

@@ -41,7 +41,8 @@ class GradientMonitor:
         model: an nn.RNN, nn.LSTM or nn.GRU, or a model with some of them inside, each of which is followed on its own;
             bidirectional ones are left out.
         every: watch the first step and then one in so many.
-        distance: how many steps back a source counts as vanished or exploded; shorter sequences count at their start.
+        distance: how many steps back a source counts as vanished or exploded; shorter sequences count at their start. No
+            gradient is followed further than that (or 100 steps), so a longer horizon reads as censored, "more than".
         vanished, exploded: gains, relative to one step back, below and above which a source counts so at that distance.
 
     Raises:

@@ -32,10 +32,13 @@ def chosen_passes(recorder: Recorder, backward: int | None) -> set[int]:
             + left_out
         )
     passes = recorder.passes
-    tasks = sorted({task for call in recorder.calls for task in call.gradients}, key=lambda task: passes[task].index)
+    begun = {task for call in recorder.calls for task in call.gradients}
+    tasks = sorted((task for task in begun if passes[task].finished), key=lambda task: passes[task].index)
     if not tasks:
+        stopped = " The backward pass that began did not come to its end." if begun else ""
         raise InputError(
             "No gradient has come back to the recurrent module's output, h_n or c_n; call loss.backward() before profile()."
+            + stopped
             + left_out
         )
     if backward is not None:
@@ -47,8 +50,20 @@ def chosen_passes(recorder: Recorder, backward: int | None) -> set[int]:
                 f"{len(tasks)} backward passes came back and none of them added to .grad (torch.autograd.grad); pass "
                 f"backward=0 to {len(tasks) - 1}, in the order they came."
             )
+        _refuse_a_penalty_alone(recorder, chosen)
     _refuse_second_derivatives(recorder, chosen)
     return chosen
+
+
+def _refuse_a_penalty_alone(recorder: Recorder, chosen: set[int]) -> None:
+    """`.grad` came from the graph of a recorded pass alone, which shows at no output here."""
+    passes = [recorder.passes[task] for task in chosen]
+    filled = any(each.grad is not None for each in recorder.module.parameters())
+    if filled and all(each.creates_graph and each.fresh and not each.accumulates for each in passes):
+        raise InputError(
+            "What is in .grad came through the graph of a backward pass with create_graph=True (a gradient penalty?): second "
+            "derivatives, which are no gradient of an output; pass backward=0 for the pass that was recorded."
+        )
 
 
 def _refuse_second_derivatives(recorder: Recorder, chosen: set[int]) -> None:
@@ -68,7 +83,7 @@ def check_sum(recorder: Recorder, found: TemporalContributions) -> None:
 
     `.grad` may have been scaled since (clip_grad_norm_, GradScaler.unscale_): one factor for all parameters is left free.
     """
-    passes = list(recorder.passes.values())
+    passes = [each for each in recorder.passes.values() if each.finished]
     if len(passes) != 1 or not (passes[0].accumulates and passes[0].fresh) or torch.distributed.is_initialized():
         return
     pairs = _by_parameter(recorder, found)

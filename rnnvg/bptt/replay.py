@@ -61,7 +61,7 @@ def masks_of(call: Call) -> list[Tensor]:
     keep = 1 - call.dropout
     masks = []
     for _ in range(call.recorder.module.num_layers - 1):
-        drawn = torch.empty(shape, dtype=output.dtype).bernoulli_(keep, generator=generator)
+        drawn = torch.empty(shape, dtype=output.dtype, device="cpu").bernoulli_(keep, generator=generator)
         masks.append(drawn.div_(keep) if keep else drawn.zero_())
     return masks
 
@@ -174,5 +174,6 @@ def _apart(one: Tensor, other: Tensor, known: Tensor) -> Tensor:
 
 def _noisy(tensor: Tensor, eps: float, seed: int) -> Tensor:
     """Every number changed by about eps of itself, by a generator of its own."""
-    noise = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64, device="cpu")
     return tensor * (1 + eps * noise.to(tensor.device)).to(tensor.dtype)

@@ -79,7 +79,7 @@ class Linearization:
         self.coordinates, self.output, self.n_inputs = coordinates, output, n_inputs
         self.size = coordinates[-1].columns.stop
         self.dtype, self.device = like.dtype, like.device
-        self.first_nonfinite = torch.full((batch,), -1, dtype=torch.int64)
+        self.first_nonfinite = torch.full((batch,), -1, dtype=torch.int64, device="cpu")
         self._current: tuple[int, Segment] | None = None
 
     @property

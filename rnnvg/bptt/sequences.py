@@ -42,7 +42,8 @@ class Sequences:
 def steps_with_gradient(found: Sequences) -> np.ndarray:
     """The steps, of the batch that Watcher.profile analyses, at which any sequence has a direct gradient."""
     steps = torch.nonzero(found.output_grad.flatten(1).any(1)).flatten().cpu().numpy()
-    return np.unique(np.concatenate([steps, *(last for last, _, _ in found.ends)]).astype(np.int64))
+    every = set(steps.tolist()).union(*(last.tolist() for last, _, _ in found.ends))
+    return np.array(sorted(every), dtype=np.int64)  # np.unique imports a tenth of a second's worth
 
 
 def reached_chains(recorder: Recorder, chosen: set[int]) -> list[list[Call]]:

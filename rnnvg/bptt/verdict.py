@@ -13,7 +13,7 @@ from rnnvg.bptt.calls import Recorder
 from rnnvg.bptt.passes import chosen_passes
 from rnnvg.bptt.profile import GradientProfile
 from rnnvg.bptt.sequences import Sequences, collected, reached_chains, some_of, steps_with_gradient
-from rnnvg.bptt.watched import linearised, profile_at
+from rnnvg.bptt.windows import profile_within
 from rnnvg.errors import InputError
 
 Verdict = Literal["vanishing", "exploding", "neither", "not finite", "not measured"]
@@ -25,7 +25,7 @@ CODES: dict[Verdict, float] = {
     "not measured": 3.0,
 }
 
-DISTANCES = (1, 10, 100)
+DISTANCES = (1, 10, 100)  # a monitor follows a gradient back as far as the last of them, or as it is asked to
 SOURCES, SEQUENCES = 4, 8  # followed at most
 MAJORITY = 0.5
 
@@ -48,13 +48,14 @@ def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float
         step, what = broken
         return {"verdict": CODES["not finite"], "first_nonfinite": float(step)}, f"{what} at step {step} is not finite."
     found = some_of(found, SEQUENCES)
-    run = linearised(recorder, module, found)
     steps = steps_with_gradient(found)
     if not len(steps):
         return {"verdict": CODES["not measured"]}, "Every gradient that came back is exactly zero."
-    chosen = steps[np.unique(np.linspace(0, len(steps) - 1, min(SOURCES, len(steps))).round().astype(int))]
-    profile = profile_at(run, [int(step) for step in chosen])
-    first = profile.first_nonfinite[profile.first_nonfinite >= 0]
+    spread = np.linspace(0, len(steps) - 1, min(SOURCES, len(steps))).round().astype(int)
+    profile, start = profile_within(
+        recorder, module, found, sorted({int(steps[each]) for each in spread}), max(distance, DISTANCES[-1])
+    )
+    first = (profile.first_nonfinite + start)[profile.first_nonfinite >= 0]
     if first.size:
         step = int(first.min())
         return {
@@ -78,7 +79,7 @@ def _nonfinite(module: torch.nn.RNNBase, found: Sequences) -> tuple[int, str] | 
             return 0, f"The weight {name}"
     if not all(all_finite(part) for part in found.state):
         return 0, "The initial state"
-    valid = torch.arange(found.inputs.shape[0])[:, None] < torch.from_numpy(found.lengths)
+    valid = torch.arange(found.inputs.shape[0], device="cpu")[:, None] < torch.from_numpy(found.lengths)
     places = (("The input", found.inputs), ("The state", found.seen), ("The gradient at the output", found.output_grad))
     for what, values in places:
         if all_finite(values):

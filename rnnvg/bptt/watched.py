@@ -106,13 +106,18 @@ def run_of(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> Ru
 
 def linearised(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
     """The collected calls along their trajectory, after the check that it is the one that was seen."""
+    run = linearised_unchecked(recorder, module, found)
+    again = Again(module, found.inputs, run.state, found.masks or None, found.lengths)
+    check_replay(recorder, again, run.linear.outputs(), found.seen, found.known)
+    return run
+
+
+def linearised_unchecked(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
+    """The collected calls, or a part of them that was checked as a whole, along their trajectory."""
     state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
     inputs = found.inputs.transpose(0, 1) if module.batch_first else found.inputs
-    masks = found.masks or None
-    linear = linearize(module, inputs, state, masks=masks)
+    linear = linearize(module, inputs, state, masks=found.masks or None)
     assert isinstance(linear, ModuleLinearization)
-    again = Again(module, found.inputs, state, masks, found.lengths)
-    check_replay(recorder, again, linear.outputs(), found.seen, found.known)
     return Run(module, inputs, state, linear, found, note_of(recorder))
 
 

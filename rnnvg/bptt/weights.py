@@ -19,6 +19,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 FUSED = (nn.RNN, nn.LSTM, nn.GRU)
 CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+# The same classes without the drawing of initial weights, which on the meta device takes longer than an analysis.
+BLANK = {kind: type(kind.__name__, (kind,), {"reset_parameters": lambda self: None}) for kind in (*FUSED, *CELLS)}
 NARROW = (torch.float16, torch.bfloat16)
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
@@ -83,10 +85,27 @@ def plain_module(module: Any, weights: dict[str, Tensor] | None = None) -> Any:
         }
         if module.proj_size:
             settings["proj_size"] = module.proj_size
-    plain = kind(module.input_size, module.hidden_size, **settings)
+    plain = BLANK[kind](module.input_size, module.hidden_size, **settings)
+    plain.__class__ = kind
     for name, weight in (own_weights(module) if weights is None else weights).items():
         setattr(plain, name, nn.Parameter(at_least_single(weight.detach()).clone(), requires_grad=False))
     return plain.eval()
+
+
+def one_layer(module: nn.RNNBase, layer: int) -> nn.RNNBase:
+    """Layer `layer` of a plain module that runs one way, on its own and time first, over the same weights."""
+    kind = next(kind for kind in FUSED if isinstance(module, kind))
+    settings: dict[str, Any] = {"bias": module.bias, "device": "meta"}
+    if isinstance(module, nn.RNN):
+        settings["nonlinearity"] = module.nonlinearity
+    if module.proj_size:
+        settings["proj_size"] = module.proj_size
+    width = module.input_size if layer == 0 else module.proj_size or module.hidden_size
+    single = BLANK[kind](width, module.hidden_size, **settings)
+    single.__class__ = kind
+    for name in single._flat_weights_names:
+        setattr(single, name, getattr(module, f"{name.removesuffix('_l0')}_l{layer}"))
+    return single.eval()
 
 
 def at_least_single(tensor: Tensor) -> Tensor:

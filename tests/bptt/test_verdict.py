@@ -183,7 +183,7 @@ def test_an_analysis_that_fails_is_not_measured(monkeypatch):
     def broken(*_):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(verdict, "linearised", broken)
+    monkeypatch.setattr(verdict, "profile_within", broken)
     monitor = watched(gru(), draw(T, B, I))
     assert monitor.verdict() == "not measured"
     assert monitor.reason == "The analysis failed: RuntimeError: out of memory"

@@ -1,0 +1,81 @@
+"""A monitor follows the last steps before each loss: the same numbers as the whole profile's nearest ones."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import rnnvg
+from rnnvg.bptt.passes import chosen_passes
+from rnnvg.bptt.sequences import collected, reached_chains
+from rnnvg.bptt.watched import linearised, profile_at
+from rnnvg.bptt.windows import profile_within
+
+T, B, I, H = 70, 3, 3, 6
+CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def watched(module, lengths=None, ends=False):
+    x = torch.randn(T, B, I, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    with rnnvg.watch(module) as watcher:
+        given = x if lengths is None else pack_padded_sequence(x, lengths, enforce_sorted=False)
+        output, state = module(given)
+        loss = (output if lengths is None else output.data).square().sum()
+        if ends:
+            loss = loss + sum((part * part.detach().cos()).sum() for part in (state if len(state) == 2 else [state]))
+        loss.backward()
+    recorder = next(iter(watcher.recorders.values()))
+    chosen = chosen_passes(recorder, None)
+    module, found = collected(recorder, reached_chains(recorder, chosen), chosen)
+    return recorder, module, found
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("how", ["whole", "packed", "ends", "dropout"])
+def test_windows_hold_the_nearest_distances_of_the_whole_profile(cell, layers, how):
+    torch.manual_seed(0)
+    module = CELLS[cell](I, H, layers, dropout=0.4 if how == "dropout" and layers > 1 else 0.0, dtype=torch.float64)
+    lengths = torch.tensor([70, 31, 52]) if how == "packed" else None
+    recorder, plain, found = watched(module, lengths, how == "ends")
+    steps, distance = [0, 12, 30, 51, 69], 20
+    profile, start = profile_within(recorder, plain, found, steps, distance)
+    whole = profile_at(linearised(recorder, plain, found), steps)
+    column = 0
+    for row, step in enumerate(steps):
+        for sequence, length in enumerate(found.lengths):
+            if step >= length:
+                continue
+            assert start[column] == max(0, step + 1 - distance)
+            nearest = whole.log_norm[row, : distance + 1, sequence]
+            np.testing.assert_allclose(profile.log_norm[0, :, column], nearest, rtol=1e-9, atol=1e-9)
+            column += 1
+    assert column == profile.log_norm.shape[2]
+
+
+def test_a_monitor_of_a_long_sequence_reads_a_horizon_beyond_its_distance_as_more():
+    module = nn.RNN(1, 1, nonlinearity="relu", bias=False)
+    nn.init.constant_(module.weight_hh_l0, 0.999)
+    nn.init.ones_(module.weight_ih_l0)
+    found = {}
+    for distance in (100, 2000):
+        monitor = rnnvg.GradientMonitor(module, every=1, distance=distance)
+        module(torch.ones(1500, 1, 1))[0][-1].sum().backward()
+        found[distance] = monitor.metrics()
+        assert found[distance]["gain_100"] == pytest.approx(0.999**100, rel=1e-4)
+        assert monitor.verdict() == "neither"
+        monitor.close()
+    assert (found[100]["horizon"], found[100]["horizon_censored"]) == (100, 1)
+    assert (found[2000]["horizon"], found[2000]["horizon_censored"]) == (1000, 0)
+
+
+def test_a_change_that_a_window_does_not_hold_is_seen_all_the_same():
+    torch.manual_seed(0)
+    module = nn.LSTM(I, H)
+    monitor = rnnvg.GradientMonitor(module, every=1)
+    x = torch.randn(400, B, I)
+    module(x)[0][-1].sum().backward()
+    x.data[5].add_(1.0)
+    assert monitor.verdict() == "not measured"
+    assert "from step 5 on" in monitor.reason
