@@ -1,10 +1,12 @@
-"""Times the closed forms of recurrences against the step-function route, as ratios in one run: JSON to stdout.
+"""Measures the closed forms of recurrences against the step-function route: median CPU seconds and their ratio, as JSON.
 
-python scripts/measure_recurrences.py [--steps 1000] [--hidden 64] [--batch 8] [--repeat 3]
+Both take turns on one thread, so that whatever else the machine does meets both.
+python scripts/measure_recurrences.py [--steps 1000] [--hidden 64] [--batch 8] [--repeat 3] [--cells LRUCell,LEMCell]
 """
 
 import argparse
 import json
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -40,13 +42,15 @@ def cells(hidden: int) -> list[torch.nn.Module]:
     ]
 
 
-def seconds(call: Callable[[], Any], repeat: int) -> float:
-    found = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - start)
-    return min(found)
+def cpu_seconds(calls: dict[str, Callable[[], Any]], repeat: int) -> dict[str, float]:
+    """Median CPU seconds of each call, one after the other in turn, after one of each that does not count."""
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeat + 1):
+        for name, call in calls.items():
+            start = time.process_time()
+            call()
+            found[name].append(time.process_time() - start)
+    return {name: statistics.median(each[1:]) for name, each in found.items()}
 
 
 def real(cell: torch.nn.Module) -> Callable[..., Any]:
@@ -65,11 +69,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name, value in (("steps", 1000), ("hidden", 64), ("batch", 8), ("repeat", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--cells", default="", help="class names, with commas between them; all by default")
     options = parser.parse_args()
+    wanted = options.cells.split(",") if options.cells else None
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = []
     for cell in cells(options.hidden):
+        if wanted and type(cell).__name__ not in wanted:
+            continue
         x = torch.randn(options.steps, options.batch, options.hidden)
         (layer,) = read_cells(cell)
         parts = [torch.zeros(options.batch, part.width, dtype=layer.state_dtype) for part in layer.parts]
@@ -78,13 +86,13 @@ def main() -> None:
         plain = torch.cat([parts[0].real, parts[0].imag], -1) if parts[0].is_complex() else state
         row: dict[str, Any] = {"cell": type(cell).__name__, "state": sum(part.shape[1] for part in parts)}
         for wrt in ("state", "input"):
-            closed = seconds(lambda: gradient_profile(cell, x, state, wrt=wrt), options.repeat)  # noqa: B023
-            steps = seconds(lambda: gradient_profile(real(cell), x, plain, wrt=wrt), 1)  # noqa: B023
-            row |= {
-                f"closed_{wrt}_s": round(closed, 4),
-                f"steps_{wrt}_s": round(steps, 4),
-                f"ratio_{wrt}": steps / closed,
+            calls = {
+                "closed": lambda: gradient_profile(cell, x, state, wrt=wrt),  # noqa: B023
+                "steps": lambda: gradient_profile(real(cell), x, plain, wrt=wrt),  # noqa: B023
             }
+            spent = cpu_seconds(calls, options.repeat)
+            row |= {f"{name}_{wrt}_s": round(value, 4) for name, value in spent.items()}
+            row[f"ratio_{wrt}"] = round(spent["steps"] / spent["closed"], 2)
         rows.append(row)
     print(json.dumps({"torch": torch.__version__, "options": vars(options), "cells": rows}, indent=2))
 

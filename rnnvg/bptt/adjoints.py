@@ -10,59 +10,26 @@ Axes: T steps, B sequences, N state coordinates, n rows under way, c steps of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.logscale import nonzero, scaled_vectors, unit_vectors
+from rnnvg.bptt.diagonal_adjoints import DiagonalRecursion
+from rnnvg.bptt.entries import WAITING_NUMBERS, WAITING_STEPS, Block, Entries, Entry, Sources, Summed
+from rnnvg.bptt.logscale import lengths, nonzero
 from rnnvg.bptt.segments import Linearization, Segment
 
-# Adjoints of so many steps wait until they are handed on together: what is done with them costs some twenty small operations.
-WAITING_NUMBERS, WAITING_STEPS = 2**20, 128
+__all__ = ["Block", "Entries", "Entry", "Sources", "Summed", "adjoints"]
+
 # What an adjoint is divided by need not be its norm exactly, only be known exactly. Where squares leave the dtype's range
 # the norm reads 0 or inf: these bounds then bring the adjoint back to where the next step's squares are in range.
 SCALES = {torch.float32: (1e-30, 1e30), torch.float64: (1e-200, 1e200)}
-
-
-class Entry(NamedTuple):
-    """Covectors that enter the adjoint of one step's state: exp(log) vectors, [r, B'] float64 and [r, B', N].
-
-    rows: which rows they enter; sequences: [B'] which sequences, None for all. Vectors are of length about 1, or 0 at any log.
-    """
-
-    rows: slice
-    sequences: Tensor | None
-    log: Tensor
-    vectors: Tensor
-
-
-class Block(NamedTuple):
-    """Adjoints exp(log_scale) vectors of the states after steps last, last - 1, ...: [c, n, B] and [c, n, B, N].
-
-    Void when the next block is asked for.
-
-    segment: that the steps lie in, where blocks are asked for by segment; None for the initial state (last = -1, c = 1).
-    inputs: adjoints of these steps' inputs on the same scale, [c, n, B, I], where they are asked for.
-    unit: every vector has length 1.
-    """
-
-    segment: Segment | None
-    last: int
-    log_scale: Tensor
-    vectors: Tensor
-    inputs: Tensor | None
-    unit: bool
-
-    @property
-    def first(self) -> int:
-        """The earliest step."""
-        return self.last - len(self.vectors) + 1
-
-
-Entries = Callable[[int], Sequence[Entry]]
+# Nor need it be divided after every step: so many steps go by at once while all lengths stay within these bounds, which
+# leave twenty-eight orders of magnitude in float32 for a coordinate that is small now and large later.
+RUN_STEPS, RUN_SCALES = 64, {torch.float32: (1e-10, 1e10), torch.float64: (1e-60, 1e60)}
 
 
 def adjoints(
@@ -90,77 +57,9 @@ def adjoints(
     """
     if last < 0:
         return iter(())
+    if linear.diagonal and change is None and isinstance(entries, Sources):
+        return DiagonalRecursion(linear, last, rows, inputs).run(entries, last)
     return _Recursion(linear, last, rows, inputs, before).run(entries, last, by_segment, change)
-
-
-class Sources:
-    """Covectors dL_S/ds_S [S, B, N] (float64 or complex128) at steps [S, B] (-1: none), each source in a row of its own.
-
-    Attributes:
-        order: [rows] the source in each row, the latest first, so that those under way are a prefix.
-        silent: [S] sources without a row: those without any gradient, an exact zero at every distance.
-        last: the latest step, -1 where there is none.
-
-    `keep_silent` follows those too.
-    """
-
-    def __init__(self, linear: Linearization, steps: np.ndarray, covectors: Tensor, keep_silent: bool = False) -> None:
-        unit, log = unit_vectors(covectors)
-        self._unit, self._log = unit.to(linear.dtype), log
-        self.silent = torch.isneginf(log).all(1).cpu().numpy() & (not keep_silent)
-        followed = np.flatnonzero(~self.silent)
-        self.order = followed[np.argsort(-steps[followed].max(1), kind="stable")]
-        self.last = int(steps[followed].max(initial=-1))
-        self._entering: dict[int, list[tuple[int, np.ndarray]]] = {}
-        for row, source in enumerate(self.order):
-            for step in sorted(set(steps[source].tolist())):
-                if step >= 0:
-                    which = np.flatnonzero(steps[source] == step)
-                    self._entering.setdefault(step, []).append((row, which))
-
-    def __call__(self, t: int) -> list[Entry]:
-        found = []
-        for row, which in self._entering.get(t, ()):
-            at = slice(int(self.order[row]), int(self.order[row]) + 1)
-            log, unit = self._log[at], self._unit[at]
-            if len(which) == log.shape[1]:
-                found.append(Entry(slice(row, row + 1), None, log, unit))
-            else:
-                sequences = torch.from_numpy(which).to(log.device)
-                found.append(Entry(slice(row, row + 1), sequences, log[:, sequences], unit[:, sequences]))
-        return found
-
-
-class Summed:
-    """The direct gradients of all steps' losses in one row, where they add up: the gradient of the summed loss.
-
-    Args:
-        output_grad: at the output of every step, [T, B, P].
-        state_grads: step -> direct gradient of the whole state after it, [B, N], added to that.
-    """
-
-    def __init__(self, linear: Linearization, output_grad: Tensor, state_grads: Mapping[int, Tensor]) -> None:
-        self._linear, self._output_grad, self._state_grads = linear, output_grad, state_grads
-        self.last = linear.n_steps - 1
-        self._start, self._scaled, self._log = linear.n_steps, output_grad, output_grad  # of the steps looked up last
-        self._silent: list[bool] = []
-
-    def __call__(self, t: int) -> list[Entry]:
-        if t < self._start:
-            self._look_up(max(0, t + 1 - WAITING_STEPS), t + 1)
-        k = t - self._start
-        if self._silent[k] and t < self.last:
-            return []
-        return [Entry(slice(0, 1), None, self._log[k : k + 1], self._scaled[k : k + 1])]
-
-    def _look_up(self, start: int, stop: int) -> None:
-        direct = self._linear.covectors(self._output_grad[start:stop])
-        for t, grad in self._state_grads.items():
-            if start <= t < stop:
-                direct[t - start] += grad.to(direct.dtype)
-        scaled, self._log = scaled_vectors(direct)
-        self._start, self._scaled = start, scaled.to(self._linear.dtype)
-        self._silent = torch.isneginf(self._log).all(1).tolist()
 
 
 class _Recursion:
@@ -191,6 +90,7 @@ class _Recursion:
         self.known = 0  # how many of those have their successor's log scale written
         self.unit = True
         self.smallest, self.largest = SCALES[self.scales.dtype]
+        self.run_scales, self.pace = RUN_SCALES[self.scales.dtype], 8
 
     def run(self, entries: Entries, last: int, by_segment: bool, change: str | None) -> Iterator[Block]:
         t = last
@@ -207,8 +107,8 @@ class _Recursion:
                             self.cuts = dict.fromkeys(range(len(self.slots)))
                         for entry in found:
                             self._enter(t, entry)
-                    self._step(segment, t)
-                    t -= 1
+                    ahead = 1 if found or not segment.cheap else self._ahead(segment, entries, t)
+                    t -= self._run(segment, t, ahead) if ahead > 1 else self._step(segment, t)
                     if self.done == self.waiting:
                         yield self._block(segment, t)
                 if by_segment and self.done:
@@ -252,7 +152,41 @@ class _Recursion:
         vectors[:, which] = (there * weight).addcmul_(entry.vectors, its)
         log[:, which] = joint
 
-    def _step(self, segment: Segment, t: int) -> None:
+    def _ahead(self, segment: Segment, entries: Entries, t: int) -> int:
+        """How many steps can go by at once: to the next covector, the segment's start, or the end of the free slots."""
+        most = min(self.pace, t - segment.start + 1, self.waiting - self.done, len(self.slots) - 1 - self.at)
+        return next((count for count in range(1, most) if entries(t - count)), most)
+
+    def _run(self, segment: Segment, t: int, count: int) -> int:
+        """The adjoints of the states before steps t, t-1, ..., one slot each; the number of those steps, at most `count`.
+
+        They are pulled as they are, measured together, and end where a length leaves the bounds.
+        """
+        at, n = self.at, self.under_way
+        views = [(self.cuts[slot] or self._cut(slot))[0] for slot in range(at, at + count + 1)]
+        vectors = self.slots[at : at + count + 1, :n]
+        inputs = segment.pull_run(t, views, vectors, self.with_inputs)
+        norms = lengths(vectors)
+        low, high = self.run_scales
+        dead = ~(norms[:1] > 0)  # zero or nan, and so at all steps to come
+        inside = ((norms[1:] > low) & (norms[1:] < high) | dead).flatten(1).all(1).tolist()
+        used = inside.index(False) if False in inside else count
+        self.pace = min(RUN_STEPS, count + count // 4 + 1) if used == count else max(2, used)
+        if not used:
+            return self._step(segment, t)
+        norms = norms[: used + 1].masked_fill_(dead & (norms[: used + 1] == 0), 1.0)
+        vectors[1 : used + 1] /= norms[1:]
+        scales = self.scales[at + 1 : at + used + 1, :n]
+        torch.div(norms[1:], norms[:-1], out=scales)
+        scales[0] = norms[1]
+        scales.masked_fill_(dead, self.smallest)
+        if inputs is not None:
+            inputs[1:used] /= norms[1:used]
+            self.inputs.extend(inputs[:used].unbind())
+        self.at, self.done = at + used, self.done + used
+        return used
+
+    def _step(self, segment: Segment, t: int) -> int:
         """From the adjoint of s_t to that of s_{t-1}, one slot on."""
         before, _, _ = self.cuts[self.at] or self._cut(self.at)
         self.at = (self.at + 1) % len(self.slots)
@@ -263,6 +197,7 @@ class _Recursion:
         torch.linalg.vector_norm(after, dim=-1, keepdim=True, out=scale)
         after.div_(scale.clamp_(self.smallest, self.largest))
         self.done += 1
+        return 1
 
     def _cut(self, at: int) -> tuple[Any, Tensor, Tensor]:
         """Views of a slot for the rows under way, made once and used until another row begins."""

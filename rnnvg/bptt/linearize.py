@@ -11,6 +11,7 @@ Axes: T steps, B sequences, N state coordinates, n adjoints or tangents carried 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from rnnvg.bptt import arguments
 from rnnvg.bptt.cells import Buffers, Cell, StateViews, Trajectory, Weight, cell_of, read_cells, steps_of
 from rnnvg.bptt.cells.diagonal import Diagonal, DiagonalLinearization
+from rnnvg.bptt.cells.linear import ElementwiseCell
 from rnnvg.bptt.cells.step_function import StepLinearization
-from rnnvg.bptt.segments import KEEP_BYTES, Coordinate, Linearization, split_steps
+from rnnvg.bptt.segments import KEEP_BYTES, Coordinate, Linearization, Segment, split_steps
 from rnnvg.errors import InputError
 
 # A segment's gates should stay in a core's own cache between the passes over them, and its products be large enough.
@@ -124,6 +126,7 @@ class ModuleLinearization(Linearization):
     ) -> None:
         self.layers = list(layers)
         self.inputs = inputs
+        self.diagonal = len(self.layers) == 1 and isinstance(self.layers[0], ElementwiseCell)
         self.masks = [None] * (len(layers) - 1) if masks is None else _checked(masks, layers, inputs)
         self.places, coordinates = _places(layers)
         super().__init__(
@@ -230,6 +233,11 @@ def _places(layers: Sequence[Cell]) -> tuple[list[tuple[slice, ...]], tuple[Coor
     return places, tuple(coordinates)
 
 
+def _between(factors: Any, start: int, stop: int) -> Any:
+    """Named factors [c, B, ...] of the steps start..stop-1 of a segment."""
+    return type(factors)(*(each[start:stop] for each in factors))
+
+
 class Local(NamedTuple):
     """One layer's adjoints over a run of steps, with their factors: of its state after each step [c, B, ...], of its
     preactivations, and what comes from the layer above."""
@@ -240,12 +248,14 @@ class Local(NamedTuple):
     above: Tensor | None
 
 
-class ModuleSegment:
+class ModuleSegment(Segment):
     """The factors of a run of steps, and the two products with them.
 
     Attributes, layer by layer: layers, places; factors [c, B, ...] by name; paths: the trajectories; deltas: what the pull
     that came last left.
     """
+
+    cheap = True
 
     def __init__(
         self,
@@ -262,10 +272,31 @@ class ModuleSegment:
         with torch.no_grad():
             found = zip(self.layers, paths, buffers, strict=True)
             self.factors = [layer.factors(path, new, change) for layer, path, new in found]
-        self._steps = [steps_of(each) for each in self.factors]
         self.deltas: list[Any] = []
         self._buffers = buffers
         self._n = -1
+
+    @cached_property
+    def _steps(self) -> list[list[Any]]:
+        return [steps_of(each) for each in self.factors]
+
+    def pull_run(self, t: int, views: list[Any], vectors: Tensor, inputs: bool) -> Tensor | None:
+        if len(self.layers) > 1 or not self.layers[0].by_runs:
+            return super().pull_run(t, views, vectors, inputs)
+        stop = t - self.start + 1
+        part = _between(self.factors[0], stop - len(views) + 1, stop)
+        return self.layers[0].pull_run(part, [view[0] for view in views], vectors, inputs)
+
+    def decays(self) -> Tensor:
+        layer = self.layers[0]
+        assert isinstance(layer, ElementwiseCell)
+        return layer.decays(self.factors[0])
+
+    def inputs_of(self, first: int, vectors: Tensor) -> Tensor:
+        layer = self.layers[0]
+        assert isinstance(layer, ElementwiseCell)
+        start = first - self.start
+        return layer.of_inputs(_between(self.factors[0], start, start + len(vectors)), vectors)
 
     def pull(self, t: int, a: list[StateViews], out: list[StateViews], inputs: bool = True) -> None:
         like = a[0].parts[0]
@@ -302,7 +333,7 @@ class ModuleSegment:
         found: list[Local] = []
         above = None
         for layer, factors, a in reversed(list(zip(self.layers, self.factors, views, strict=True))):
-            part = type(factors)(*(each[first - self.start : stop - self.start] for each in factors))
+            part = _between(factors, first - self.start, stop - self.start)
             delta = layer.new_delta(a.parts[0], Buffers())
             layer.into_gates(part, a, delta, above)
             found.append(Local(part, a, delta, above))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -27,8 +27,12 @@ class Coordinate:
 
 
 class Segment(Protocol):
-    """A run of steps start..stop-1 with everything needed to multiply by their Jacobians."""
+    """A run of steps start..stop-1 with everything needed to multiply by their Jacobians.
 
+    `cheap` says that a pull costs so little that several may be tried and thrown away.
+    """
+
+    cheap: ClassVar[bool] = False
     start: int
     stop: int
 
@@ -43,8 +47,33 @@ class Segment(Protocol):
         """The adjoint of step t's input, [n, B, I], by the pull that came last."""
         ...
 
+    def pull_run(self, t: int, views: list[Any], vectors: Tensor, inputs: bool) -> Tensor | None:
+        """Pull steps t, t-1, ... one after the other, from views[0] into those after it: `vectors` [c+1, n, B, N] cut up.
+
+        Returns the adjoints of the c steps' inputs, [c, n, B, I], where `inputs` asks for them.
+        """
+        found = []
+        for k in range(len(views) - 1):
+            self.pull(t - k, views[k], views[k + 1], inputs)
+            if inputs:
+                found.append(self.input_adjoint())
+        return torch.stack(found) if inputs else None
+
     def push(self, t: int, v: Tensor) -> Tensor:
         """J_t v, [n, B, N]."""
+        ...
+
+
+class DiagonalSteps(Segment, Protocol):
+    """A segment whose step Jacobians are diagonal."""
+
+    def decays(self) -> Tensor:
+        """The diagonals, [c, B, N]; axes of stride 0 and of size 1 where they are the same."""
+        ...
+
+    def inputs_of(self, first: int, vectors: Tensor) -> Tensor:
+        """Adjoints of the inputs of steps first + c - 1, ..., first, latest first, [c, n, B, I], from those of the states
+        after them [c, n, B, N]."""
         ...
 
 
@@ -59,10 +88,12 @@ class Linearization:
         dtype, device: of the states.
         bounds: [(start, stop), ...] of the segments, in order.
         first_nonfinite: [B], the first step whose state is inf or nan, -1 where there is none.
+        diagonal: every segment is one of `DiagonalSteps`.
         note: what is left out of it, in a sentence; empty where nothing is.
     """
 
     bounds: list[tuple[int, int]]
+    diagonal: bool = False
     note: str = ""
 
     def __init__(

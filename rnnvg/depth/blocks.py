@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnvg.bptt.segments import Coordinate, Linearization
+from rnnvg.bptt.segments import Coordinate, Linearization, Segment
 from rnnvg.depth.logs import log_norm
 from rnnvg.errors import InputError
 
@@ -135,7 +135,7 @@ class BlockLinearization(Linearization):
         return BlockSegment(self)
 
 
-class BlockSegment:
+class BlockSegment(Segment):
     """The whole chain: its graph is already there."""
 
     def __init__(self, whole: BlockLinearization) -> None:

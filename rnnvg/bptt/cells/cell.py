@@ -32,6 +32,7 @@ class Cell:
         chain: where the pullback is one chain, elementwise factors and then a matrix, what attribution calls the two; () for
             a sum of `paths`. A chain has one path and a state of one part, and `into_gates` leaves first in `delta` what
             the elementwise factors make of its adjoint.
+        by_runs: `pull_run` is there.
         carry_gate: the name of the gate that keeps the state, or None.
         theory: the name in `theories` of the wide limit that holds for this one, or None.
         parts: blocks of the state in order; the first is what the layer above and the outside read.
@@ -43,6 +44,7 @@ class Cell:
     modules: ClassVar[tuple[type[nn.Module], ...]] = ()
     changes: ClassVar[tuple[str, ...]] = ()
     chain: ClassVar[tuple[str, ...]] = ()
+    by_runs: ClassVar[bool] = False
     carry_gate: ClassVar[str | None] = None
     theory: str | None = None
 
@@ -88,6 +90,11 @@ class Cell:
     def pull_dense(self, step: Any, a: StateViews, out: StateViews, above: Tensor | None, new: Buffers) -> bool:
         """J^T a through the explicit Jacobian, leaving nothing in `delta`; False where `pull` is the better way."""
         return False
+
+    def pull_run(self, factors: Any, views: list[StateViews], vectors: Tensor, inputs: bool) -> Tensor | None:
+        """Pulls through c steps at once, as `Segment.pull_run`: of the top layer, alone. `factors` [c, ...] are in order of
+        time, `views` and `vectors` and what comes back against it."""
+        raise NotImplementedError
 
     def input_adjoint(self, delta: Any) -> Tensor:
         """The adjoint of the step's input, [n, B, I], from what `into_gates` left."""

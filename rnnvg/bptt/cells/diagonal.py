@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.segments import Coordinate, Linearization
+from rnnvg.bptt.segments import Coordinate, Linearization, Segment
 from rnnvg.errors import InputError
 
 
@@ -76,7 +76,7 @@ class DiagonalLinearization(Linearization):
         return DiagonalSegment(self._factors)
 
 
-class DiagonalSegment:
+class DiagonalSegment(Segment):
     """Elementwise products with the decay factors [T, B, N]."""
 
     start = 0

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.cells.cell import Cell, Paths
+from rnnvg.bptt.cells.cell import Cell, Paths, steps_of
 from rnnvg.bptt.cells.parts import Buffers, Part, StateViews, Trajectory, states_from
 
 
@@ -30,6 +30,8 @@ class LinearCell(Cell):
 
     The values of a trajectory are its factors, with the state before each step in front.
     """
+
+    by_runs = True
 
     def __init__(self, size: int, n_inputs: int, like: Tensor, widest: int = 0, kept: int = 0) -> None:
         self.parts = (Part("hidden", size),)
@@ -85,6 +87,20 @@ class LinearCell(Cell):
     def input_adjoint(self, delta: Pulled) -> Tensor:
         return self.of_input(delta.step, delta.a[0])
 
+    def pull_run(self, factors: Any, views: list[StateViews], vectors: Tensor, inputs: bool) -> Tensor | None:
+        self.carry_run(factors, vectors)
+        return self.of_inputs(factors, vectors[:-1]) if inputs else None
+
+    def of_inputs(self, factors: Any, vectors: Tensor) -> Tensor:
+        """Adjoints of the inputs [c, n, B, I] of those of the states after the steps [c, n, B, N], both latest first."""
+        rows = type(factors)(*(each.unsqueeze(1) for each in factors))
+        return self.of_input(rows, vectors.flip(0)).flip(0)
+
+    def carry_run(self, factors: Any, vectors: Tensor) -> None:
+        """vectors[k + 1] = A^T vectors[k], [c+1, n, B, N], through c steps from the latest back."""
+        for k, step in enumerate(reversed(steps_of(factors))):
+            vectors[k + 1] = self.carried(step, vectors[k])
+
     def push(self, step: Any, v: tuple[Tensor, ...], v_x: Tensor | None) -> tuple[Tensor, ...]:
         after = self.pushed(step, v[0])
         return (after if v_x is None else after + self.to_input(step, v_x),)
@@ -100,12 +116,19 @@ class ElementwiseCell(LinearCell):
         """b(x), [c, B, N]."""
         raise NotImplementedError
 
+    def decays(self, values: Any) -> Tensor:
+        """The diagonals [c, B, N] as `DiagonalSteps.decays` gives them."""
+        return values.decay
+
     def run(self, x: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
         values = self.drive(x)
         states = states_from("states", state[0], x.shape[0], new)
-        rows = states.unbind()
-        for k, (decay, driven) in enumerate(zip(values.decay.unbind(), self.driven(values).unbind(), strict=True)):
-            torch.addcmul(driven, decay, rows[k], out=rows[k + 1])
+        rows, driven = states.unbind(), self.driven(values)
+        for k, (decay, each) in enumerate(zip(values.decay.unbind(), driven.unbind(), strict=True)):
+            if driven.dtype.is_complex:  # which addcmul is slow at
+                torch.mul(decay, rows[k], out=rows[k + 1]).add_(each)
+            else:
+                torch.addcmul(each, decay, rows[k], out=rows[k + 1])
         return Trajectory((states,), values._replace(before=states[:-1]))
 
     def carried(self, step: Any, a: Tensor) -> Tensor:

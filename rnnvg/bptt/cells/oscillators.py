@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from rnnvg.bptt.cells.cell import Paths, Weight
 from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory
-from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, sigmoid_slope, tanh_slope
+from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, rows, tanh_slope
 
 State = tuple[Tensor, Tensor]
 
@@ -93,8 +93,8 @@ class CoRNN(PreactivatedCell):
     modules = (CoRNNCell,)
 
     def __init__(self, weight: Tensor, bias: Tensor, by_y: Tensor, by_z: Tensor, numbers: tuple[float, ...]) -> None:
-        self.by_y, self.by_z, (self.dt, self.gamma, self.eps) = by_y, by_z, numbers
-        super().__init__(weight, bias, (Part("hidden", by_y.shape[0]), Part("cell", by_y.shape[0])), 1)
+        self.matrix, (self.dt, self.gamma, self.eps) = torch.cat([by_y, by_z], 1), numbers
+        super().__init__(weight, bias, (Part("hidden", by_y.shape[0]), Part("cell", by_y.shape[0])), 1, 4)
 
     @classmethod
     def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[CoRNN]:
@@ -102,23 +102,36 @@ class CoRNN(PreactivatedCell):
         found = (weight(name) for name in ("weight_ih", "bias", "weight_y", "weight_z"))
         return [cls(*found, (module.dt, module.gamma, module.eps))]  # type: ignore[arg-type]
 
-    def advance(self, driven: Tensor, state: tuple[Tensor, ...]) -> tuple[CoValues, tuple[Tensor, ...]]:
-        y, z = state
-        pre = driven + y @ self.by_y.t() + z @ self.by_z.t()
-        after = z + self.dt * (torch.tanh(pre) - self.gamma * y - self.eps * z)
-        return CoValues(pre, y, z), (y + self.dt * after, after)
+    def roll(self, pre: Tensor, states: Tensor) -> CoValues:
+        into, force = self.matrix.t(), torch.empty_like(pre[0])
+        (ys, zs), dt = self.cut(states), self.dt
+        for driven, before, y, z, y_after, z_after in zip(
+            pre.unbind(), states.unbind(), ys.unbind(), zs.unbind(), ys[1:].unbind(), zs[1:].unbind(), strict=False
+        ):
+            torch.addmm(driven, before, into, out=driven)
+            torch.tanh(driven, out=force)
+            torch.mul(z, 1 - dt * self.eps, out=z_after).add_(force, alpha=dt).add_(y, alpha=-dt * self.gamma)
+            torch.add(y, z_after, alpha=dt, out=y_after)
+        return CoValues(pre, ys[:-1], zs[:-1])
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> CoFactors:
         return CoFactors(self.dt * tanh_slope(path.values.pre))
 
-    def backwards(self, step: CoFactors, a: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def back(self, step: CoFactors, a: tuple[Tensor, ...], pre: Tensor, out: StateViews | None) -> None:
         a_z = torch.add(a[1], a[0], alpha=self.dt)
-        pre = a_z * step.force
-        by_y = torch.add(a[0], a_z, alpha=-self.dt * self.gamma) + pre @ self.by_y
-        return pre, (by_y, (1 - self.dt * self.eps) * a_z + pre @ self.by_z)
+        torch.mul(a_z, step.force, out=pre)
+        if out is not None:
+            self._free(a[0], a_z, out.parts)
+            for block, part in zip(self.matrix.chunk(2, 1), out.rows, strict=True):
+                torch.addmm(part, rows(pre), block, out=part)
+
+    def _free(self, a_y: Tensor, a_z: Tensor, out: tuple[Tensor, ...]) -> None:
+        """The adjoint of the state before without the force."""
+        torch.add(a_y, a_z, alpha=-self.dt * self.gamma, out=out[0])
+        torch.mul(a_z, 1 - self.dt * self.eps, out=out[1])
 
     def forwards(self, step: CoFactors, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
-        pre = driven + v[0] @ self.by_y.t() + v[1] @ self.by_z.t()
+        pre = driven + torch.cat(v, -1) @ self.matrix.t()
         z = v[1] + step.force * pre - self.dt * (self.gamma * v[0] + self.eps * v[1])
         return v[0] + self.dt * z, z
 
@@ -127,16 +140,19 @@ class CoRNN(PreactivatedCell):
 
     def paths(self, step: CoFactors, a: StateViews, delta: Preactivations, above: Tensor | None) -> Paths:
         after = self._after(a, above)
-        a_z = after[1] + self.dt * after[0]
-        pre, _ = self.backwards(step, after)
-        free = (after[0] - self.dt * self.gamma * a_z, (1 - self.dt * self.eps) * a_z)
-        return {"oscillation": free, "force": (pre @ self.by_y, pre @ self.by_z)}
+        free = (torch.empty_like(after[0]), torch.empty_like(after[0]))
+        self._free(after[0], after[1] + self.dt * after[0], free)
+        return {"oscillation": free, "force": (delta.adjoint @ self.matrix).chunk(2, -1)}
 
 
 class LEMValues(NamedTuple):
-    """Preactivations (1, 2, z, y) [c, B, 4 H]; the state before, and z after, [c, B, H]."""
+    """Preactivations (1, 2, z, y) [c, B, 4 H]; the gates p and q [c, B, 2 H]; the candidates; the state before, and z after,
+    [c, B, H]."""
 
     pre: Tensor
+    opened: Tensor
+    into_z: Tensor
+    into_y: Tensor
     y: Tensor
     z: Tensor
     z_after: Tensor
@@ -158,42 +174,64 @@ class LEM(PreactivatedCell):
 
     def __init__(self, weight: Tensor, bias: Tensor, by_y: Tensor, by_z: Tensor, dt: float) -> None:
         self.by_y, self.by_z, self.dt = by_y, by_z, dt
-        super().__init__(weight, bias, (Part("hidden", by_z.shape[0]), Part("cell", by_z.shape[0])), 4)
+        super().__init__(weight, bias, (Part("hidden", by_z.shape[0]), Part("cell", by_z.shape[0])), 4, 10)
 
     @classmethod
     def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[LEM]:
         assert isinstance(module, LEMCell)
         return [cls(*(weight(name) for name in ("weight_ih", "bias", "weight_y", "weight_z")), module.dt)]  # type: ignore[arg-type]
 
-    def advance(self, driven: Tensor, state: tuple[Tensor, ...]) -> tuple[LEMValues, tuple[Tensor, ...]]:
-        y, z = state
-        width = 3 * y.shape[-1]
-        three = torch.addmm(driven[:, :width], y, self.by_y.t())
-        one, two, into_z = three.chunk(3, -1)
-        after = torch.lerp(z, torch.tanh(into_z), self.dt * torch.sigmoid(one))
-        into_y = torch.addmm(driven[:, width:], after, self.by_z.t())
-        y_after = torch.lerp(y, torch.tanh(into_y), self.dt * torch.sigmoid(two))
-        return LEMValues(torch.cat([three, into_y], -1), y, z, after), (y_after, after)
+    def roll(self, pre: Tensor, states: Tensor) -> LEMValues:
+        ys, zs = self.cut(states)
+        H, dt, from_y, from_z = ys.shape[-1], self.dt, self.by_y.t(), self.by_z.t()
+        opened, into_z, into_y = (pre.new_empty(*pre.shape[:2], width) for width in (2 * H, H, H))
+        blocks = (pre[..., : 3 * H], pre[..., : 2 * H], pre[..., 2 * H : 3 * H], pre[..., 3 * H :])
+        gates = (opened, *opened.chunk(2, -1), into_z, into_y)
+        before, after = (ys, zs), (ys[1:], zs[1:])
+        for three, two, third, fourth, both, p, q, to_z, to_y, y, z, y_after, z_after in zip(
+            *(each.unbind() for each in (*blocks, *gates, *before, *after)), strict=False
+        ):
+            torch.addmm(three, y, from_y, out=three)
+            torch.sigmoid(two, out=both)
+            if dt != 1:
+                both.mul_(dt)
+            torch.tanh(third, out=to_z)
+            torch.lerp(z, to_z, p, out=z_after)
+            torch.addmm(fourth, z_after, from_z, out=fourth)
+            torch.tanh(fourth, out=to_y)
+            torch.lerp(y, to_y, q, out=y_after)
+        return LEMValues(pre, opened, into_z, into_y, ys[:-1], zs[:-1], zs[1:])
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> LEMFactors:
-        (pre, y, z, _), dt = path.values, self.dt
-        one, two, into_z, into_y = pre.chunk(4, -1)
-        p, q = dt * torch.sigmoid(one), dt * torch.sigmoid(two)
+        pre, opened, into_z, into_y, y, z, _ = path.values
+        gates, candidate_z, candidate_y = pre.split([2 * y.shape[-1], y.shape[-1], y.shape[-1]], -1)
+        p, q = opened.chunk(2, -1)
+        p_slope, q_slope = torch.sigmoid(-gates).mul_(opened).chunk(2, -1)
         return LEMFactors(
-            (torch.tanh(into_y) - y) * dt * sigmoid_slope(two),
-            (torch.tanh(into_z) - z) * dt * sigmoid_slope(one),
-            q * tanh_slope(into_y),
-            p * tanh_slope(into_z),
+            (into_y - y).mul_(q_slope),
+            (into_z - z).mul_(p_slope),
+            tanh_slope(candidate_y).mul_(q),
+            tanh_slope(candidate_z).mul_(p),
             1 - q,
             1 - p,
         )
 
-    def backwards(self, step: LEMFactors, a: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        d_y = a[0] * step.y_by_candidate
-        a_z = a[1] + d_y @ self.by_z
-        three = torch.cat([a_z * step.z_by_one, a[0] * step.y_by_two, a_z * step.z_by_candidate], -1)
-        by_y = torch.addcmul(three @ self.by_y, a[0], step.y_kept)
-        return torch.cat([three, d_y], -1), (by_y, a_z * step.z_kept)
+    def back(self, step: LEMFactors, a: tuple[Tensor, ...], pre: Tensor, out: StateViews | None) -> None:
+        one, two, into_z, into_y = pre.chunk(4, -1)
+        torch.mul(a[0], step.y_by_candidate, out=into_y)
+        a_z = a[1] + (rows(into_y) @ self.by_z).view_as(a[1])
+        torch.mul(a_z, step.z_by_one, out=one)
+        torch.mul(a[0], step.y_by_two, out=two)
+        torch.mul(a_z, step.z_by_candidate, out=into_z)
+        if out is not None:
+            self._kept(step, a[0], a_z, out.parts)
+            three = rows(pre)[:, : self.by_y.shape[0]]
+            torch.addmm(out.rows[0], three, self.by_y, out=out.rows[0])
+
+    def _kept(self, step: LEMFactors, a_y: Tensor, a_z: Tensor, out: tuple[Tensor, ...]) -> None:
+        """The adjoint of the state before without what y does to the preactivations."""
+        torch.mul(a_y, step.y_kept, out=out[0])
+        torch.mul(a_z, step.z_kept, out=out[1])
 
     def forwards(self, step: LEMFactors, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
         width = 3 * v[0].shape[-1]
@@ -204,13 +242,12 @@ class LEM(PreactivatedCell):
         return step.y_kept * v[0] + step.y_by_candidate * v_y + step.y_by_two * v_two, z
 
     def gates(self, path: Trajectory) -> list[Gate]:
-        one, two, into_z, into_y = path.values.pre.chunk(4, -1)
-        opened = [self.dt * torch.sigmoid(each) for each in (one, two)]
+        p, q = path.values.opened.chunk(2, -1)
         return [
-            Gate("gate of z", opened[0], torch.log1p(-opened[0])),
-            Gate("gate of y", opened[1], torch.log1p(-opened[1])),
-            Gate("candidate of z", torch.tanh(into_z).abs()),
-            Gate("candidate of y", torch.tanh(into_y).abs()),
+            Gate("gate of z", p, torch.log1p(-p)),
+            Gate("gate of y", q, torch.log1p(-q)),
+            Gate("candidate of z", path.values.into_z.abs()),
+            Gate("candidate of y", path.values.into_y.abs()),
         ]
 
     def recurrent_inputs(self, path: Trajectory) -> dict[str, tuple[slice, Tensor]]:
@@ -219,6 +256,7 @@ class LEM(PreactivatedCell):
 
     def paths(self, step: LEMFactors, a: StateViews, delta: Preactivations, above: Tensor | None) -> Paths:
         after = self._after(a, above)
-        _, whole = self.backwards(step, after)
+        into_y = delta.adjoint[..., -after[0].shape[-1] :] @ self.by_z  # of z after the step, by way of y's candidate
         carry = (after[0] * step.y_kept, after[1] * step.z_kept)
-        return {"carry": carry, "candidates and gates": (whole[0] - carry[0], whole[1] - carry[1])}
+        through = delta.adjoint[..., : self.by_y.shape[0]] @ self.by_y
+        return {"carry": carry, "candidates and gates": (through, into_y * step.z_kept)}

@@ -101,6 +101,8 @@ class _StateSpace(ElementwiseCell):
 
     def __init__(self, decay: Tensor, into: Tensor, like: Tensor) -> None:
         self.decay, self.into = decay, into.to(decay.dtype)
+        # The same matrix between real inputs and real and imaginary parts side by side, [2 N, I].
+        self.sides = torch.view_as_real(self.into).transpose(1, 2).flatten(0, 1)
         size = decay.shape[0]
         super().__init__(size, into.shape[1], like, 4 * size, 6 * size)
 
@@ -109,14 +111,17 @@ class _StateSpace(ElementwiseCell):
         return self.decay.dtype
 
     def drive(self, x: Tensor) -> Values:
-        driven = x.to(self.decay.dtype) @ self.into.T
+        driven = torch.view_as_complex((x @ self.sides.T).unflatten(-1, (-1, 2)))
         return Values(driven, self.decay.expand_as(driven), driven)
 
     def driven(self, values: Values) -> Tensor:
         return values.drive
 
     def of_input(self, step: Values, a: Tensor) -> Tensor:
-        return (a @ self.into.conj()).real
+        return torch.view_as_real(a.resolve_conj()).flatten(-2) @ self.sides
+
+    def decays(self, values: Values) -> Tensor:
+        return values.decay[:, :1]
 
     def to_input(self, step: Values, v_x: Tensor) -> Tensor:
         return v_x.to(self.into.dtype) @ self.into.T

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.segments import Coordinate, Linearization, split_steps
+from rnnvg.bptt.segments import Coordinate, Linearization, Segment, split_steps
 from rnnvg.bptt.tensors import check_has_values, check_tensor
 from rnnvg.errors import InputError
 
@@ -99,7 +99,7 @@ class StepLinearization(Linearization):
             yield start, self.segment(index).states[1:]
 
 
-class StepSegment:
+class StepSegment(Segment):
     """Vector-Jacobian and Jacobian-vector products of single steps, from states [c+1, B, N]."""
 
     def __init__(self, whole: StepLinearization, start: int, states: Tensor) -> None:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from rnnvg.bptt.cells.cell import Paths, Weight
 from rnnvg.bptt.cells.linear import ElementwiseCell, Pulled, initial, ones, outer
 from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory
-from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, sigmoid_slope, tanh_slope
+from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, rows, sigmoid_slope, tanh_slope
 
 State = tuple[Tensor, Tensor, Tensor]
 
@@ -133,9 +133,14 @@ class MLSTM(ElementwiseCell):
 
 
 class SValues(NamedTuple):
-    """Preactivations (z, i, f, o) [c, B, 4 H]; h, c and n before the step and c and n after it [c, B, H]."""
+    """Preactivations (z, i, f, o) [c, B, 4 H]; i [c, B, H]; f and o [c, B, 2 H]; tanh(z), and c over n after the step,
+    [c, B, H]; h, c and n before it and c and n after it [c, B, H]."""
 
     pre: Tensor
+    i: Tensor
+    gates: Tensor
+    candidate: Tensor
+    share: Tensor
     h: Tensor
     c: Tensor
     n: Tensor
@@ -144,16 +149,12 @@ class SValues(NamedTuple):
 
 
 class SFactors(NamedTuple):
-    """Derivatives [c, B, H]: of h by c and n after the step; of those by the preactivations (z, i, f) and by c and n before;
-    of h by o's preactivation."""
+    """Derivatives. Of h by c and n after the step [c, B, 2, H]; of c by the preactivations (z, i, f) [c, B, 3, H]; of n by
+    (i, f) [c, B, 2, H]; of c and n by themselves before, and of h by o's preactivation, [c, B, H]."""
 
-    h_by_c: Tensor
-    h_by_n: Tensor
-    c_by_z: Tensor
-    c_by_i: Tensor
-    n_by_i: Tensor
-    c_by_f: Tensor
-    n_by_f: Tensor
+    h_by: Tensor
+    c_by: Tensor
+    n_by: Tensor
     kept: Tensor
     h_by_o: Tensor
 
@@ -165,62 +166,88 @@ class SLSTM(PreactivatedCell):
     def __init__(self, weight: Tensor, recurrent: Tensor, bias: Tensor) -> None:
         hidden = recurrent.shape[1]
         self.matrix = recurrent
-        super().__init__(weight, bias, (Part("hidden", hidden), Part("cell", hidden), Part("other", hidden)), 4)
+        super().__init__(weight, bias, (Part("hidden", hidden), Part("cell", hidden), Part("other", hidden)), 4, 12)
 
     @classmethod
     def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[SLSTM]:
         return [cls(*(weight(name) for name in ("weight_ih", "weight_hh", "bias")))]  # type: ignore[arg-type]
 
-    def advance(self, driven: Tensor, state: tuple[Tensor, ...]) -> tuple[SValues, tuple[Tensor, ...]]:
-        h, c, n = state
-        pre = torch.addmm(driven, h, self.matrix.t())
-        z, i, f, o = pre.chunk(4, -1)
-        i, f = torch.exp(i), torch.sigmoid(f)
-        c_after, n_after = f * c + i * torch.tanh(z), f * n + i
-        return SValues(pre, h, c, n, c_after, n_after), (torch.sigmoid(o) * c_after / n_after, c_after, n_after)
+    def roll(self, pre: Tensor, states: Tensor) -> SValues:
+        h, c, n = self.cut(states)
+        H, into = h.shape[-1], self.matrix.t()
+        i, gates, candidate, share = (pre.new_empty(*pre.shape[:2], width) for width in (H, 2 * H, H, H))
+        f, o = gates.chunk(2, -1)
+        blocks = (pre, pre[..., :H], pre[..., H : 2 * H], pre[..., 2 * H :])
+        found, before, after = (candidate, i, gates, f, o, share), (h, c, n), (h[1:], c[1:], n[1:])
+        for whole, z_in, i_in, f_o_in, z_t, i_t, f_o, f_t, o_t, share_t, h_t, c_t, n_t, h_next, c_next, n_next in zip(
+            *(each.unbind() for each in (*blocks, *found, *before, *after)), strict=False
+        ):
+            torch.addmm(whole, h_t, into, out=whole)
+            torch.tanh(z_in, out=z_t)
+            torch.exp(i_in, out=i_t)
+            torch.sigmoid(f_o_in, out=f_o)
+            torch.mul(f_t, c_t, out=c_next).addcmul_(i_t, z_t)
+            torch.addcmul(i_t, f_t, n_t, out=n_next)
+            torch.div(c_next, n_next, out=share_t)
+            torch.mul(o_t, share_t, out=h_next)
+        return SValues(pre, i, gates, candidate, share, h[:-1], c[:-1], n[:-1], c[1:], n[1:])
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> SFactors:
-        pre, _, c, n, c_after, n_after = path.values
-        share = c_after / n_after
-        z, i, f, o = pre.chunk(4, -1)
-        entered, opened, slope = torch.exp(i), torch.sigmoid(o), sigmoid_slope(f)
+        values: SValues = path.values
+        H = values.h.shape[-1]
+        f_slope, o_slope = torch.sigmoid(-values.pre[..., 2 * H :]).mul_(values.gates).chunk(2, -1)
+        f, o = values.gates.chunk(2, -1)
+        by_c = o / values.n_after
         return SFactors(
-            opened / n_after,
-            -opened * share / n_after,
-            entered * tanh_slope(z),
-            entered * torch.tanh(z),
-            entered,
-            slope * c,
-            slope * n,
-            torch.sigmoid(f),
-            share * sigmoid_slope(o),
+            torch.stack([by_c, -by_c * values.share], -2),
+            torch.stack(
+                [
+                    values.i * tanh_slope(values.pre[..., :H]),
+                    values.i * values.candidate,
+                    f_slope * values.c,
+                ],
+                -2,
+            ),
+            torch.stack([values.i, f_slope * values.n], -2),
+            f,
+            values.share * o_slope,
         )
 
-    def backwards(self, step: SFactors, a: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        a_c, a_n = torch.addcmul(a[1], a[0], step.h_by_c), torch.addcmul(a[2], a[0], step.h_by_n)
-        by_i = torch.addcmul(a_c * step.c_by_i, a_n, step.n_by_i)
-        by_f = torch.addcmul(a_c * step.c_by_f, a_n, step.n_by_f)
-        pre = torch.cat([a_c * step.c_by_z, by_i, by_f, a[0] * step.h_by_o], -1)
-        return pre, (pre @ self.matrix, a_c * step.kept, a_n * step.kept)
+    def back(self, step: SFactors, a: tuple[Tensor, ...], pre: Tensor, out: StateViews | None) -> None:
+        blocks = pre.unflatten(-1, (4, -1))
+        c_and_n = torch.stack(a[1:], -2).addcmul_(a[0].unsqueeze(-2), step.h_by)
+        a_c, a_n = c_and_n[..., :1, :], c_and_n[..., 1:, :]
+        torch.mul(a_c, step.c_by, out=blocks[..., :3, :])
+        blocks[..., 1:3, :].addcmul_(a_n, step.n_by)
+        torch.mul(a[0], step.h_by_o, out=blocks[..., 3, :])
+        if out is not None:
+            torch.mm(rows(pre), self.matrix, out=out.rows[0])
+            torch.mul(c_and_n[..., 0, :], step.kept, out=out.parts[1])
+            torch.mul(c_and_n[..., 1, :], step.kept, out=out.parts[2])
 
     def forwards(self, step: SFactors, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
-        v_z, v_i, v_f, v_o = (driven + v[0] @ self.matrix.t()).chunk(4, -1)
-        c = step.kept * v[1] + step.c_by_f * v_f + step.c_by_i * v_i + step.c_by_z * v_z
-        n = step.kept * v[2] + step.n_by_f * v_f + step.n_by_i * v_i
-        return step.h_by_o * v_o + step.h_by_c * c + step.h_by_n * n, c, n
+        moved = (driven + v[0] @ self.matrix.t()).unflatten(-1, (4, -1))
+        c = step.kept * v[1] + (step.c_by * moved[..., :3, :]).sum(-2)
+        n = step.kept * v[2] + (step.n_by * moved[..., 1:3, :]).sum(-2)
+        h = step.h_by_o * moved[..., 3, :] + (step.h_by * torch.stack([c, n], -2)).sum(-2)
+        return h, c, n
 
     def gates(self, path: Trajectory) -> list[Gate]:
-        z, i, f, o = path.values.pre.chunk(4, -1)
+        values: SValues = path.values
+        f, o = values.gates.chunk(2, -1)
+        H = f.shape[-1]
         return [
-            Gate("input gate", torch.exp(i)),
-            Gate("forget gate", torch.sigmoid(f), F.logsigmoid(f)),
-            Gate("candidate", torch.tanh(z).abs()),
-            Gate("output gate", torch.sigmoid(o)),
+            Gate("input gate", values.i),
+            Gate("forget gate", f, F.logsigmoid(values.pre[..., 2 * H : 3 * H])),
+            Gate("candidate", values.candidate.abs()),
+            Gate("output gate", o),
         ]
 
     def recurrent_inputs(self, path: Trajectory) -> dict[str, tuple[slice, Tensor]]:
         return {"weight_hh": (slice(None), path.values.h)}
 
     def paths(self, step: SFactors, a: StateViews, delta: Preactivations, above: Tensor | None) -> Paths:
-        _, (by_h, a_c, a_n) = self.backwards(step, self._after(a, above))
-        return {"carry": (None, a_c, a_n), "hidden state": (by_h, None, None)}
+        after = self._after(a, above)
+        c_and_n = torch.stack(after[1:], -2) + after[0].unsqueeze(-2) * step.h_by
+        carry = (None, c_and_n[..., 0, :] * step.kept, c_and_n[..., 1, :] * step.kept)
+        return {"carry": carry, "hidden state": (delta.adjoint @ self.matrix, None, None)}

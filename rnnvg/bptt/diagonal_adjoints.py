@@ -1,0 +1,146 @@
+"""The adjoint recursion where every step Jacobian is diagonal: each coordinate is a product of its own decay factors.
+
+    delta(S, k)_i = conj(d_{S-k+1} ... d_S)_i  (dL_S/ds_S)_i
+
+Each coordinate keeps a logarithm of its own from one run of steps to the next. One that is e^-1000 of the others now and all
+that is left of them later is as exact as they are, which one scale for the whole vector cannot do. Inside a run, whose
+products stay far inside float64's range, they are multiplied out.
+Axes: B sequences, N state coordinates, n rows under way, c steps of a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rnnvg.bptt.entries import WAITING_STEPS, Block, Entries, Entry
+from rnnvg.bptt.logscale import lengths
+from rnnvg.bptt.segments import DiagonalSteps, Linearization
+
+# Products of a run's decay factors lie within e^-RANGE and e^RANGE, and what enters it below e^-SMALL of the largest
+# coordinate is left out: together they stay inside float64's range, and nothing that is left out could have mattered.
+RANGE, SMALL = 200.0, 460.0
+NUMBERS = 2**17  # adjoints of a run: what the processor's cache holds
+
+
+class DiagonalRecursion:
+    """Rows of adjoints, [n, B, N]: ln of each coordinate's size, and its phase (of a real one the sign)."""
+
+    def __init__(self, linear: Linearization, last: int, rows: int, inputs: bool) -> None:
+        self.linear, self.with_inputs = linear, inputs
+        shape = (rows, linear.batch, linear.size)
+        self.log = torch.full(shape, -math.inf, dtype=torch.float64, device=linear.device)
+        self.phase = torch.zeros(shape, dtype=linear.wide_dtype, device=linear.device)
+        self.under_way = 0
+        self.longest = max(1, min(WAITING_STEPS, last + 1, NUMBERS // max(1, math.prod(shape))))
+        # Written over by every run: fresh memory would cost more than what is computed in it.
+        self.vectors = self.phase.new_empty(self.longest, *shape)
+        self.products = self.phase.new_ones(0)
+
+    @torch.no_grad()
+    def run(self, entries: Entries, last: int) -> Iterator[Block]:
+        t = last
+        for segment in self.linear.segments(t + 1, backwards=True, reuse=True):
+            decay = cast(DiagonalSteps, segment).decays().conj()
+            pace = _Pace(decay, segment.start)
+            factors = decay.to(self.phase.dtype).unbind()
+            while t >= segment.start:
+                found = entries(t)
+                self._enter(found)
+                most = min(self.longest, t - segment.start + 1)
+                most = next((count for count in range(1, most) if entries(t - count)), most)
+                count, at = pace.run(t, most), t - segment.start
+                products = self._products(factors[at - count + 1 : at + 1])
+                log_scale, vectors, unit = self._at(products)
+                first, inputs = t - count + 1, None
+                if self.with_inputs:
+                    inputs = cast(DiagonalSteps, segment).inputs_of(first, vectors)
+                yield Block(segment, t, log_scale, vectors, inputs, unit)
+                # The last factor may be of any size: its logarithm is added to that of the others.
+                self._decay(products[-1])
+                self._decay(factors[at - count + 1])
+                t -= count
+        log_scale, vectors, unit = self._at(self.phase.new_ones(1, 1, 1))
+        yield Block(None, -1, log_scale, vectors, None, unit)
+
+    def _products(self, factors: Sequence[Tensor]) -> Tensor:
+        """1, d_t, d_t d_{t-1}, ..., [c, ...], from factors in order of time."""
+        if self.products.shape[1:] != factors[0].shape:
+            self.products = self.phase.new_ones(self.longest, *factors[0].shape)
+            self.rows = self.products.unbind()
+        for k in range(len(factors) - 1):
+            torch.mul(self.rows[k], factors[-1 - k], out=self.rows[k + 1])
+        return self.products[: len(factors)]
+
+    def _enter(self, found: Sequence[Entry]) -> None:
+        """Add covectors, coordinate by coordinate, to what is under way."""
+        for entry in found:
+            self.under_way = max(self.under_way, entry.rows.stop)
+            which = slice(None) if entry.sequences is None else entry.sequences
+            log, phase = self.log[entry.rows], self.phase[entry.rows]
+            size, its = _polar(entry.vectors.to(phase.dtype))
+            size = size + entry.log.unsqueeze(-1).masked_fill(torch.isneginf(entry.log).unsqueeze(-1), 0.0)
+            joint = torch.maximum(log[:, which], size)
+            joint = joint.masked_fill(torch.isneginf(joint), 0.0)
+            both = phase[:, which] * (log[:, which] - joint).exp() + its * (size - joint).exp()
+            more, phase[:, which] = _polar(both)
+            log[:, which] = joint + more
+
+    def _decay(self, factors: Tensor) -> None:
+        size, phase = _polar(factors)
+        self.log[: self.under_way] += size
+        self.phase[: self.under_way] *= phase
+
+    def _at(self, products: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Adjoints after products of decay factors [c, B, N]: log scales [c, n, B], vectors [c, n, B, N], and
+        whether they are of length 1."""
+        log, phase = self.log[: self.under_way], self.phase[: self.under_way]
+        largest = log.amax(-1, keepdim=True)
+        largest = largest.masked_fill(torch.isneginf(largest), 0.0)
+        entering = F.threshold(log - largest, -SMALL, -math.inf).exp() * phase
+        vectors = torch.mul(products.unsqueeze(1), entering, out=self.vectors[: len(products), : self.under_way])
+        norms = lengths(vectors)
+        unit = bool((norms > 0).all())
+        if not unit:
+            norms = norms.masked_fill(norms == 0, 1.0)
+        real = torch.view_as_real(vectors).flatten(-2) if vectors.is_complex() else vectors
+        real = real.div_(norms).to(self.linear.dtype.to_real())
+        if real.dtype == torch.float32:  # denormal numbers would slow down everything that is done with these
+            real = F.hardshrink(real, torch.finfo(torch.float32).tiny)
+        vectors = torch.view_as_complex(real.unflatten(-1, (-1, 2))) if vectors.is_complex() else real
+        return largest.squeeze(-1) + norms.log().squeeze(-1), vectors, unit
+
+
+class _Pace:
+    """How many steps a segment's products may take before one leaves e^-RANGE..e^RANGE, from `decay` [c, B, N]."""
+
+    def __init__(self, decay: Tensor, start: int) -> None:
+        size = _distinct(decay).abs().flatten(1)
+        low = size.amin(1).double().clamp_max(1.0).log().clamp_min(-RANGE)  # a zero ends a run
+        high = size.amax(1).double().clamp_min(1.0).log()
+        both = torch.maximum(-low, high).expand(len(decay))
+        self._spent = [0.0, *both.cumsum(0).tolist()]
+        self._start = start
+
+    def run(self, t: int, most: int) -> int:
+        """How many of at most `most` steps t, t-1, ...: their product without the last is inside."""
+        stop, spent = t - self._start + 1, self._spent
+        return next((count for count in range(1, most) if not spent[stop] - spent[stop - count] < RANGE), most)
+
+
+def _distinct(decay: Tensor) -> Tensor:
+    """The factors that are not one number seen several times."""
+    for axis, stride in enumerate(decay.stride()):
+        if stride == 0:
+            decay = decay.narrow(axis, 0, 1)
+    return decay
+
+
+def _polar(values: Tensor) -> tuple[Tensor, Tensor]:
+    """ln |values|, -inf for a zero, and the phases."""
+    return values.abs().log(), values.sgn()
