@@ -138,7 +138,7 @@ def _dtype(origin: Origin) -> torch.dtype:
 
 def _runner(origin: Origin) -> Callable[[GradientProfile, int, int, int], float]:
     if isinstance(origin.recurrence, Diagonal):
-        return _diagonal(origin)
+        return _diagonal(origin) if origin.recurrence.drive is None else _driven(origin)
     if cell_of(origin.recurrence) is not None:
         module = plain_module(origin.recurrence).double()
         inputs = arguments.module_inputs(module, origin.inputs.double())
@@ -226,6 +226,14 @@ def _diagonal(origin: Origin) -> Callable[[GradientProfile, int, int, int], floa
         return math.log(norm) if norm > 0 else -math.inf
 
     return run
+
+
+def _driven(origin: Origin) -> Callable[[GradientProfile, int, int, int], float]:
+    recurrence = origin.recurrence
+    assert isinstance(recurrence, Diagonal)
+    factors = recurrence.factors(origin.inputs)
+    zeros = torch.zeros_like(factors[0]) if origin.state is None else origin.state
+    return _autograd(lambda x, parts: [recurrence.step(x, parts[0])], origin.inputs.detach(), [zeros.detach()])
 
 
 def _weights(origin: Origin) -> dict[str, float]:

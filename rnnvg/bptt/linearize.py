@@ -63,7 +63,7 @@ def linearize(
             f"`masks` are of dropout between layers, and `recurrence` is a {type(recurrence).__name__}; pass None."
         )
     if isinstance(recurrence, Diagonal):
-        return DiagonalLinearization(recurrence.factors(inputs), state)
+        return DiagonalLinearization(recurrence, inputs, state)
     if cell_of(recurrence) is not None:
         assert isinstance(recurrence, nn.Module)
         layers = module_layers(recurrence)

@@ -132,6 +132,6 @@ def profile_of(linear: Linearization, shared: np.ndarray, origin: Origin, wrt: s
         wrt=wrt,
         layer=origin.layer,
         first_nonfinite=first,
-        note=" ".join(filter(None, (linear.note, note))),
+        note=" ".join(filter(None, (linear.note, linear.input_note if wrt == "input" else "", note))),
         origin=origin,
     )

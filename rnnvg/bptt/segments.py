@@ -89,11 +89,13 @@ class Linearization:
         bounds: [(start, stop), ...] of the segments, in order.
         first_nonfinite: [B], the first step whose state is inf or nan, -1 where there is none.
         diagonal: every segment is one of `DiagonalSteps`.
+        input_note: what the input is, in a sentence, where that does not go without saying.
         note: what is left out of it, in a sentence; empty where nothing is.
     """
 
     bounds: list[tuple[int, int]]
     diagonal: bool = False
+    input_note: str = ""
     note: str = ""
 
     def __init__(

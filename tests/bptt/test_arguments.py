@@ -331,9 +331,19 @@ def test_recurrence():
 
 def test_diagonal():
     refused(
-        "`wrt` is 'input', but this recurrence has no input to differentiate by; pass 'state'.",
-        Diagonal(),
+        "`drive` is given and `decay` is not; pass both as functions of the inputs.",
+        Diagonal(drive=torch.sin),
         torch.ones(T, B, H),
+    )
+    refused(
+        f"`drive(inputs)` is [{T}, {B}, 1]; return [{T}, {B}, {H}], as `decay` does.",
+        Diagonal(torch.sigmoid, drive=lambda x: x[..., :1]),
+        torch.ones(T, B, H),
+    )
+    refused(
+        "`decay` gives other factors for a few steps than for all; make it take each step on its own.",
+        Diagonal(lambda x: torch.sigmoid(x.cumsum(0) / 9), drive=torch.sin),
+        torch.ones(300, B, H),
         wrt="input",
     )
     refused(

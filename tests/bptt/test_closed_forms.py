@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from rnnvg import gradient_profile
 from rnnvg.bptt import Diagonal
+from rnnvg.bptt.cells.min_rnn import MinGRUCell
+from rnnvg.bptt.cells.state_space import LRUCell
 
 STEPS = 5000
 
@@ -226,6 +229,62 @@ def test_diagonal_with_its_decay_computed_from_the_inputs():
     found = gradient_profile(Diagonal(lambda x: torch.sigmoid(-gate(x))), inputs).log_norm[0]
     kept = torch.sigmoid(-gate(inputs)).detach()[:, :, 0].log().numpy()
     np.testing.assert_allclose(found[1:], np.cumsum(kept[::-1], axis=0), rtol=0, atol=1e-9)
+
+
+def test_diagonal_by_what_a_step_adds_is_the_gradient_by_the_state():
+    decay = 0.2 + torch.rand(60, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    by_state, by_input = (gradient_profile(Diagonal(), decay, sources=5, wrt=wrt) for wrt in ("state", "input"))
+    for row, source in enumerate(by_input.sources):
+        distances = slice(0, source + 1)
+        np.testing.assert_allclose(
+            by_input.log_norm[row, distances], by_state.log_norm[row, distances], rtol=0, atol=1e-12
+        )
+        assert np.isnan(by_input.log_norm[row, source + 1]).all()  # the state before the first step has no input
+    assert by_input.note == "The input is what a step adds to the state."
+    assert by_state.note == ""
+
+
+@pytest.mark.parametrize("sources", ["last", "all"])
+def test_diagonal_by_the_input_is_the_closed_form_of_the_cell(sources):
+    """minGRU and LRU, by their decay and drive alone, from a state that is not zero."""
+    generator = torch.Generator().manual_seed(2)
+    inputs = torch.randn(140, 2, 3, dtype=torch.float64, generator=generator)
+    gru, lru = MinGRUCell(3, 4).double(), LRUCell(3, 4).double()
+
+    def z(x):
+        return F.linear(x, gru.weight_ih, gru.bias_ih).chunk(2, -1)
+
+    b = torch.complex(lru.b_re, lru.b_im)
+    eigenvalues = torch.exp(torch.complex(-lru.nu_log.exp(), lru.theta_log.exp()))
+    cases = (
+        (gru, Diagonal(lambda x: torch.sigmoid(-z(x)[0]), lambda x: torch.sigmoid(z(x)[0]) * z(x)[1]), torch.float64),
+        (
+            lru,
+            Diagonal(
+                lambda x: eigenvalues.expand(*x.shape[:2], -1), lambda x: lru.gamma_log.exp() * (x.to(b.dtype) @ b.T)
+            ),
+            torch.complex128,
+        ),
+    )
+    for cell, diagonal, dtype in cases:
+        state = torch.randn(2, 4, dtype=dtype, generator=generator)
+        wanted = gradient_profile(cell, inputs, state, sources=sources, wrt="input")
+        found = gradient_profile(diagonal, inputs, state, sources=sources, wrt="input")
+        np.testing.assert_allclose(found.log_norm, wanted.log_norm, rtol=0, atol=1e-10)
+        assert found.verify().residual < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_coordinate_that_is_all_that_is_left_in_the_end(dtype):
+    """One is e^-1000 of the other for a while, and then the other way round: each has a scale of its own."""
+    small, one = math.exp(-5), 1.0
+    decay = torch.tensor([[one, small]] * 300 + [[small, one]] * 200, dtype=dtype).unsqueeze(1)
+    found = gradient_profile(Diagonal(), decay, output_grad=torch.ones(500, 1, 2, dtype=dtype)).log_norm[0, :, 0]
+    atol = max(1e-9, 2 * torch.finfo(dtype).eps)  # of the covector, which is in this dtype
+    rate = float(decay[0, 0, 1].double().log())
+    k = np.arange(501)
+    first, second = rate * np.minimum(k, 200), rate * np.maximum(0, k - 200)
+    np.testing.assert_allclose(found, np.logaddexp(2 * first, 2 * second) / 2, rtol=0, atol=atol)
 
 
 def test_diagonal_zero_factor_is_an_exact_zero():
