@@ -16,7 +16,15 @@ LARGEST = 2**62
 
 
 class InputError(ValueError):
-    """Misuse that a user can mend: the message names the argument, what was found and what to pass."""
+    """Misuse that a user can mend: the message names the argument, what was found and what to pass.
+
+    >>> import rnnvg
+    >>> try:
+    ...     rnnvg.memory_horizon([0.0, -1.0], threshold=2)
+    ... except rnnvg.InputError as error:
+    ...     print(error)
+    `threshold` must be a number strictly between 0 and 1; got 2.
+    """
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:

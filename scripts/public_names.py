@@ -21,7 +21,10 @@ import rnnvg
 
 def public_names() -> Iterator[tuple[str, Any]]:
     """Dotted name and object, each object once."""
-    packages = [rnnvg, *(importlib.import_module(f"rnnvg.{each.name}") for each in pkgutil.iter_modules(rnnvg.__path__))]
+    packages = [
+        rnnvg,
+        *(importlib.import_module(f"rnnvg.{each.name}") for each in pkgutil.iter_modules(rnnvg.__path__)),
+    ]
     seen: set[int] = set()
     for package in packages:
         for name in getattr(package, "__all__", ()):

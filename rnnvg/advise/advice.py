@@ -78,6 +78,12 @@ class Advice(Shown):
         seeds: networks for each remedy.
         trials: what rnnvg.advise.trial.read_trial gave, by remedy and seed.
         left_out: remedy -> why it was not applied.
+
+    >>> from rnnvg.advise import advise
+    >>> task = {"name": "adding", "length": 6}
+    >>> found = advise(task, "rnn", seeds=2, remedies=["orthogonal"], hidden=4, steps=2)
+    >>> found.seeds, found.to_frame()["remedy"].tolist()[:2]
+    (2, ['none', 'orthogonal'])
     """
 
     settings: Settings

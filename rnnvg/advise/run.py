@@ -47,6 +47,12 @@ def advise(
             cannot be written or holds other settings.
         WorkersLostError: no worker comes up; what is done is kept.
         KeyboardInterrupt: passed on.
+
+    >>> from rnnvg.advise import advise
+    >>> task = {"name": "adding", "length": 6}
+    >>> found = advise(task, "lstm", seeds=2, remedies=["forget-bias"], hidden=4, steps=2)
+    >>> [effect.remedy for effect in found.effects()]
+    ['none', 'forget-bias']
     """
     from rnnvg import models
 

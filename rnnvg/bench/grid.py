@@ -56,6 +56,13 @@ class Grid:
         entries: one for each task of the file.
         published: figures to compare with.
         source: the file's content, with the changes made since.
+
+    >>> from rnnvg import bench
+    >>> grid = bench.read("tcn-adding-small")
+    >>> grid.title
+    'The adding problem of Bai, Kolter and Koltun (2018), small'
+    >>> grid.runs()[0].cell
+    'lstm'
     """
 
     name: str
@@ -143,7 +150,11 @@ class Grid:
 
 
 def names() -> list[str]:
-    """The benchmarks that come with the package."""
+    """The benchmarks that come with the package.
+
+    >>> "tcn-adding-small" in names()
+    True
+    """
     return sorted(path.stem for path in SPECS.glob("*.toml"))
 
 
@@ -189,6 +200,10 @@ def read(name: str | Path) -> Grid:
 
     Raises:
         InputError: no such file, not TOML, or faults in it: all of them, a line each.
+
+    >>> grid = read("tcn-adding-small")
+    >>> grid.cells, len(grid.runs())
+    (('lstm', 'gru', 'rnn'), 6)
     """
     path = find(name)
     try:

@@ -58,6 +58,14 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
         MachineError: no memory, no more open files, or (a StorageError) the directory cannot be written. The run is then
             left to do: it is not the run that failed.
         KeyboardInterrupt: passed on.
+
+    >>> import tempfile
+    >>> from rnnvg import bench
+    >>> training = {"steps": 2, "batch": 4, "eval_size": 10}
+    >>> spec = bench.run_spec({"name": "adding", "length": 5}, "rnn", hidden=4, training=training)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     bench.execute(spec, folder)["status"]
+    'ok'
     """
     store, began, clock = Store(directory), datetime.now(UTC), time.perf_counter()
     folder = store.folder(spec.id)

@@ -42,7 +42,11 @@ class _Part(BaseModel):
 
 
 class Training(_Part):
-    """What `training.fit` is told: budget in steps, batch, optimiser and when to look."""
+    """What `training.fit` is told: budget in steps, batch, optimiser and when to look.
+
+    >>> Training(steps=100, lr=0.01).optimizer
+    'adam'
+    """
 
     steps: _Count = 2000
     batch: _Count = 50
@@ -72,7 +76,11 @@ class Training(_Part):
 
 
 class Measure(_Part):
-    """What is measured at each checkpoint: gradient against distance on fixed held-out sequences."""
+    """What is measured at each checkpoint: gradient against distance on fixed held-out sequences.
+
+    >>> Measure().sequences, Measure().wrt
+    (32, ('state', 'input'))
+    """
 
     sequences: _Count = 32
     wrt: Annotated[tuple[Literal["state", "hidden", "cell", "input"], ...], Field(min_length=1)] = ("state", "input")
@@ -95,6 +103,11 @@ class RunSpec(_Part):
             the same ones: what two of them do differently is then what their specifications do. False: every run draws its
             own.
         sources: hashes of the files that hold a task ("task") and a cell ("cell") named by import path; None: neither is.
+
+    >>> from rnnvg import bench
+    >>> spec = bench.run_spec({"name": "copy", "delay": 20}, "lstm", hidden=8, init="chrono")
+    >>> spec.cell, spec.init, spec.training.steps
+    ('lstm', 'chrono', 2000)
     """
 
     version: Literal[1] = Field(default=SCHEMA, alias="schema")
@@ -168,6 +181,9 @@ def run_spec(task: str | Mapping[str, Any], cell: str, *, hidden: int, **fields:
 
     Raises:
         InputError: no such task, setting, cell or initialiser, or a value that cannot be; one line for each fault.
+
+    >>> run_spec({"name": "adding", "length": 50}, "gru", hidden=64, seed=1).id
+    'adding-T50-gru-h64-s1-deacd6f5'
     """
     # torch is imported by the rooms that know the names, not by this module.
     from rnnvg import models, tasks

@@ -58,6 +58,11 @@ class Store:
 
     Args:
         directory: OUT.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Store(folder).results()
+    []
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -239,6 +244,15 @@ def load_results(directory: str | Path) -> pd.DataFrame:
 
     Raises:
         InputError: there is no such directory, it holds no results, or results of another layout.
+
+    >>> import tempfile
+    >>> from rnnvg import bench, load_results
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     training = {"steps": 2, "batch": 4, "eval_size": 10}
+    ...     spec = bench.run_spec({"name": "adding", "length": 5}, "gru", hidden=4, training=training)
+    ...     _ = bench.execute(spec, folder)
+    ...     load_results(folder)[["task", "cell", "seed", "status"]].values.tolist()
+    [['adding', 'gru', 0, 'ok']]
     """
     if not isinstance(directory, (str, os.PathLike)):
         raise InputError(f"`directory` is a {type(directory).__name__}; pass the path of a directory that rnnvg wrote.")

@@ -47,6 +47,13 @@ class GradientMonitor:
 
     Raises:
         InputError: as `watch`, or a number out of range.
+
+    >>> import torch, rnnvg
+    >>> model = torch.nn.GRU(3, 8)
+    >>> monitor = rnnvg.GradientMonitor(model, every=1)
+    >>> model(torch.randn(20, 4, 3))[0][-1].sum().backward()
+    >>> all(isinstance(value, float) for value in monitor.metrics().values())
+    True
     """
 
     def __init__(

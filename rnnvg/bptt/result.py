@@ -43,6 +43,13 @@ class GradientProfile(Shown):
     in float32, 1e-324 in float64) reads as -inf too: both live in one vector.
 
     Source: the adjoint of one loss at a time (Hochreiter 1991; Pascanu, Mikolov and Bengio 2013), in log space.
+
+    >>> import torch, rnnvg
+    >>> profile = rnnvg.gradient_profile(torch.nn.LSTM(3, 8), torch.randn(40, 4, 3), sources=[19, 39])
+    >>> profile.log_norm.shape, profile.sources.tolist()
+    ((2, 41, 4), [19, 39])
+    >>> profile.curve().columns.tolist()[:2]
+    ['distance', 'log10_gain']
     """
 
     log_norm: np.ndarray

@@ -26,6 +26,13 @@ class Watcher:
 
     Attributes:
         recorders: name -> what was seen of each recurrent module.
+
+    >>> import torch, rnnvg
+    >>> gru = torch.nn.GRU(3, 8)
+    >>> with rnnvg.watch(gru) as watcher:
+    ...     gru(torch.randn(20, 4, 3))[0].sum().backward()
+    >>> watcher.profile(sources=2).sources.tolist()
+    [9, 19]
     """
 
     def __init__(self, modules: Mapping[str, nn.RNNBase], snapshot: bool) -> None:
@@ -177,6 +184,13 @@ def watch(module: nn.Module, snapshot: bool = False) -> Watcher:
 
     Raises:
         InputError: no recurrent module inside, a cell (a hook sees its total gradient, not the direct one), or DataParallel.
+
+    >>> import torch, rnnvg
+    >>> gru = torch.nn.GRU(3, 8)
+    >>> with rnnvg.watch(gru) as watcher:
+    ...     gru(torch.randn(20, 4, 3))[0][-1].sum().backward()
+    >>> watcher.profile(sources="last").log_norm.shape  # a source, 21 distances, 4 sequences
+    (1, 21, 4)
     """
     return Watcher(find_recurrent(module), snapshot)
 

@@ -29,6 +29,11 @@ class ClipSuggestion(Shown):
         threshold: the norm to pass to torch.nn.utils.clip_grad_norm_.
         quantile: the share of batches whose gradient stays as it is.
         norms: [n] float64, Euclidean norm of the whole gradient, batch by batch; inf or nan where it is not finite.
+
+    >>> import numpy as np
+    >>> from rnnvg import ClipSuggestion
+    >>> ClipSuggestion(threshold=3.0, quantile=0.9, norms=np.array([1.0, 2.0, 3.0, 40.0])).threshold
+    3.0
     """
 
     threshold: float

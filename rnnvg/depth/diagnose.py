@@ -48,6 +48,13 @@ class Diagnosis(Shown):
         loss: before and after the trial updates, on the same batch.
         updates, lr: number of trial updates, and the learning rate of the assumed optimiser (nan where one was given).
         notes: what was looked at and could not be judged.
+
+    >>> import torch, rnnvg
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    >>> batch = torch.randn(16, 4), torch.randn(16, 1)
+    >>> found = rnnvg.diagnose(model, batch, lambda model, batch: (model(batch[0]) - batch[1]).square().mean())
+    >>> found.verdict
+    'healthy'
     """
 
     verdict: str

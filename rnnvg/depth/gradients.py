@@ -35,6 +35,12 @@ class LayerGradients:
         log_activation: [L + 1], ln ||dL/da_l|| of the whole batch, a_0 the input.
         log_weight: [L], ln ||dL/dW_l||, all weight matrices of block l together; -inf is an exact zero, nan a block
             without weights.
+
+    >>> import torch
+    >>> from rnnvg.depth import build, network_gradients
+    >>> found = network_gradients(build(4, 3, depth=5, width=8), torch.randn(16, 4), torch.randint(3, (16,)))
+    >>> found.to_frame().columns.tolist()
+    ['layer', 'log10_activation', 'log10_weight']
     """
 
     profile: GradientProfile
@@ -154,6 +160,12 @@ def network_gradients(network: nn.Module, inputs: Tensor, targets: Tensor, loss:
         network: its blocks are measured, its readout belongs to the loss.
         inputs, targets: [B, ...] and class ids [B].
         loss: loss(outputs, targets) -> scalar; None for the cross-entropy.
+
+    >>> import torch
+    >>> from rnnvg.depth import build, network_gradients
+    >>> found = network_gradients(build(4, 3, depth=5, width=8), torch.randn(16, 4), torch.randint(3, (16,)))
+    >>> found.log_weight.shape, found.log_ratio() < 0  # the first layer gets less than the last one
+    ((5,), True)
     """
     compute = torch.nn.functional.cross_entropy if loss is None else loss
     blocks, readout = list(network.blocks), network.readout  # type: ignore[arg-type]

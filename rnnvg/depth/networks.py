@@ -98,6 +98,11 @@ class DeepNetwork(nn.Module):
             residual network the first residual block and the last but one: what the last block is handed. Between its
             output and the readout there is a ReLU and nothing else, which halves the gradient whatever the depth.
         spec: what it was built with.
+
+    >>> import torch
+    >>> from rnnvg.depth import build
+    >>> build(4, 3, depth=5, width=8)(torch.randn(16, 4)).shape
+    torch.Size([16, 3])
     """
 
     def __init__(self, blocks: list[nn.Module], readout: nn.Linear, ends: tuple[int, int], spec: dict) -> None:
@@ -143,6 +148,10 @@ def build(
 
     Raises:
         InputError: no layers, width 0, an unknown name (with the nearest right one), zero_last without such a gain.
+
+    >>> network = build(64, 10, depth=3, width=16, activation="relu", init="he")
+    >>> network.spec["depth"], network.spec["activation"]
+    (3, 'relu')
     """
     n_inputs, n_outputs = check_int("n_inputs", n_inputs, least=1), check_int("n_outputs", n_outputs, least=1)
     depth, width = check_int("depth", depth, least=1), check_int("width", width, least=1)

@@ -35,6 +35,14 @@ class ContextLoss(Shown):
         loss: [T] float64, nats: with the whole context.
         changed: how ("dropped" or "shuffled") -> k -> [T] float64, nats: with words before the last k dropped or
             shuffled; nan for words that have no more than k words (shuffled: k + 1) before them.
+
+    >>> from rnnvg import models, tasks
+    >>> from rnnvg.functional import context_loss
+    >>> task = tasks.make("next-word", text="agreement", n_words=2000)
+    >>> model = models.build(task, "gru", hidden=8)
+    >>> found = context_loss(model, task.corpus.test[:12], [2])
+    >>> sorted(found.changed), found.loss.shape
+    (['dropped', 'shuffled'], (11,))
     """
 
     loss: np.ndarray
@@ -78,6 +86,12 @@ def context_loss(
 
     Raises:
         InputError: as `influence`; no k, one below 1, or one that no word has more than that before it.
+
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("next-word", text="agreement", n_words=2000)
+    >>> model = models.build(task, "gru", hidden=8)
+    >>> context_loss(model, task.corpus.test[:12], [1, 4]).to_frame()[["how", "context", "n"]].values.tolist()
+    [['dropped', 1, 10], ['dropped', 4, 7], ['shuffled', 1, 9], ['shuffled', 4, 6]]
     """
     words = check_text(model, ids)
     size = len(words) - 1

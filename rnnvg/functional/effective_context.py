@@ -25,6 +25,14 @@ def effective_context(found: ContextLoss, tolerance: float = 0.01, how: str = DR
 
     Raises:
         InputError: `tolerance` is not above 0.
+
+    >>> from rnnvg import models, tasks
+    >>> from rnnvg.functional import context_loss
+    >>> task = tasks.make("next-word", text="agreement", n_words=2000)
+    >>> model = models.build(task, "gru", hidden=8)
+    >>> words, censored = effective_context(context_loss(model, task.corpus.test[:40]), tolerance=10.0)
+    >>> words, censored
+    (1, False)
     """
     allowed = math.log1p(check_float("tolerance", tolerance, above=0))
     frame: Any = found.to_frame()

@@ -37,6 +37,13 @@ class Influence(Shown):
 
     Source: gradient of a word's loss by the embeddings before it, one loss at a time (Pascanu, Mikolov and Bengio 2013;
     as saliency of words, Li, Chen, Hovy and Jurafsky 2016).
+
+    >>> from rnnvg import models, tasks
+    >>> from rnnvg.functional import influence
+    >>> task = tasks.make("next-word", text="agreement", n_words=2000)
+    >>> model = models.build(task, "gru", hidden=8)
+    >>> influence(model, task.corpus.test[:12]).curve()["distance"].tolist()
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
     """
 
     ids: np.ndarray
@@ -131,6 +138,13 @@ def influence(model: SequenceModel, ids: Any, *, before: Any = ()) -> Influence:
     Raises:
         InputError: a model that reads numbers, fewer than two words, an id the model does not have, a loss that is not
             finite.
+
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("next-word", text="agreement", n_words=2000)
+    >>> model = models.build(task, "gru", hidden=8)
+    >>> found = influence(model, task.corpus.test[:12])
+    >>> found.loss.shape, found.log_norm.shape
+    ((11,), (11, 11))
     """
     words = check_text(model, ids)
     with evaluating(model):

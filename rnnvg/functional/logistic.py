@@ -36,6 +36,12 @@ class RecallHorizon(Shown):
         chance: c, what a guess gets right.
         misfit: largest difference between a measured accuracy and the fitted one; a large one says that the accuracy
             does not fall in one logistic step, and that d50 is no summary of it.
+
+    >>> import numpy as np
+    >>> from rnnvg.functional import recall_horizon
+    >>> found = recall_horizon(np.array([1, 2, 5, 10, 20]), np.array([100, 98, 80, 30, 26]), 100, 0.25)
+    >>> found.censored, found.chance
+    (False, 0.25)
     """
 
     d50: float

@@ -31,6 +31,10 @@ class RankCorrelation:
             2000); None for fewer than four networks. A perfect correlation, whose z is infinite, is first taken half of
             the smallest possible step nearer to 0, by 6 / (n (n^2 - 1)).
         n: networks.
+
+    >>> from rnnvg.functional import rank_correlation
+    >>> rank_correlation([2, 10, 40, 90], [100, 30, 12, 3]).rho
+    -1.0
     """
 
     rho: float | None
@@ -60,6 +64,10 @@ def rank_correlation(gradient: ArrayLike, functional: ArrayLike) -> RankCorrelat
 
     Raises:
         InputError: different lengths, no network, or a nan.
+
+    >>> found = rank_correlation([2, 10, 40, 90], [3, 12, 30, 100])
+    >>> found.rho, found.n
+    (1.0, 4)
     """
     from scipy.stats import rankdata
 

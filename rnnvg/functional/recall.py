@@ -37,6 +37,12 @@ class RecallCurve(Shown):
         right: [D] right answers.
         n: questions asked at each delay.
         chance: what a guess gets right.
+
+    >>> import numpy as np
+    >>> from rnnvg.functional import RecallCurve
+    >>> found = RecallCurve(np.array([1, 10, 100]), np.array([98, 55, 25]), n=100, chance=0.25)
+    >>> found.to_frame().shape[0]
+    3
     """
 
     delay: np.ndarray
@@ -103,6 +109,12 @@ def recall_curve(
 
     Raises:
         InputError: another task, fewer than two delays, one below 1, `n` below 1.
+
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("delayed-recall", delay=4, n_symbols=4)
+    >>> found = recall_curve(models.build(task, "gru", hidden=8), task, [1, 2, 4], n=20)
+    >>> found.delay.tolist(), found.chance
+    ([1, 2, 4], 0.25)
     """
     if not isinstance(task, Task) or task.about is not delayed_recall.ABOUT:
         found = getattr(task, "name", type(task).__name__)

@@ -34,6 +34,13 @@ class Truncation(Shown):
         whole: the influence of every earlier word.
         log_norm: [T, T] float64, as `whole.log_norm`, measured window by window with the state carried over: -inf where the
             gradient was cut off.
+
+    >>> from rnnvg import models, tasks
+    >>> from rnnvg.functional import truncation
+    >>> task = tasks.make("next-word", text="agreement", n_words=2000)
+    >>> model = models.build(task, "gru", hidden=8)
+    >>> truncation(model, task.corpus.test[:30], bptt=10).bptt
+    10
     """
 
     bptt: int
@@ -98,6 +105,12 @@ def truncation(model: SequenceModel, ids: Any, bptt: int) -> Truncation:
 
     Raises:
         InputError: as `influence`; `bptt` below 1.
+
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("next-word", text="agreement", n_words=2000)
+    >>> model = models.build(task, "gru", hidden=8)
+    >>> truncation(model, task.corpus.test[:30], bptt=10).to_frame()["cut"].iloc[-1]
+    np.float64(1.0)
     """
     bptt = check_int("bptt", bptt, least=1)
     words = check_text(model, ids)

@@ -30,6 +30,12 @@ class DecayFit(Shown):
         power_law: a power law, log gain = a + b ln k, leaves a smaller sum of squares over distances from 1 on.
         e_fold: -1/rate in steps, only where the rate is negative and the misfit at most 0.25; None otherwise.
         reason: a sentence that says why there is no time constant; None where there is one.
+
+    >>> import numpy as np
+    >>> from rnnvg import decay_fit
+    >>> found = decay_fit(np.log(0.5) * np.arange(100))
+    >>> round(found.rate, 3), round(found.e_fold, 3), found.power_law
+    (-0.693, 1.443, False)
     """
 
     rate: float
@@ -97,7 +103,11 @@ def decay_fit(log_gain: np.ndarray) -> DecayFit:
 
 
 def slope(log_gain: np.ndarray) -> float:
-    """Least-squares slope over the finite values of `log_gain` [K], nats per step; nan with fewer than two."""
+    """Least-squares slope over the finite values of `log_gain` [K], nats per step; nan with fewer than two.
+
+    >>> round(slope(-0.25 * np.arange(20)), 6)
+    -0.25
+    """
     return _slope(_finite(log_gain))
 
 

@@ -30,6 +30,14 @@ class MemoryHorizon(Shown):
         rate: slope of the log gain by least squares over its finite values, nats per step; nan with fewer than two.
         e_fold: -1/rate in steps, only where an exponential fits: the rate is negative and the slopes of both halves
             of the curve agree within 25 %; None otherwise (a power law has no time constant).
+
+    >>> import numpy as np
+    >>> from rnnvg import memory_horizon
+    >>> found = memory_horizon(np.log(0.5) * np.arange(100), threshold=0.1)
+    >>> found.last, found.first_below, found.censored
+    (3, 4, False)
+    >>> print(memory_horizon(np.zeros(50)))
+    > 49
     """
 
     threshold: float

@@ -37,6 +37,13 @@ class PairedHorizons(Shown):
         n, n_censored: pairs, and those with a censored horizon in them.
         coverage: nominal coverage of (low, high); nan for a range.
         spread: the ratio of each pair, with what is known of it; None for no pairs.
+
+    >>> import numpy as np
+    >>> from rnnvg import compare_horizons, memory_horizon
+    >>> near, far = ([memory_horizon(-np.arange(100) / (steps * k)) for k in (1, 2, 3)] for steps in (5, 20))
+    >>> found = compare_horizons(far, near)
+    >>> round(found.ratio, 6), found.longer, found.sign_flip
+    (4.0, 3, 0.25)
     """
 
     ratio: float | None

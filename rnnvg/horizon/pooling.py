@@ -29,6 +29,12 @@ class HorizonEstimate(Shown):
             None where there is no interval.
         spread: the same models for readers: each horizon, their median, and a range or an order-statistic interval, none of
             it beyond what was observed; str() is made of it.
+
+    >>> import numpy as np
+    >>> from rnnvg import memory_horizon, pool_horizons
+    >>> found = pool_horizons([memory_horizon(-np.arange(100) / steps) for steps in (10, 20, 40)])
+    >>> found.median, found.n, found.n_censored
+    (20.0, 3, 0)
     """
 
     median: float

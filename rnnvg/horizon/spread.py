@@ -23,6 +23,9 @@ class Bounded:
     """A number that is known to lie from `least` to `most`; the two are equal where it was observed.
 
     `least` is -inf and `most` inf where observation sets no bound on that side.
+
+    >>> Bounded(5, 5), Bounded(5, float("inf"))
+    (Bounded(least=5, most=5), Bounded(least=5, most=inf))
     """
 
     least: float
@@ -56,6 +59,12 @@ class Spread(Shown):
         low, high: with fewer than 6 models the range: the smallest and the largest value. From 6 on the order statistics
             around the median that hold it with at least 95 %.
         coverage: nominal coverage of (low, high) for the median; None for a range, which claims none.
+
+    >>> import numpy as np
+    >>> from rnnvg.horizon import memory_horizon, spread
+    >>> found = spread([3, 5, 8])
+    >>> found.median.least, found.coverage
+    (5.0, None)
     """
 
     values: tuple[Bounded, ...]
@@ -121,6 +130,9 @@ def mark(value: Bounded, written: str | None = None) -> str:
 
     Args:
         written: `value.seen` as the caller writes it; four digits where it is left out.
+
+    >>> mark(Bounded(5, 5)), mark(Bounded(5, float("inf")))
+    ('5', '> 5')
     """
     if math.isnan(value.seen):
         return "unknown"

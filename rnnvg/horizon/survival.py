@@ -35,6 +35,12 @@ class HorizonSurvival(Shown):
         n, n_censored: number of models, and of those censored.
 
     Source: Kaplan and Meier 1958; the median's interval by Brookmeyer and Crowley 1982 with Greenwood's variance.
+
+    >>> import numpy as np
+    >>> from rnnvg import horizon_survival, memory_horizon
+    >>> found = horizon_survival([memory_horizon(-np.arange(100) / steps) for steps in (10, 20, 40, 200)])
+    >>> found.n, found.n_censored, found.horizon.tolist()
+    (4, 1, [10.0, 20.0, 40.0])
     """
 
     horizon: np.ndarray

@@ -56,6 +56,11 @@ def build(
     Raises:
         InputError: an unknown cell or initialiser, a size below 1, an initialiser that does not fit the cell, weights
             that cannot be tied, chrono where no longest dependency is known, a constraint that does not fit the cell.
+
+    >>> from rnnvg import models, tasks
+    >>> model = models.build(tasks.make("adding", length=50), "lstm", hidden=16, init="forget-bias")
+    >>> model.core
+    LSTM(2, 16)
     """
     check_task(task)
     for name, size in (("hidden", hidden), ("layers", layers), ("embed", embed)):
@@ -97,7 +102,11 @@ def _stretch(core: nn.Module, gain: float) -> None:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers training can change; a tied weight counts once."""
+    """How many numbers training can change; a tied weight counts once.
+
+    >>> count_parameters(nn.Linear(3, 2))
+    8
+    """
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
@@ -112,6 +121,12 @@ def matched_hidden(
 
     Raises:
         InputError: as `build`.
+
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("adding", length=50)
+    >>> lstm = models.build(task, "lstm", hidden=32)
+    >>> models.matched_hidden(task, "rnn", models.count_parameters(lstm))
+    66
     """
     check_cell(cell)
     check_int("parameters", parameters, least=1)

@@ -15,13 +15,27 @@ if TYPE_CHECKING:
 
 
 def encoded(model: SequenceModel, inputs: Tensor) -> Tensor:
-    """What the core is handed for `inputs`, [T, B, E] on the model's device: dropout off, no graph, modes put back."""
+    """What the core is handed for `inputs`, [T, B, E] on the model's device: dropout off, no graph, modes put back.
+
+    >>> import torch
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("adding", length=5)
+    >>> models.encoded(models.build(task, "gru", hidden=4), task.batch(3, torch.Generator()).inputs).shape
+    torch.Size([5, 3, 2])
+    """
     with evaluating(model) as device:
         return model.encode(inputs.to(device))
 
 
 def loss_gradient(model: SequenceModel, task: Task, batch: Batch) -> Tensor:
-    """dL/d(output) of the core, [T, B, H], of the task's own loss on `batch`, dropout off."""
+    """dL/d(output) of the core, [T, B, H], of the task's own loss on `batch`, dropout off.
+
+    >>> import torch
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("adding", length=5)
+    >>> models.loss_gradient(models.build(task, "gru", hidden=4), task, task.batch(3, torch.Generator())).shape
+    torch.Size([5, 3, 4])
+    """
     with evaluating(model) as device:
         batch = batch.to(device)
         outputs = model.core(model.encode(batch.inputs))[0]

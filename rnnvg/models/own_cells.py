@@ -80,7 +80,11 @@ class OwnCore(nn.Module):
 
 
 def has_recurrence(core: nn.Module) -> bool:
-    """Whether a core goes from step to step by a state, so that there are gradients by it."""
+    """Whether a core goes from step to step by a state, so that there are gradients by it.
+
+    >>> has_recurrence(nn.GRU(2, 4))
+    True
+    """
     return isinstance(core, nn.RNNBase) or hasattr(core, "step")
 
 

@@ -25,7 +25,11 @@ CORES = {
 
 
 def check_cell(cell: str, argument: str = "cell") -> str:
-    """`cell` where it is one of EVERY_CELL, or the import path of a core; otherwise an InputError."""
+    """`cell` where it is one of EVERY_CELL, or the import path of a core; otherwise an InputError.
+
+    >>> check_cell("gru")
+    'gru'
+    """
     if imported.is_path(cell):
         imported_core.check(cell)
         return cell
@@ -57,6 +61,12 @@ class SequenceModel(nn.Module):
     With `dropout` the encoder's and the core's output each lose units through a locked mask: one mask per sequence,
     the same at every step (Gal & Ghahramani 2016), drawn from torch's global generator at each call. Nothing is dropped
     inside the core, between layers or from step to step, so that its gradients stay those of one fixed recurrence.
+
+    >>> import torch
+    >>> from rnnvg import models
+    >>> model = models.SequenceModel(cell="gru", kind="numbers", n_inputs=2, n_outputs=1, hidden=8)
+    >>> model(torch.randn(20, 4, 2))[0].shape
+    torch.Size([20, 4, 1])
     """
 
     def __init__(

@@ -29,6 +29,13 @@ def save(model: SequenceModel, path: str | Path, **header: Any) -> None:
     Raises:
         InputError: something else than a weight file is there.
         OSError: the folder is missing or read-only, or the disk is full; an existing file is then untouched.
+
+    >>> import tempfile
+    >>> from rnnvg import models, tasks
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     models.save(models.build(tasks.make("adding", length=5), "gru", hidden=4), f"{folder}/weights", note="small")
+    ...     models.read_header(f"{folder}/weights")["note"]
+    'small'
     """
     write_tensors(Path(path), own_tensors(model), {"format": FORMAT, "spec": model.spec, "header": header})
 
@@ -41,6 +48,13 @@ def load(path: str | Path, task: Task | None = None) -> SequenceModel:
 
     Raises:
         InputError: no such file, not a weight file, damaged, weights of another shape than its spec or than the task.
+
+    >>> import tempfile
+    >>> from rnnvg import models, tasks
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     models.save(models.build(tasks.make("adding", length=5), "gru", hidden=4), f"{folder}/weights")
+    ...     models.load(f"{folder}/weights").core
+    GRU(2, 4)
     """
     tensors, contents = _read(path)
     spec = contents["spec"]
@@ -60,6 +74,13 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
     Raises:
         InputError: no such file, not a weight file, damaged.
+
+    >>> import tempfile
+    >>> from rnnvg import models, tasks
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     models.save(models.build(tasks.make("adding", length=5), "gru", hidden=4), f"{folder}/weights")
+    ...     models.read_header(f"{folder}/weights")["spec"]["hidden"]
+    4
     """
     contents = _read(path)[1]
     return {**contents["header"], "spec": contents["spec"]}

@@ -26,6 +26,16 @@ class Comparison(Shown):
         directory: where everything is kept; the same call goes on there.
         report: the path of report.html.
         results: the runs and their measurements as frames.
+
+    >>> import tempfile
+    >>> from rnnvg import Comparison, bench
+    >>> from rnnvg.report import results
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     training = {"steps": 2, "batch": 4, "eval_size": 10}
+    ...     spec = bench.run_spec({"name": "adding", "length": 5}, "gru", hidden=4, training=training)
+    ...     _ = bench.execute(spec, folder)
+    ...     Comparison(folder, "report.html", results.read(folder)).to_frame()["network"].tolist()
+    ['GRU']
     """
 
     directory: Path
@@ -98,6 +108,12 @@ def compare(
 
     Raises:
         InputError: an unknown name or setting, or a directory that holds other settings or cannot be written.
+
+    >>> import tempfile, rnnvg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = rnnvg.compare("adding", "rnn", 1, out=folder, jobs=1, max_steps=2, length=6, quiet=True)
+    >>> found.to_frame()[["task", "network"]].values.tolist()
+    [['Adding problem', 'RNN (tanh)']]
     """
     from rnnvg import report
     from rnnvg.bench import defaults

@@ -40,6 +40,15 @@ def write(directory: str | Path | Results, quiet: bool = True, parts: Sequence[P
     Raises:
         InputError: there is no such directory, it holds no results, it cannot be written, or a file
             that rnnvg did not write stands where one of these belongs: nothing is then written.
+
+    >>> import tempfile
+    >>> from rnnvg import InputError, report
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     try:
+    ...         report.write(folder)
+    ...     except InputError as error:
+    ...         print("holds no results" in str(error))
+    True
     """
     from rnnvg.errors import InputError
     from rnnvg.report import pairs, tables

@@ -80,6 +80,9 @@ def check(name: Any) -> str:
 
     Raises:
         InputError: neither of the two; or what stands at the path is no task: what is missing is named.
+
+    >>> check("adding")
+    'adding'
     """
     if not imported.is_path(name):
         return check_name("task", name, NAMES)
@@ -112,7 +115,11 @@ def settings(name: str) -> dict[str, tuple[Any, str]]:
 
 
 def describe(name: str) -> str:
-    """What a task is, where it comes from and what its settings mean, in plain text."""
+    """What a task is, where it comes from and what its settings mean, in plain text.
+
+    >>> print(describe("adding").splitlines()[0])
+    adding
+    """
     lines = [f"  {each:<14} {what} (default: {default})" for each, (default, what) in settings(name).items()]
     home = inspect.getmodule(_function(name))
     return f"{name}\n\n{inspect.getdoc(home) or ''}\n\nSettings:\n" + "\n".join(lines)

@@ -14,6 +14,10 @@ class Metric:
         label: how a sentence names it.
         short: how a table's head names it.
         better: the better direction.
+
+    >>> from rnnvg import tasks
+    >>> tasks.METRICS["mse"].better
+    'lower'
     """
 
     label: str

@@ -28,6 +28,12 @@ class Batch:
         inputs: [T, B, I] float32 numbers or [T, B] int64 token ids.
         targets: [T, B], what is due at each step: float32 numbers or int64 class ids.
         weight: [T, B] float32, 1 where the step is scored and 0 where it is not; None where every step is.
+
+    >>> from rnnvg import tasks
+    >>> import torch
+    >>> batch = tasks.make("adding", length=10).batch(4, torch.Generator().manual_seed(0))
+    >>> batch.inputs.shape, batch.targets.shape
+    (torch.Size([10, 4, 2]), torch.Size([10, 4]))
     """
 
     inputs: Tensor
@@ -54,6 +60,10 @@ class Description:
         solved: the value of `metric` that counts as having learned the task, or a better one; None: it has no end.
         settings: name -> what it means.
         probe_sources: where the loss is applied on probe sequences: "last", or a number of steps evenly spread.
+
+    >>> from rnnvg import tasks
+    >>> tasks.make("adding", length=10).about.label
+    'Adding problem'
     """
 
     name: str
@@ -97,6 +107,11 @@ class Task:
         windows: (batch, steps, split) -> consecutive windows of a text, so that a state can be carried from one to the next;
             None: every training sequence starts from a zero state.
         vocabulary: the words behind token ids, where there are words.
+
+    >>> from rnnvg import tasks
+    >>> task = tasks.make("copy", delay=20, n_symbols=8)
+    >>> task.baseline, task.n_outputs
+    (0.125, 9)
     """
 
     about: Description

@@ -41,6 +41,11 @@ def load(
 
     Raises:
         InputError: no such text, a file that is empty, binary or not UTF-8, or a setting that the text does not have.
+
+    >>> import rnnvg
+    >>> corpus = rnnvg.text.load("agreement", distance=4, n_words=1000)
+    >>> len(corpus.vocabulary)
+    251
     """
     name = str(text)
     generated = {"distance": distance, "n_words": n_words, "tail": tail}

@@ -49,6 +49,12 @@ def from_torchtext(
 
     Raises:
         InputError: it is none of these, a split is empty, or there are two splits.
+
+    >>> import collections, types
+    >>> import rnnvg
+    >>> old = types.SimpleNamespace(itos=["<unk>", "a", "b"], stoi={"<unk>": 0, "a": 1, "b": 2})
+    >>> len(rnnvg.text.from_torchtext(old))
+    3
     """
     if _is_vocabulary(source):
         return Vocabulary.of(source)

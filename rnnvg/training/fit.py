@@ -42,6 +42,14 @@ class TrainingResult:
         solved_at: the first evaluated step whose held-out score counts as solved; None where none did.
         score: the final held-out score by metric, on data used nowhere else; of a text its whole test split.
         seconds: wall time over all sittings, evaluation included, on_checkpoint left out.
+
+    >>> import torch
+    >>> from rnnvg import models, tasks, training
+    >>> task = tasks.make("adding", length=5)
+    >>> model = models.build(task, "gru", hidden=4)
+    >>> found = training.fit(model, task, steps=3, batch=4, generator=torch.Generator().manual_seed(0))
+    >>> found.solved_at is None, sorted(found.score)
+    (True, ['loss', 'mse'])
     """
 
     history: pd.DataFrame
@@ -119,6 +127,14 @@ def fit(
         InputError: an argument out of its range, a model that does not fit the task, a resume file of other settings.
         KeyboardInterrupt: passed on.
         OSError: the resume file cannot be written.
+
+    >>> import torch
+    >>> from rnnvg import models, tasks, training
+    >>> task = tasks.make("adding", length=5)
+    >>> model = models.build(task, "gru", hidden=4)
+    >>> found = training.fit(model, task, steps=3, batch=4, generator=torch.Generator().manual_seed(0))
+    >>> found.status, found.steps
+    ('ok', 3)
     """
     if not isinstance(model, SequenceModel):
         raise InputError(f"`model` is a {type(model).__name__}; pass one from rnnvg.models.build or load.")

@@ -47,6 +47,10 @@ class Remedy:
             no theory says; None: what theory says of the changed network (rnnvg.advise.predict.predicted_rate).
         source: author and year.
         any_cell: it fits cells of other kinds too, for it leaves the cell as it is or takes another.
+
+    >>> from rnnvg.advise import REMEDIES
+    >>> REMEDIES["forget-bias"].change, REMEDIES["forget-bias"].fits
+    ("forget gate's bias of 1", ('lstm',))
     """
 
     name: str

@@ -50,6 +50,11 @@ class LyapunovSpectrum(Shown):
         note: what else the reader must know of these numbers; empty where there is nothing.
 
     Source: Engelken, Wolf and Abbott 2023; Vogt et al. 2022.
+
+    >>> import torch, rnnvg
+    >>> found = rnnvg.lyapunov_spectrum(torch.nn.GRU(3, 8), torch.randn(50, 2, 3), burn_in=10)
+    >>> found.exponents.shape, found.n_steps
+    ((2, 8), 40)
     """
 
     exponents: np.ndarray

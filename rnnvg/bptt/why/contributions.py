@@ -69,6 +69,12 @@ class TemporalContributions(Shown):
 
     Within a sequence and step a number smaller than the dtype's range below the largest adjoint coordinate counts as zero.
     Source: Pascanu, Mikolov and Bengio 2013, equation 4.
+
+    >>> import torch, rnnvg
+    >>> grad = torch.ones(30, 4, 8)
+    >>> found = rnnvg.temporal_contributions(torch.nn.RNN(3, 8), torch.randn(30, 4, 3), output_grad=grad)
+    >>> sorted(found.log_norm_total)
+    ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0']
     """
 
     log_norm: dict[str, np.ndarray]

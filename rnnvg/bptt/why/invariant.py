@@ -64,6 +64,12 @@ def input_sensitivity(profile: GradientProfile) -> GradientProfile:
 
     Raises:
         InputError: the profile was loaded from a file, a weight was changed since, or the recurrence has no input.
+
+    >>> import torch, rnnvg
+    >>> from rnnvg.bptt import input_sensitivity
+    >>> profile = rnnvg.gradient_profile(torch.nn.GRU(3, 8), torch.randn(20, 4, 3), wrt="input")
+    >>> input_sensitivity(profile).wrt
+    'input'
     """
     origin = dataclasses.replace(_origin(profile), layer=None)
     linear = linearize(origin.recurrence, origin.inputs, origin.state)
@@ -102,6 +108,12 @@ def ranking_flips(profiles: Mapping[str, GradientProfile], threshold: float = ma
 
     Raises:
         InputError: fewer than two networks, a profile wrt something else, or what `covariance_weighted` raises.
+
+    >>> import torch, rnnvg
+    >>> from rnnvg.bptt import ranking_flips
+    >>> inputs, cores = torch.randn(30, 4, 3), {"a": torch.nn.RNN(3, 8), "b": torch.nn.RNN(3, 8)}
+    >>> ranking_flips({name: rnnvg.gradient_profile(core, inputs) for name, core in cores.items()})
+    []
     """
     if len(profiles) < 2:
         raise InputError(f"`profiles` holds {len(profiles)} network; a ranking needs at least 2.")
