@@ -1,5 +1,6 @@
 # make compare   set up .venv once, then train, measure and write the report
-# make docs      set up .venv once, then the documentation site in docs/_build/html, warnings as errors
+# make docs      set up .venv once, then the documentation site in docs/_build/html, warnings as errors and links checked
+# make links     every link of the README and the documentation; addresses outside are asked, which needs a network
 # make legacy    set up .venv-legacy (torch 2.3 and torchtext 0.18.0, about 3 GB), then the tests that read texts
 # make cases     run every program in CASES=DIR against the analyzer, each of which ends with 0 (right) or 1 (wrong)
 # make test      set up .venv once, then lint, every test that is not marked `acceptance`, and every example in a docstring
@@ -25,7 +26,7 @@ EXTRAS := dev,torchtext,digits,tensorboard,lightning,parquet
 TESTS ?=
 COVERAGE_FLOOR := 80
 
-.PHONY: env compare docs cases test lint coverage portable acceptance legacy clean
+.PHONY: env compare docs links cases test lint coverage portable acceptance legacy clean
 
 env: $(READY)
 
@@ -46,7 +47,11 @@ test: $(READY) lint
 
 docs: $(READY)
 	@$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	@$(BIN)/python scripts/check_links.py $$(find docs/_build/html -name '*.html')
 	@echo "docs/_build/html/index.html"
+
+links: $(READY)
+	@$(BIN)/python scripts/check_links.py --external
 
 CASES ?=
 cases: $(READY)

@@ -75,7 +75,12 @@ class MachineError(InputError):
 
 
 class StorageError(MachineError):
-    """The results cannot be written where they belong; what is already there is whole and stays."""
+    """The results cannot be written where they belong; what is already there is whole and stays.
+
+    >>> from rnnvg.bench import StorageError
+    >>> print(StorageError("The disk is full."))
+    The disk is full.
+    """
 
 
 @contextmanager

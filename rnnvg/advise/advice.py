@@ -36,6 +36,12 @@ class Effect:
         steps_to_solve: per seed; None where it did not.
         value: median score; None where no seed has a finite one.
         diverged: seeds whose training stopped being finite.
+
+    >>> from rnnvg.advise import advise
+    >>> task = {"name": "adding", "length": 6}
+    >>> base, effect = advise(task, "rnn", seeds=2, remedies=["orthogonal"], hidden=4, steps=2).effects()
+    >>> effect.remedy, effect.seeds
+    ('orthogonal', 2)
     """
 
     remedy: str

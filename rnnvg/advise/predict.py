@@ -29,6 +29,11 @@ def predicted_rate(network: dict[str, Any], *, n_inputs: int, input_square: floa
         n_inputs: I, features of an input.
         input_square: their mean square.
         steps: largest distance.
+
+    >>> network = {"cell": "rnn", "hidden": 64, "layers": 1, "init": "default"}
+    >>> rate = predicted_rate(network, n_inputs=2, input_square=0.5, steps=50)
+    >>> -0.6 < rate < -0.5  # nats a step; 1/sqrt(3) a step is -0.55
+    True
     """
     cell, init = network["cell"], network["init"]
     if init == "chrono":

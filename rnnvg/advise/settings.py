@@ -35,6 +35,10 @@ class Settings:
         threshold: of the horizon.
         sequences: on which it is measured, four times as long as those of training.
         t_max: the longest dependency, steps.
+
+    >>> from rnnvg.advise.settings import settings
+    >>> settings({"name": "adding", "length": 20}, hidden=8).cell
+    'rnn'
     """
 
     task: dict[str, Any]

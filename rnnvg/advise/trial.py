@@ -65,7 +65,13 @@ def exploding_gain(steps: int) -> float:
 
 
 def run_trial(settings: Settings, remedy: str, seed: int, directory: str | Path | None = None) -> dict[str, Any]:
-    """Do the run in this process, where `directory` (None: nowhere) does not hold it yet, and read it; see `read_trial`."""
+    """Do the run in this process, where `directory` (None: nowhere) does not hold it yet, and read it; see `read_trial`.
+
+    >>> from rnnvg.advise.settings import settings
+    >>> found = run_trial(settings({"name": "adding", "length": 6}, hidden=4, steps=2), "none", seed=0)
+    >>> found["remedy"], found["status"]
+    ('none', 'ok')
+    """
     if directory is None:
         with tempfile.TemporaryDirectory() as folder:
             return run_trial(settings, remedy, seed, folder)

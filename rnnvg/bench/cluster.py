@@ -30,7 +30,11 @@ SECONDS_TO_ANSWER = 5.0
 
 
 class WorkersLostError(RuntimeError):
-    """No worker starts or is left, or the scheduler went away; what is done is kept, and the same call goes on."""
+    """No worker starts or is left, or the scheduler went away; what is done is kept, and the same call goes on.
+
+    >>> issubclass(WorkersLostError, RuntimeError)
+    True
+    """
 
 
 # All of it 1: threads a process, and the seed of the order of Python's sets.

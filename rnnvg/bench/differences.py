@@ -92,6 +92,15 @@ def compare(a: str | Path, b: str | Path) -> Differences:
 
     Raises:
         InputError: one of them does not exist or holds no results, or no run of one has a partner in the other.
+
+    >>> import tempfile
+    >>> from rnnvg import bench
+    >>> training = {"steps": 2, "batch": 4, "eval_size": 10}
+    >>> spec = bench.run_spec({"name": "adding", "length": 5}, "rnn", hidden=4, training=training)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = bench.execute(spec, folder)
+    ...     bench.compare(folder, folder).rows["verdict"].unique().tolist()
+    ['identical']
     """
     one, other = load_results(a), load_results(b)
     settings: dict[str, tuple[Any, Any]] = {}

@@ -19,6 +19,15 @@ class Timings:
 
     Args:
         directories: results directories; what cannot be read in them is passed over.
+
+    >>> import tempfile
+    >>> from rnnvg import bench
+    >>> training = {"steps": 2, "batch": 4, "eval_size": 10}
+    >>> spec = bench.run_spec({"name": "adding", "length": 5}, "rnn", hidden=4, training=training)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = bench.execute(spec, folder)
+    ...     type(bench.Timings([folder])).__name__
+    'Timings'
     """
 
     def __init__(self, directories: Iterable[str | Path]) -> None:

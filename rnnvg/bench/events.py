@@ -19,6 +19,9 @@ class Event:
         status, text: "ok", "diverged" or "failed" with the reason, of a run that is done; otherwise what is to be said.
         total, done: for "plan", how many runs there are and how many of them have a result already.
         pid: for "start", the worker process.
+
+    >>> Event("progress", run="adding-T50-gru-h64-s0", step=10, steps=100).step
+    10
     """
 
     kind: Literal["plan", "start", "progress", "done", "again", "note", "beat"]

@@ -31,6 +31,15 @@ def export(directory: str | Path, out: str | Path, form: str = "csv") -> list[Pa
         InputError: the directory holds no results, there is no such format, or Parquet cannot be written here.
         InputError: a file that rnnvg did not write stands where one of the four belongs: none is then written.
         StorageError: the folder cannot be written.
+
+    >>> import tempfile
+    >>> from rnnvg import bench
+    >>> training = {"steps": 2, "batch": 4, "eval_size": 10}
+    >>> spec = bench.run_spec({"name": "adding", "length": 5}, "rnn", hidden=4, training=training)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = bench.execute(spec, folder)
+    ...     [path.suffix for path in bench.export(folder, f"{folder}/out")][:1]
+    ['.csv']
     """
     check_name("format", form, FORMATS)
     if form == "parquet" and importlib.util.find_spec("pyarrow") is None:

@@ -52,6 +52,11 @@ class Published(BaseModel):
             before the runs; without `reproduced` there is no verdict.
         hours: what its runs cost in hours of one CPU core, estimated from some of their steps; said where they are not run.
         analysis: where the verdict is "not": what this package's own measurements say of the cause.
+
+    >>> from rnnvg import bench
+    >>> figure = bench.read("tcn-adding-small").published[0]
+    >>> figure.cell, figure.metric, figure.value
+    ('lstm', 'mse', 0.164)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

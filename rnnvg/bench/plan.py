@@ -34,6 +34,11 @@ class Plan:
         grids: the benchmarks.
         only: for each of them, patterns of ids; none: all of its runs.
         share: (3, 8): the third of eight equal shares.
+
+    >>> from rnnvg import bench
+    >>> plan = bench.Plan.of(bench.read("tcn-adding-small"))
+    >>> [grid.name for grid in plan.grids]
+    ['tcn-adding-small']
     """
 
     grids: tuple[Grid, ...]

@@ -26,6 +26,10 @@ class ProgressBar:
         file: where to write, stderr by default.
         names: id -> what to call a run in the bar, where its id would be long.
         auto: a widget where this runs in a notebook.
+
+    >>> from rnnvg import bench
+    >>> with bench.ProgressBar(quiet=True) as bar:
+    ...     bar(bench.Event("plan", total=2))
     """
 
     def __init__(

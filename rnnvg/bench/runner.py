@@ -64,6 +64,15 @@ def run_all(
         WorkersLostError: the scheduler went away, or no worker comes up.
         KeyboardInterrupt: passed on when the workers have stopped. What is done is kept, and long runs have left a resume
             file: the same call goes on.
+
+    >>> import tempfile
+    >>> from rnnvg import bench
+    >>> training = {"steps": 2, "batch": 4, "eval_size": 10}
+    >>> specs = [bench.run_spec({"name": "adding", "length": 5}, "rnn", hidden=4, training=training)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = bench.execute(specs[0], folder)
+    ...     [result["status"] for result in bench.run_all(specs, folder, jobs=1)]  # nothing is done twice
+    ['ok']
     """
     check_int("jobs", jobs, least=1)
     _check_main_process()

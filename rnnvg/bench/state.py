@@ -30,6 +30,13 @@ class State:
         missing: task -> what it reads that is not there, and how to get it.
         climbing: whether a ladder has lengths ahead that are not known yet.
         seconds: about how long what is left and under way takes one worker; None where nothing like it is known.
+
+    >>> import tempfile
+    >>> from rnnvg import bench
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     bench.Plan.of(bench.read("tcn-adding-small")).keep(folder)
+    ...     bench.State.of(folder).runs
+    6
     """
 
     benchmarks: tuple[str, ...]

@@ -33,6 +33,14 @@ class HalfLives(Shown):
         steps: [C] ln(1/2) over the mean log of the channel's carry factor; inf where nothing is lost, 0 where everything is.
         gate: [C] what carries it.
         layer: [C]
+
+    >>> import torch
+    >>> from rnnvg import models, tasks
+    >>> from rnnvg.bptt import half_lives
+    >>> core = models.build(tasks.make("adding", length=50), "lstm", hidden=4, init="forget-bias").core
+    >>> found = half_lives(core, torch.randn(50, 4, 2))
+    >>> found.steps.shape
+    (4,)
     """
 
     steps: np.ndarray

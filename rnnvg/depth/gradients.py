@@ -135,6 +135,12 @@ def layer_gradients(
 
     Raises:
         InputError: an argument that does not fit; a loss that is not a scalar or does not depend on the blocks' output.
+
+    >>> import torch
+    >>> from rnnvg.depth import layer_gradients
+    >>> blocks = [torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh()) for _ in range(3)]
+    >>> layer_gradients(blocks, torch.randn(16, 8)).log_weight.shape
+    (3,)
     """
     linear = BlockLinearization(trace(blocks, inputs), whole_batch=True)
     if head is None:

@@ -98,6 +98,10 @@ def pool_recall(horizons: Sequence[RecallHorizon]) -> HorizonEstimate:
 
     Raises:
         InputError: there is no horizon.
+
+    >>> from rnnvg.functional import RecallHorizon
+    >>> pool_recall([RecallHorizon(steps, False, 1.0, 0.25, 0.0) for steps in (8.0, 10.0, 12.0)]).n
+    3
     """
     if not horizons:
         raise InputError("`horizons` is empty; pass the RecallHorizon of at least one network.")

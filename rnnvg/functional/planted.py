@@ -34,6 +34,12 @@ def agreement_by_distance(
 
     Raises:
         InputError: a text without planted words.
+
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("next-word", text="agreement", distance=[2, 4], n_words=4000)
+    >>> model = models.build(task, "gru", hidden=8)
+    >>> agreement_by_distance(model, task)["distance"].tolist()
+    [2, 4]
     """
     corpus = task.corpus
     if corpus.decided is None or corpus.planted is None:
@@ -54,7 +60,12 @@ def agreement_by_distance(
 
 def remembered(by_distance: pd.DataFrame, threshold: float = REMEMBERED) -> tuple[int, bool]:
     """The functional horizon: the last distance up to which every accuracy is at least `threshold`, 0 where the first is
-    not; and whether it is censored, the longest distance that was asked for being still remembered."""
+    not; and whether it is censored, the longest distance that was asked for being still remembered.
+
+    >>> import pandas as pd
+    >>> remembered(pd.DataFrame({"distance": [2, 4, 8], "accuracy": [0.9, 0.6, 0.1]}))
+    (4, False)
+    """
     kept = (by_distance["accuracy"] >= threshold).to_numpy()
     n = int(kept.argmin()) if not kept.all() else len(kept)
     return (int(by_distance["distance"].iloc[n - 1]) if n else 0), bool(kept.all())

@@ -30,6 +30,12 @@ def reach(model: SequenceModel, task: Any, *, windows: int = 8, seed: int = 0) -
 
     Raises:
         InputError: the model and the task do not fit.
+
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("next-word", text="agreement", distance=[2, 4], n_words=4000)
+    >>> model = models.build(task, "gru", hidden=8)
+    >>> reach(model, task, windows=1).columns.tolist()[:2]
+    ['distance', 'log10_gain']
     """
     check_fits(model.spec, task)
     probe = task.probe(windows, torch.Generator().manual_seed(seed))

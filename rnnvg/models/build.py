@@ -148,13 +148,22 @@ def matched_hidden(
 
 
 def check_task(task: object) -> None:
-    """Nothing where `task` says what goes into a model and what comes out; otherwise an InputError."""
+    """Nothing where `task` says what goes into a model and what comes out; otherwise an InputError.
+
+    >>> from rnnvg import tasks
+    >>> check_task(tasks.make("adding", length=5))  # says nothing: it is one
+    """
     if not all(hasattr(task, name) for name in ("kind", "n_inputs", "n_outputs")):
         raise InputError(f"`task` is a {type(task).__name__}; pass a task, such as rnnvg.tasks.make('adding').")
 
 
 def check_fits(spec: dict[str, Any], task: Task, what: str = "`model`") -> None:
-    """Nothing where a model of this spec can read the task's inputs and answer it; otherwise an InputError."""
+    """Nothing where a model of this spec can read the task's inputs and answer it; otherwise an InputError.
+
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("adding", length=5)
+    >>> models.check_fits(models.build(task, "gru", hidden=4).spec, task)  # says nothing: it fits
+    """
     sizes = ("kind", "n_inputs", "n_outputs")
     found, needed = [spec[name] for name in sizes], [getattr(task, name) for name in sizes]
     if found != needed:

@@ -34,7 +34,14 @@ def constrain(core: nn.Module, cell: str) -> None:
 
 
 def unconstrain(core: nn.Module) -> None:
-    """Leave every constrained matrix in the core as an ordinary parameter, with the value that it has."""
+    """Leave every constrained matrix in the core as an ordinary parameter, with the value that it has.
+
+    >>> from rnnvg import models, tasks
+    >>> core = models.build(tasks.make("adding", length=5), "rnn", hidden=4, constraint="orthogonal").core
+    >>> models.unconstrain(core)
+    >>> core.weight_hh_l0.shape
+    torch.Size([4, 4])
+    """
     for name in _matrices(core) if isinstance(core, nn.RNNBase) else ():
         if parametrize.is_parametrized(core, name):
             parametrize.remove_parametrizations(core, name, leave_parametrized=True)

@@ -92,6 +92,13 @@ def recurrence(core: nn.Module, inputs: Tensor) -> tuple[Any, Any]:
     """What `rnnvg.gradient_profile` takes of a model's core, and the first state for inputs [T, B, E].
 
     Of PyTorch's modules themselves and None, which stands for zeros; of any other core its step and its first state.
+
+    >>> import torch
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("adding", length=5)
+    >>> found, state = models.recurrence(models.build(task, "gru", hidden=4).core, task.batch(3, torch.Generator()).inputs)
+    >>> type(found).__name__, state
+    ('GRU', None)
     """
     if isinstance(core, nn.RNNBase):
         return core, None
