@@ -2,6 +2,7 @@
 
 rnnvg bench run tcn-adding-small --out runs/published/tcn-adding-small
 python scripts/publish_results.py runs/published/* --commit "$(git rev-parse --short HEAD)"
+python scripts/publish_results.py tcn-adding       --commit "$(git rev-parse --short HEAD)"     a benchmark that was not run
 python scripts/publish_results.py                  the page and the README again, of the tables that are there
 """
 
@@ -15,7 +16,9 @@ import pandas as pd
 
 from rnnvg import bench, load_results
 from rnnvg.bench import Store
-from rnnvg.bench.outcome import outcome
+from rnnvg.bench.outcome import outcome, published_table
+from rnnvg.bench.outcome import verdicts as verdicts_of
+from rnnvg.bench.published import VERDICTS
 from rnnvg.bench.spec import Measure, Training
 from rnnvg.files import write_ours, write_whole
 from rnnvg.report import legend, results
@@ -27,17 +30,17 @@ TABLES = ("published", "ladder", "rungs", "runs", "horizons")
 MADE_WITH = "made_with.csv"
 TRAINING = {*Training.model_fields, *Measure.model_fields}
 LEAD = (
-    "The benchmarks of published results in their small sizes, beside the figures that the papers give. Few seeds, short "
-    "sequences and short budgets: they show whether the order of networks comes out, and not that a network cannot do what it "
-    "did not do here. A figure counts as reproduced or not only where the settings are the paper's and the tolerance was "
-    "written down before the runs."
+    "Published figures run again. A figure counts as reproduced or not only where the settings are the paper's and the "
+    "tolerance was written down before the runs. Benchmarks whose names end in -small have few seeds, short sequences and "
+    "short budgets: they show whether the order of networks comes out, and not that a network cannot do what it did not do "
+    "here."
 )
 
 
 def keep_tables(directory: Path, target: Path) -> None:
-    """Writes the tables of one benchmark."""
+    """Writes the tables of one benchmark; of a name alone those of one that was not run."""
     target.mkdir(parents=True, exist_ok=True)
-    frames = dict(outcome(directory))
+    frames = dict(outcome(directory)) if directory.is_dir() else {"published": verdicts_of([directory])}
     if Store(directory).results():
         frames |= {"runs": load_results(directory), "horizons": Store(directory).frame("horizons.csv")}
     for name, frame in frames.items():
@@ -48,28 +51,8 @@ def kept_tables(folder: Path) -> dict[str, Any]:
     """The tables of one benchmark by name."""
     found = {name: pd.read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").exists()}
     if "published" in found:
-        found["published"] = judged(found["published"])
+        found["published"] = published_table(folder / "published.csv")
     return found
-
-
-def judged(frame: pd.DataFrame) -> pd.DataFrame:
-    """Published figures with a verdict: those of before verdicts were given had no tolerance written down."""
-    for column in {"where", "claim", "difference", "because"} & set(frame):  # an empty column is read as numbers
-        frame[column] = frame[column].astype(object).where(frame[column].notna(), "")
-    if "verdict" in frame:
-        return frame
-    otherwise = [
-        "; ".join(each for each in difference.split("; ") if "(paper: " in each) for difference in frame["difference"]
-    ]
-    because = [
-        status.removeprefix("not run: ")
-        if status != "run"
-        else differs or "no tolerance was written down before the runs"
-        for status, differs in zip(frame["status"], otherwise, strict=True)
-    ]
-    return frame.assign(
-        verdict=["not comparable" if status == "run" else "not run" for status in frame["status"]], because=because
-    )
 
 
 def read(found: dict[str, Any]) -> results.Results:
@@ -117,13 +100,23 @@ def verdicts(frames: list[pd.DataFrame]) -> Section:
     return Section("verdicts", "Published figures", paragraphs=published.sentences(every), tables=[table])
 
 
+def by_verdict(every: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts of all benchmarks for the README, what says most first."""
+    order = {name: n for n, name in enumerate((*VERDICTS[:3], "not run", "not comparable"))}
+    rows = every.assign(order=every["verdict"].map(order)).sort_values("order", kind="stable")
+    shown = published.verdicts_shown(rows).assign(verdict=rows["verdict"].to_numpy())
+    shown.insert(4, "tolerance", rows["tolerance"].to_numpy())
+    shown.insert(6, "hours, one thread", ["" if hours == 0 else f"{hours:.2f}" for hours in rows["hours"]])
+    return shown
+
+
 def made_with(directories: list[Path], commit: str | None, kept: Path) -> dict[str, str]:
     """Versions, machines and commits of what is kept and of `directories`."""
     seen: dict[str, set[str]] = {}
     if kept.exists():
         for row in pd.read_csv(kept, dtype=str).itertuples():
             seen.setdefault(str(row.what), set()).add(str(row.value))
-    for directory in directories:
+    for directory in filter(Path.is_dir, directories):
         for result in Store(directory).results():
             machine = {key: result["machine"].get(key) for key in ("system", "processor")}
             for key, value in {"commit": commit, **result["versions"], **machine}.items():
@@ -156,11 +149,17 @@ def main(directories: list[Path], commit: str | None, out: Path) -> None:
         if "ladder" in found and "rungs" in found:
             parts.append(markdown(ladder.ladder_shown(found["ladder"], found["rungs"])) + "\n")
     listed = [f"{key}: {value}" for key, value in versions.items()]
-    first = verdicts([found["published"] for found in outcomes.values() if "published" in found])
-    title = "Published results, small"
+    every = [found["published"] for found in outcomes.values() if "published" in found]
+    first = verdicts(every)
+    shown = by_verdict(pd.concat(every, ignore_index=True))
+    write_ours(out / "verdicts.csv", shown.to_csv(index=False, lineterminator="\n"), "--out")
+    title = "Published results"
     page = Page(title, LEAD, sections, chips=colours, footer=f"Made with {'; '.join(listed)}.", first=first)
     write_ours(out / "index.html", render(page), "--out")
-    head = f"# Results\n\n{LEAD}\n\nThe same with figures: [index.html](index.html).\n"
+    head = (
+        f"# Results\n\n{LEAD}\n\nThe same with figures: [index.html](index.html).\n\n{' '.join(first.paragraphs)}\n\n"
+    )
+    head += markdown(shown) + "\n"
     foot = "\n".join(["## Made with\n", *(f"- {line}" for line in listed), ""])
     write_whole(out / "README.md", "\n".join([head, *parts, foot]))
 

@@ -72,13 +72,17 @@ def _published(place: str | Path) -> list[pd.DataFrame]:
     here = (folder / FOLDER).is_dir()
     tables = [] if here else sorted(folder.glob(PUBLISHED)) or sorted(folder.glob(f"*/{PUBLISHED}"))
     if tables:
-        return [_table(path) for path in tables]
+        return [published_table(path) for path in tables]
     found = outcome(folder).get("published")
     return [] if found is None else [found]
 
 
-def _table(path: Path) -> pd.DataFrame:
-    """A published.csv as the frame that it was written from."""
+def published_table(path: Path) -> pd.DataFrame:
+    """A published.csv as the frame that it was written from.
+
+    Raises:
+        InputError: it has other columns.
+    """
     found = pd.read_csv(path, dtype=_WORDS, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
     if list(found.columns) != list(COLUMNS):
         raise InputError(
