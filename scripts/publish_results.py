@@ -106,7 +106,8 @@ def by_verdict(every: pd.DataFrame) -> pd.DataFrame:
     rows = every.assign(order=every["verdict"].map(order)).sort_values("order", kind="stable")
     shown = published.verdicts_shown(rows).assign(verdict=rows["verdict"].to_numpy())
     shown.insert(4, "tolerance", rows["tolerance"].to_numpy())
-    shown.insert(6, "hours, one thread", ["" if hours == 0 else f"{hours:.2f}" for hours in rows["hours"]])
+    shown.insert(6, "seeds", rows["runs"].to_numpy())
+    shown.insert(7, "hours, one thread", ["" if hours == 0 else f"{hours:.2f}" for hours in rows["hours"]])
     return shown
 
 
