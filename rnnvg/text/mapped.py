@@ -20,7 +20,7 @@ import numpy as np
 from rnnvg.errors import InputError
 from rnnvg.files import make_folder
 from rnnvg.text.corpus import SPLITS, Corpus, OpenIds
-from rnnvg.text.files import CUTS, by_position, read_pieces
+from rnnvg.text.pieces import CUTS, by_position, read_pieces
 from rnnvg.text.tokens import TOKENS, UNKNOWN
 from rnnvg.text.vocabulary import Vocabulary
 

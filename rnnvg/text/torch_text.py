@@ -16,7 +16,7 @@ import numpy as np
 
 from rnnvg.errors import InputError, check_name
 from rnnvg.text.corpus import SPLITS, Corpus, OpenIds, build_corpus
-from rnnvg.text.files import by_position
+from rnnvg.text.pieces import by_position
 from rnnvg.text.tokens import END_OF_LINE
 from rnnvg.text.vocabulary import Vocabulary
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from rnnvg import text as texts
 from rnnvg.errors import InputError, check_int, check_name
-from rnnvg.text.files import read_pieces
+from rnnvg.text.pieces import read_pieces
 from rnnvg.text.tokens import TOKENS
 from rnnvg.text.vocabulary import Vocabulary
 

@@ -67,7 +67,7 @@ def test_a_network_whose_runs_all_failed_is_a_row():
     assert math.isnan(failed["value"])
     assert failed["baseline"] == pytest.approx(1 / 6)  # the task's, known from the other network
     rows = learned.frame(in_memory({"loss": 0.1}, {"cell": "rnn", "status": "failed"}))
-    shown = tables.scores_shown(tables.scores(learned.runs_of(rows))).iloc[0]
+    shown = learned.scores_shown(learned.scores(learned.runs_of(rows))).iloc[0]
     assert shown[["score", "solved", "broken off"]].to_list() == ["none", "0 of 1 [0–98\u00a0%]", "1 failed"]
 
 

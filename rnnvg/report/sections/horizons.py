@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rnnvg.report import pairs, pooled, style, tables, wording
+from rnnvg.report import pairs, pooled, style, wording
 from rnnvg.report.causes import covariance_horizons
 from rnnvg.report.page import Table
 from rnnvg.report.part import Part
 from rnnvg.report.results import Frame, Results, moments
-from rnnvg.report.style import AFTER
+from rnnvg.report.style import AFTER, BEFORE
 
 SHARED = {
     "input": "at the inputs, which all networks share",
@@ -106,7 +107,7 @@ def _shown(rows: Frame, wrt: str) -> Frame:
     for (problem, network), own in rows.groupby(["problem", "network"], sort=False):
         row = {"task": problem, "network": network}
         mine = own[own["wrt"] == wrt]
-        for when, measured in tables.columns(thresholds):
+        for when, measured in _columns(thresholds):
             seeds = mine[np.isclose(mine["threshold"].astype(float), measured) & (mine["when"] == when)]
             row[f"{when.split()[0]}, {style.threshold_name(measured)}"] = wording.over(pooled.over(seeds))
         ended, runs = mine.loc[mine["when"] == AFTER, "id"].nunique(), int(own["runs"].iloc[0])
@@ -124,3 +125,8 @@ PART = Part(
     sentences=sentences,
     tables=horizon_tables,
 )
+
+
+def _columns(thresholds: Sequence[float]) -> list[tuple[str, float]]:
+    """Moment and threshold of each column of a table of horizons; before training the main threshold is enough."""
+    return [(BEFORE, each) for each in thresholds[:1]] + [(AFTER, each) for each in thresholds]

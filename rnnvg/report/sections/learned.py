@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rnnvg.report import legend, pooled, style, tables, timing, wording
+from rnnvg.horizon.intervals import fraction_interval
+from rnnvg.missing import number
+from rnnvg.report import legend, pooled, style, timing, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, nothing
 from rnnvg.report.results import Frame, Results
@@ -60,6 +62,72 @@ def sentences(rows: Frame) -> list[str]:
     return said
 
 
+def scores(every_run: Frame) -> Frame:
+    """`score_table` of a frame with a row a run, baselines filled in for each problem; and values, each run's score."""
+    rows = []
+    for (problem, network, cell), runs in every_run.groupby(["problem", "network", "cell"], sort=False):
+        ended = runs[runs["status"] == "ok"]
+        solved = int(ended["solved"].sum())
+        low, high = fraction_interval(solved, len(runs))
+        first = runs.iloc[0]
+        about = {name: first[name] for name in ("metric", "baseline_text")}
+        levels = {name: first[name] for name in ("baseline", "baseline_loss", "best_loss")}
+        rows.append(
+            {
+                "problem": problem,
+                "network": network,
+                "cell": cell,
+                "runs": len(runs),
+                **{status: int((runs["status"] == status).sum()) for status in ("ok", "diverged", "failed")},
+                "solved": solved,
+                "solved_fraction": solved / len(runs),
+                "solved_low": low,
+                "solved_high": high,
+                "steps_to_solve": float(ended.loc[ended["solved"], "solved_at"].median()),
+                **about,
+                "value": float(ended["value"].median()),
+                "least": float(ended["value"].min()),
+                "most": float(ended["value"].max()),
+                **{name: number(level) for name, level in levels.items()},
+                "values": ended["value"].to_list(),
+                "loss": float(ended["loss"].median()),
+                "seconds": float(runs["seconds"].median()),
+                "parameters": float(runs["parameters"].median()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def scores_shown(table: Frame) -> Frame:
+    """`scores` for readers: a row a problem and network. Text is never solved; its rows say nothing of it."""
+    rows = []
+    for row in table.itertuples():
+        broken = [f"{getattr(row, status)} {status}" for status in ("diverged", "failed") if getattr(row, status)]
+        text = row.metric == "perplexity"
+        fraction = f"{row.solved} of {row.runs} [{100 * row.solved_low:.0f}–{100 * row.solved_high:.0f}\u00a0%]"
+        rows.append(
+            {
+                "task": row.problem + (f" ({style.metric_short(row.metric)})" if row.metric else ""),
+                "network": row.network,
+                "score": wording.values(pd.Series(row.values, dtype=float)),
+                "baseline": _known(row.baseline),
+                "loss": _known(row.loss),
+                "lowest loss": _known(row.best_loss),
+                "solved": "–" if text else fraction,
+                "at step": "" if text or math.isnan(row.steps_to_solve) else f"{row.steps_to_solve:g}",
+                "broken off": ", ".join(broken),
+            }
+        )
+    shown = pd.DataFrame(rows)
+    if not (table["best_loss"] > 0).any():  # no more than that a loss is never below 0
+        shown = shown.drop(columns=["loss", "lowest loss"])
+    return shown if any(shown["broken off"]) else shown.drop(columns="broken off")
+
+
+def _known(value: float) -> str:
+    return "" if math.isnan(value) else wording.number(value)
+
+
 def score_tables(rows: Frame) -> list[Table]:
     """Scores against baselines."""
     runs = runs_of(rows)
@@ -68,7 +136,7 @@ def score_tables(rows: Frame) -> list[Table]:
         "settings); solved "
         "runs with the exact 95 % binomial interval."
     )
-    return [Table.of(tables.scores_shown(tables.scores(runs)), caption)]
+    return [Table.of(scores_shown(scores(runs)), caption)]
 
 
 def draw(rows: Frame, panels: Panels) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from rnnvg.report import tables, wording
+from rnnvg.report import wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Part
 from rnnvg.report.results import Frame, Results
 
+GROUPS = ("task", "network", "training", "measure", "versions")
 CHECK = ["residual", "compared", "skipped", "weights", "dtype"]
 
 
@@ -22,7 +23,7 @@ def frame(results: Results) -> Frame:
     for run in results.runs.to_dict("records"):
         record = record_of[run["id"]]
         check = record.get("verify") or {}
-        settings = {"/".join(key): tables.plain(value) for key, value in tables.settings_of(record)}
+        settings = {"/".join(key): _text(value) for key, value in settings_of(record)}
         rows.append({**run, **{name: check.get(name) for name in CHECK}, **settings})
     damaged = [{"id": run, "status": "left out", "reason": fault} for run, fault in results.damaged.items()]
     return pd.DataFrame([*rows, *damaged])
@@ -46,10 +47,51 @@ def sentences(rows: Frame) -> list[str]:
     return said
 
 
+def settings_wide(rows: Frame) -> Frame:
+    """`settings_table` of a frame with a row a run and a column "group/setting" a setting."""
+    names = [name for group in GROUPS for name in rows if str(name).startswith(f"{group}/")]
+    shown = []
+    for name in names:
+        group, setting = str(name).split("/", 1)
+        values = {problem: dict.fromkeys(own[name].dropna()) for problem, own in rows.groupby("problem", sort=False)}
+        shown.append({"group": group, "setting": setting, **{key: ", ".join(value) for key, value in values.items()}})
+    return pd.DataFrame(shown)
+
+
+def settings_of(record: dict[str, Any]) -> list[tuple[tuple[str, str], Any]]:
+    """((group, setting), value) of everything that a run depends on."""
+    spec, baseline = record["spec"], record.get("baseline") or {}
+    found = {
+        "training length (time steps)": record.get("training_steps"),
+        "measured length (time steps)": record.get("n_probe_steps"),
+        "baseline": baseline.get("text"),
+    }
+    task = {**spec["task"], **{key: value for key, value in found.items() if value is not None}}
+    parts = ("schema", "task", "training", "measure", "seed")
+    network = {key: value for key, value in spec.items() if key not in parts}
+    machine = record.get("machine") or {}
+    made_with = {**(record.get("versions") or {}), **{key: machine.get(key) for key in ("system", "processor", "cpus")}}
+    made_with["result schema"] = record.get("schema")
+    groups = {"task": task, "network": {**network, "seeds": spec["seed"]}, "training": spec.get("training") or {}}
+    groups |= {"measure": spec.get("measure") or {}, "versions": made_with}
+    return [((group, key), value) for group, settings in groups.items() for key, value in settings.items()]
+
+
+def _text(value: Any) -> str:
+    """A setting as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(_text(each) for each in value)
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def all_tables(rows: Frame) -> list[Table]:
     """Every run, the certificate of each, and the settings that differ or agree."""
     runs = pd.DataFrame([_run(row) for row in rows.to_dict("records")])
-    settings = tables.settings_wide(rows[rows["status"] != "left out"])
+    settings = settings_wide(rows[rows["status"] != "left out"])
     return [
         Table.of(settings, "What the results depend on; values that differ are listed."),
         Table.of(runs, f"Every run ({len(runs)})", folded=True),
