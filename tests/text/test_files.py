@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rnnvg import text
 from rnnvg.errors import InputError
-from rnnvg.text import pieces
+from rnnvg.text import pieces as pieces_module
 from rnnvg.text.manifest import data_file
 from rnnvg.text.pieces import read_pieces
 from rnnvg.text.tokens import spaces, words
@@ -19,7 +19,7 @@ WIKITEXT = Path(__file__).parents[3] / "shared" / "corpora" / "wikitext-2"
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(files, "PIECE", 7)
+    monkeypatch.setattr("rnnvg.text.pieces.PIECE", 7)
 
 
 def refused(path, **settings):
@@ -32,13 +32,13 @@ def refused(path, **settings):
 def test_pieces_are_the_file_and_cut_no_word(tmp_path_factory, content, piece):
     path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_bytes(content.encode())
-    before = pieces.PIECE
-    pieces.PIECE = piece
+    before = pieces_module.PIECE
+    pieces_module.PIECE = piece
     try:
         digest = hashlib.sha256()
         pieces = list(read_pieces(path, digest))
     finally:
-        pieces.PIECE = before
+        pieces_module.PIECE = before
     whole = content if not content or content.endswith("\n") else content + "\n"
     assert "".join(pieces) == whole
     assert digest.digest() == hashlib.sha256(content.encode()).digest()
