@@ -56,7 +56,7 @@ def test_any_text_in_any_pieces(tmp_path_factory, content, piece):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNNVG_CACHE", str(path.parent / "cache"))
         patch.setattr(files, "MAPPED_FROM", 0)
-        patch.setattr(files, "PIECE", piece)
+        patch.setattr("rnnvg.text.pieces.PIECE", piece)
         patch.setattr(mapped, "_CHUNK", 7)
         assert_same(text.load(path, vocabulary=4, tokens="spaces"), in_memory(path, vocabulary=4, tokens="spaces"))
 
@@ -134,7 +134,7 @@ def test_a_cache_that_cannot_be_written(cache, tmp_path, monkeypatch):
 
 
 def test_a_file_without_white_space_is_not_read_into_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "PIECE", 100)
+    monkeypatch.setattr("rnnvg.text.pieces.PIECE", 100)
     monkeypatch.setattr(files, "LONGEST", 1 << 20)
     path = tmp_path / "text.txt"
     path.write_bytes(b"two words " + b"x" * (3 << 20))
