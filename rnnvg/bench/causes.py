@@ -17,7 +17,7 @@ from torch import nn
 from rnnvg.bench import measure
 from rnnvg.bptt import attribute_decay, lyapunov_spectrum, temporal_contributions, theory
 from rnnvg.bptt.curves import mean_log_gain
-from rnnvg.bptt.why.invariant import covariance_weighted
+from rnnvg.bptt.invariant import covariance_weighted
 from rnnvg.errors import InputError
 from rnnvg.models import encoded, loss_gradient
 

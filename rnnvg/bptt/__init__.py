@@ -4,6 +4,7 @@ from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.check_backward import check_backward
 from rnnvg.bptt.half_lives import HalfLives, half_lives
 from rnnvg.bptt.input_profile import input_profile
+from rnnvg.bptt.invariant import covariance_weighted, input_sensitivity, ranking_flips
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.monitor import GradientMonitor
 from rnnvg.bptt.profile import GradientProfile, gradient_profile
@@ -12,7 +13,6 @@ from rnnvg.bptt.spectrum import LyapunovSpectrum, SingularValues, jacobian_singu
 from rnnvg.bptt.watch import Watcher, watch
 from rnnvg.bptt.why.attribution import DecayAttribution, attribute_decay
 from rnnvg.bptt.why.contributions import TemporalContributions, temporal_contributions
-from rnnvg.bptt.why.invariant import covariance_weighted, input_sensitivity, ranking_flips
 
 __all__ = [
     "DecayAttribution",

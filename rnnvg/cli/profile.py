@@ -95,7 +95,7 @@ def command(
         model, task, probe, "state" if wrt == "covariance" else wrt, spec.subseed("covectors"), sources
     )
     if wrt == "covariance":
-        from rnnvg.bptt.why.invariant import covariance_weighted
+        from rnnvg.bptt.invariant import covariance_weighted
 
         profile = covariance_weighted(profile)
     reasons = causes.why(model, task, probe) if why else None

@@ -11,7 +11,7 @@ from torch import nn
 
 from rnnvg import InputError, gradient_profile
 from rnnvg.bptt import Diagonal
-from rnnvg.bptt.why.invariant import covariance_weighted, input_sensitivity, ranking_flips
+from rnnvg.bptt.invariant import covariance_weighted, input_sensitivity, ranking_flips
 
 
 def relu_network(seed: int = 0) -> Any:
