@@ -135,7 +135,7 @@ def test_a_cache_that_cannot_be_written(cache, tmp_path, monkeypatch):
 
 def test_a_file_without_white_space_is_not_read_into_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("rnnvg.text.pieces.PIECE", 100)
-    monkeypatch.setattr(files, "LONGEST", 1 << 20)
+    monkeypatch.setattr("rnnvg.text.pieces.LONGEST", 1 << 20)
     path = tmp_path / "text.txt"
     path.write_bytes(b"two words " + b"x" * (3 << 20))
     with pytest.raises(InputError) as caught:
