@@ -19,7 +19,7 @@ from rnnvg.bptt import arguments
 from rnnvg.bptt.cells import read_cells
 from rnnvg.bptt.certificate import LOG_SMALLEST, Certificate, entries_to_compare
 from rnnvg.bptt.stepping import map_state, module_step
-from rnnvg.bptt.weights import NAMES, plain_module
+from rnnvg.bptt.weights import one_layer, plain_module
 from rnnvg.errors import InputError, check_int
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class _Unrolled:
         self, module: nn.RNNBase, layer: int, way: int, inputs: list[Tensor], state: tuple[Tensor, ...]
     ) -> list[Tensor]:
         """One direction of one layer; behind a sequence's end it gives zeros, and a backward one has not begun there."""
-        step = module_step(_one_way(module, layer, way))
+        step = module_step(one_layer(module, layer, way))
         parts = [part.clone().requires_grad_() for part in state]
         steps = list(range(len(inputs)))
         self.leaves[layer, -1 if way == 0 else len(steps), way] = parts
@@ -125,18 +125,3 @@ class _Unrolled:
             added = own if passed is None else own + passed[sequence]
             square += float(added.square().sum() - (0 if passed is None else passed[sequence].square().sum()))
         return 0.5 * math.log(square) if square > 0 else -math.inf
-
-
-def _one_way(module: nn.RNNBase, layer: int, way: int) -> nn.RNNBase:
-    """One direction of one layer of a plain module as PyTorch's own module."""
-    suffix = f"_l{layer}{'_reverse' * way}"
-    settings: dict[str, Any] = {"nonlinearity": module.nonlinearity} if isinstance(module, nn.RNN) else {}
-    if module.proj_size:
-        settings["proj_size"] = module.proj_size
-    width = getattr(module, f"weight_ih{suffix}").shape[1]
-    single = type(module)(width, module.hidden_size, bias=module.bias, device="meta", **settings)
-    for name in NAMES:
-        weight = getattr(module, name + suffix, None)
-        if weight is not None:
-            setattr(single, name + "_l0", nn.Parameter(weight.detach(), requires_grad=False))
-    return single.eval()

@@ -21,9 +21,10 @@ from rnnvg.bptt.passes import chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, gradient_profile
 from rnnvg.bptt.replay import Again, check_replay
 from rnnvg.bptt.segments import state_columns
-from rnnvg.bptt.sequences import Sequences, collected, reached_chains
+from rnnvg.bptt.sequences import Sequences, by_weights, collected, columns_of, reached_chains
+from rnnvg.bptt.several import side_by_side
 from rnnvg.bptt.sweep import sweep
-from rnnvg.bptt.watched import Masked, Run, note_of, profile_at, run_of
+from rnnvg.bptt.watched import Masked, Run, note_of, profile_for, run_of
 from rnnvg.errors import InputError, check_name
 
 
@@ -62,9 +63,19 @@ def profile_calls(
         return dataclasses.replace(profile, note=f"{profile.note} {note_of(recorder)}".strip())
     if direction is not None:
         raise InputError(f"`direction` is {direction!r} and the module runs one way; pass direction=None.")
-    run = run_of(recorder, chains, chosen)
-    profile = carried_on(profile_at(run, sources, wrt, layer, most), run, chains, chosen, most)
-    return dataclasses.replace(profile, origin=Masked()) if run.found.masks else profile
+    groups = by_weights(chains)
+    runs = [run_of(recorder, [chains[index] for index in group], chosen) for group in groups]
+    columns = columns_of(chains, groups)
+    lengths = np.empty(sum(map(len, columns)), dtype=np.int64)
+    for its_columns, run in zip(columns, runs, strict=True):
+        lengths[its_columns] = run.found.lengths
+    shared, steps = arguments.source_steps(sources, int(lengths.max()), lengths, len(lengths))
+    parts = []
+    for group, its_columns, run in zip(groups, columns, runs, strict=True):
+        profile = profile_for(run, shared, steps[:, its_columns], wrt, layer, most)
+        profile = carried_on(profile, run, [chains[index] for index in group], chosen, most)
+        parts.append(dataclasses.replace(profile, origin=Masked()) if run.found.masks else profile)
+    return side_by_side(parts, columns)
 
 
 def both_ways(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> tuple[nn.RNNBase, Sequences]:

@@ -37,10 +37,11 @@ def stand_in(recorder: Recorder, calls: list[Call]) -> nn.RNNBase:
                 "before that, or pass snapshot=True to watch()."
             )
     first = calls[0].weights
-    if not all(_same(first, call.weights) for call in calls[1:]):
+    if not all(same_weights(first, call.weights) for call in calls[1:]):
         raise InputError(
             "`module`'s weights changed between the calls, by an optimiser's step or because they are made anew for each call "
-            "(weight drop, spectral norm); use one watcher for each optimiser step or call."
+            "(weight drop, spectral norm), and the answer would mix them: one sequence that went on over several calls, or a "
+            "sum over all of them; use one watcher for each optimiser step or call."
         )
     return plain_module(module, first)
 
@@ -158,7 +159,8 @@ def _cause(recorder: Recorder) -> str:
     )
 
 
-def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+def same_weights(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two calls ran with the same numbers."""
     return one is other or all(torch.equal(weight, other[name]) for name, weight in one.items())
 
 

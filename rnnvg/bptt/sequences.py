@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnvg.bptt.calls import Call, Gradients, Recorder, version
-from rnnvg.bptt.replay import masks_of, stand_in
+from rnnvg.bptt.replay import masks_of, same_weights, stand_in
 from rnnvg.bptt.weights import at_least_single
 from rnnvg.errors import InputError
 
@@ -57,12 +57,46 @@ def collected(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) ->
     return module, _side_by_side([_chain(module, chain, chosen) for chain in chains])
 
 
+def by_weights(chains: list[list[Call]]) -> list[list[int]]:
+    """The chains' indices, together those that ran with the same weights, in the order in which these came."""
+    groups: list[list[int]] = []
+    for index, chain in enumerate(chains):
+        weights = chain[0].weights
+        home = next((group for group in groups if same_weights(chains[group[0]][0].weights, weights)), None)
+        if home is None:
+            groups.append([index])
+        else:
+            home.append(index)
+    return groups
+
+
+def columns_of(chains: list[list[Call]], groups: list[list[int]]) -> list[np.ndarray]:
+    """Group by group the columns of its chains where all chains stand side by side."""
+    first = np.cumsum([0, *(batch_of(chain[0]) for chain in chains)])
+    return [np.concatenate([np.arange(first[index], first[index + 1]) for index in group]) for group in groups]
+
+
+def batch_of(call: Call) -> int:
+    """How many sequences a call was handed."""
+    inputs = call.inputs
+    if isinstance(inputs, PackedSequence):
+        return int(inputs.batch_sizes[0])
+    if inputs.ndim == 2:
+        return 1
+    return inputs.shape[0 if call.recorder.module.batch_first else 1]
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of the indices below `count`, spread from the first to the last."""
+    return sorted(set(np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()))
+
+
 def some_of(found: Sequences, most: int) -> Sequences:
     """At most `most` of the sequences, spread evenly over the batch."""
     batch = len(found.lengths)
     if batch <= most:
         return found
-    chosen = np.linspace(0, batch - 1, most).round().astype(int)
+    chosen = np.array(evenly(batch, most))
     index = torch.from_numpy(chosen).to(found.inputs.device)
     ends = []
     for last, which, grads in found.ends:

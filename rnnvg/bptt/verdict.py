@@ -12,7 +12,8 @@ from rnnvg.bptt.arguments import all_finite
 from rnnvg.bptt.calls import Recorder
 from rnnvg.bptt.passes import chosen_passes
 from rnnvg.bptt.profile import GradientProfile
-from rnnvg.bptt.sequences import Sequences, collected, reached_chains, some_of, steps_with_gradient
+from rnnvg.bptt.sequences import Sequences, by_weights, collected, evenly, reached_chains, some_of, steps_with_gradient
+from rnnvg.bptt.several import pairs_side_by_side
 from rnnvg.bptt.windows import profile_within
 from rnnvg.errors import InputError
 
@@ -42,26 +43,29 @@ def measure(recorder: Recorder, distance: int, vanished: float, exploded: float)
 
 def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float) -> tuple[dict[str, float], str]:
     chosen = chosen_passes(recorder, None)
-    module, found = collected(recorder, reached_chains(recorder, chosen), chosen)
-    broken = _nonfinite(module, found)
-    if broken is not None:
-        step, what = broken
-        return {"verdict": CODES["not finite"], "first_nonfinite": float(step)}, f"{what} at step {step} is not finite."
-    found = some_of(found, SEQUENCES)
-    steps = steps_with_gradient(found)
-    if not len(steps):
+    chains = reached_chains(recorder, chosen)
+    groups = by_weights(chains)
+    groups = [groups[each] for each in evenly(len(groups), SEQUENCES)]
+    collections = [collected(recorder, [chains[index] for index in group], chosen) for group in groups]
+    for module, found in collections:
+        broken = _nonfinite(module, found)
+        if broken is not None:
+            return _not_finite(*broken)
+    profiles = []
+    for module, found in collections:
+        fewer = some_of(found, max(1, SEQUENCES // len(groups)))
+        steps = steps_with_gradient(fewer)
+        if not len(steps):
+            continue
+        places = [int(steps[each]) for each in evenly(len(steps), SOURCES)]
+        profile, start = profile_within(recorder, module, fewer, places, max(distance, DISTANCES[-1]))
+        first = (profile.first_nonfinite + start)[profile.first_nonfinite >= 0]
+        if first.size:
+            return _not_finite(int(first.min()), "The state")
+        profiles.append(profile)
+    if not profiles:
         return {"verdict": CODES["not measured"]}, "Every gradient that came back is exactly zero."
-    spread = np.linspace(0, len(steps) - 1, min(SOURCES, len(steps))).round().astype(int)
-    profile, start = profile_within(
-        recorder, module, found, sorted({int(steps[each]) for each in spread}), max(distance, DISTANCES[-1])
-    )
-    first = (profile.first_nonfinite + start)[profile.first_nonfinite >= 0]
-    if first.size:
-        step = int(first.min())
-        return {
-            "verdict": CODES["not finite"],
-            "first_nonfinite": float(step),
-        }, f"The state at step {step} is not finite."
+    profile = profiles[0] if len(profiles) == 1 else pairs_side_by_side(profiles)
     numbers = _gains(profile)
     shares = _shares(profile, distance, vanished, exploded)
     if shares is None:
@@ -70,6 +74,10 @@ def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float
     numbers |= {"vanished": shares[0], "exploded": shares[1], "verdict_threshold": MAJORITY}
     word: Verdict = "vanishing" if shares[0] > MAJORITY else "exploding" if shares[1] > MAJORITY else "neither"
     return numbers | {"verdict": CODES[word]}, ""
+
+
+def _not_finite(step: int, what: str) -> tuple[dict[str, float], str]:
+    return {"verdict": CODES["not finite"], "first_nonfinite": float(step)}, f"{what} at step {step} is not finite."
 
 
 def _nonfinite(module: torch.nn.RNNBase, found: Sequences) -> tuple[int, str] | None:

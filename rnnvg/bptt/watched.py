@@ -62,7 +62,16 @@ def profile_at(
 ) -> GradientProfile:
     """The profile of the collected calls for the direct gradients at `sources`."""
     linear, found = run.linear, run.found
-    shared, steps = arguments.source_steps(sources, linear.n_steps, found.lengths, linear.batch)
+    return profile_for(
+        run, *arguments.source_steps(sources, linear.n_steps, found.lengths, linear.batch), wrt, layer, max_bytes
+    )
+
+
+def profile_for(
+    run: Run, shared: np.ndarray, steps: np.ndarray, wrt: str, layer: int | None, max_bytes: int
+) -> GradientProfile:
+    """The same for sources that are known step by step, [S, B]; -1 where a sequence has none."""
+    linear, found = run.linear, run.found
     check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
     covectors = torch.zeros(*steps.shape, linear.size, dtype=torch.float64, device=linear.device)
     sequences = torch.arange(linear.batch, device=linear.device)

@@ -92,19 +92,20 @@ def plain_module(module: Any, weights: dict[str, Tensor] | None = None) -> Any:
     return plain.eval()
 
 
-def one_layer(module: nn.RNNBase, layer: int) -> nn.RNNBase:
-    """Layer `layer` of a plain module that runs one way, on its own and time first, over the same weights."""
+def one_layer(module: nn.RNNBase, layer: int, way: int = 0) -> nn.RNNBase:
+    """One direction of layer `layer` of a plain module on its own, forwards and time first, over the same weights."""
     kind = next(kind for kind in FUSED if isinstance(module, kind))
     settings: dict[str, Any] = {"bias": module.bias, "device": "meta"}
     if isinstance(module, nn.RNN):
         settings["nonlinearity"] = module.nonlinearity
     if module.proj_size:
         settings["proj_size"] = module.proj_size
-    width = module.input_size if layer == 0 else module.proj_size or module.hidden_size
+    suffix = f"_l{layer}{'_reverse' * way}"
+    width = getattr(module, f"weight_ih{suffix}").shape[1]
     single = BLANK[kind](width, module.hidden_size, **settings)
     single.__class__ = kind
     for name in single._flat_weights_names:
-        setattr(single, name, getattr(module, f"{name.removesuffix('_l0')}_l{layer}"))
+        setattr(single, name, getattr(module, name.removesuffix("_l0") + suffix))
     return single.eval()
 
 

@@ -161,7 +161,7 @@ def test_weight_drop(snapshot):
         for _ in range(2):
             model(x)[0].sum().backward()
     with pytest.raises(InputError, match="made anew for each call"):
-        watcher.profile()
+        watcher.temporal_contributions()
 
 
 def fused_step(optimiser, module):
