@@ -17,6 +17,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rnnvg.bptt.memory import empty
+
 Kind = Literal["hidden", "cell", "other"]
 
 # Changes of a backward pass along the same trajectory. "open": a gate's factor is 1 and, being constant, passes no gradient.
@@ -81,7 +83,7 @@ class Buffers:
         memory = self._memory.get(name)
         if memory is None or memory.numel() < size:
             # A little more than is asked for, because the number of adjoints grows by one source at a time.
-            memory = self._memory[name] = like.new_empty(size if memory is None else 2 * size)
+            memory = self._memory[name] = empty(like, size if memory is None else 2 * size)
         return memory[:size].view(shape)
 
 
