@@ -22,7 +22,7 @@ from rnnvg.advise.remedies import NONE, REMEDIES
 from rnnvg.advise.remedies.clipping import CLIP
 from rnnvg.advise.settings import Settings
 from rnnvg.bench import RunSpec, Store, execute, tables
-from rnnvg.depth.one_thread import one_thread
+from rnnvg.bptt.threads import one_thread
 from rnnvg.horizon import memory_horizon
 from rnnvg.missing import finite
 

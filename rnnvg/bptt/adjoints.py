@@ -11,6 +11,7 @@ Axes: T steps, B sequences, N state coordinates, n rows under way, c steps of a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from rnnvg.bptt.diagonal_adjoints import DiagonalRecursion
 from rnnvg.bptt.entries import WAITING_NUMBERS, WAITING_STEPS, Block, Entries, Entry, Sources, Summed
 from rnnvg.bptt.logscale import lengths, nonzero
 from rnnvg.bptt.segments import Linearization, Segment
+from rnnvg.bptt.threads import threads_for
 
 __all__ = ["Block", "Entries", "Entry", "Sources", "Summed", "adjoints"]
 
@@ -108,7 +110,8 @@ class _Recursion:
                         for entry in found:
                             self._enter(t, entry)
                     ahead = 1 if found or not segment.cheap else self._ahead(segment, entries, t)
-                    t -= self._run(segment, t, ahead) if ahead > 1 else self._step(segment, t)
+                    with self._threads():
+                        t -= self._run(segment, t, ahead) if ahead > 1 else self._step(segment, t)
                     if self.done == self.waiting:
                         yield self._block(segment, t)
                 if by_segment and self.done:
@@ -151,6 +154,14 @@ class _Recursion:
         weight, its = ((each - joint).exp_().to(there.dtype).unsqueeze(-1) for each in (there_log, entry.log))
         vectors[:, which] = (there * weight).addcmul_(entry.vectors, its)
         log[:, which] = joint
+
+    def _threads(self) -> AbstractContextManager[None]:
+        work = self.linear.work
+        return (
+            nullcontext()
+            if work is None
+            else threads_for(work * self.linear.batch * self.under_way, self.linear.device)
+        )
 
     def _ahead(self, segment: Segment, entries: Entries, t: int) -> int:
         """How many steps can go by at once: to the next covector, the segment's start, or the end of the free slots."""

@@ -138,6 +138,7 @@ class ModuleLinearization(Linearization):
             like=states[-1][0],
         )
         widest = max(layer.widest for layer in layers)
+        self.work = max(layer.widest * max(part.width for part in layer.parts) for layer in layers)
         self.bounds = split_steps(self.n_steps, SEGMENT_NUMBERS // (self.batch * widest))
         self._buffers = [Buffers() for _ in layers]
         per_step = sum(layer.kept for layer in layers)

@@ -91,12 +91,14 @@ class Linearization:
         diagonal: every segment is one of `DiagonalSteps`.
         input_note: what the input is, in a sentence, where that does not go without saying.
         note: what is left out of it, in a sentence; empty where nothing is.
+        work: multiplications of the largest product of a step's pull, for one sequence; None where that is not known.
     """
 
     bounds: list[tuple[int, int]]
     diagonal: bool = False
     input_note: str = ""
     note: str = ""
+    work: int | None = None
 
     def __init__(
         self,

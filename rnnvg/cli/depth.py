@@ -95,7 +95,7 @@ def command(
     elif rest["remedies"]:
         _remedies(_images(data, images), rest, tell, as_json)
     else:
-        from rnnvg.depth.one_thread import one_thread
+        from rnnvg.bptt.threads import one_thread
 
         chain = _chain(layers, weight, rest["activation"], tell)
         with one_thread():
@@ -151,7 +151,7 @@ def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_j
 
 
 def _remedies(images: Images, rest: dict[str, Any], tell: Any, as_json: bool) -> None:
-    from rnnvg.depth.one_thread import one_thread
+    from rnnvg.bptt.threads import one_thread
     from rnnvg.depth.remedies import REMEDIES, compare_remedies, remedy_frame
 
     places = count(1)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnvg.bptt import GradientProfile
+from rnnvg.bptt.threads import one_thread
 from rnnvg.depth import activations
 from rnnvg.depth.chain import Chain, chain
 from rnnvg.depth.clipping import Clipped, compare_clipping
@@ -27,7 +28,6 @@ from rnnvg.depth.kept import Kept
 from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.depth.names import CHAIN_ACTIVATIONS
 from rnnvg.depth.networks import GAUSSIAN_STD, INITS, build
-from rnnvg.depth.one_thread import one_thread
 from rnnvg.depth.planted import PLANTED, check, planted
 from rnnvg.depth.remedies import PROBE, REMEDIES, Cure, Treated, treat
 from rnnvg.depth.theory import bound, predict_log_ratio

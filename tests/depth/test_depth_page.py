@@ -13,9 +13,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from rnnvg.bptt.threads import one_thread
 from rnnvg.cli import depth as depth_command
 from rnnvg.cli import main
-from rnnvg.depth import activations, chain, kept, networks, one_thread, training
+from rnnvg.depth import activations, chain, kept, networks, training
 from rnnvg.depth import images as data
 from rnnvg.depth import story as stories
 from rnnvg.depth.names import CHAIN_ACTIVATIONS
@@ -294,7 +295,7 @@ def test_one_thread_inside_and_the_callers_number_afterwards():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with pytest.raises(KilledError), one_thread.one_thread():
+        with pytest.raises(KilledError), one_thread():
             assert torch.get_num_threads() == 1
             raise KilledError
         assert torch.get_num_threads() == 2

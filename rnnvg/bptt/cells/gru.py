@@ -45,6 +45,7 @@ from rnnvg.bptt.gaussian import (
     square,
     tanh_slope,
 )
+from rnnvg.bptt.threads import threads_for
 
 GATES = ("reset gate", "update gate", "candidate")  # PyTorch's blocks of W, in order
 # From so many adjoints on, forming a step's Jacobian costs less than it saves.
@@ -118,15 +119,16 @@ class GRU(Cell):
         values = zip(gates.unbind(), resets.unbind(), updates.unbind(), candidates.unbind(), strict=True)
         x_rows = zip(from_x[..., : 2 * H].unbind(), from_x[..., 2 * H :].unbind(), strict=True)
         h_rows = zip(from_h.unbind(), from_h[..., : 2 * H].unbind(), from_h[..., 2 * H :].unbind(), strict=True)
-        for k, ((x_gates, x_n), (h_row, h_gates, h_n), (gate, reset, update, candidate)) in enumerate(
-            zip(x_rows, h_rows, values, strict=True)
-        ):
-            torch.mm(rows[k], self._recurrent, out=h_row)
-            if self._candidate_bias is not None:
-                h_n.add_(self._candidate_bias)
-            torch.add(x_gates, h_gates, out=gate).sigmoid_()
-            torch.addcmul(x_n, reset, h_n, out=candidate).tanh_()
-            torch.lerp(candidate, rows[k], update, out=rows[k + 1])
+        with threads_for(self._recurrent.numel() * batch, x.device):
+            for k, ((x_gates, x_n), (h_row, h_gates, h_n), (gate, reset, update, candidate)) in enumerate(
+                zip(x_rows, h_rows, values, strict=True)
+            ):
+                torch.mm(rows[k], self._recurrent, out=h_row)
+                if self._candidate_bias is not None:
+                    h_n.add_(self._candidate_bias)
+                torch.add(x_gates, h_gates, out=gate).sigmoid_()
+                torch.addcmul(x_n, reset, h_n, out=candidate).tanh_()
+                torch.lerp(candidate, rows[k], update, out=rows[k + 1])
         return Trajectory((hidden,), Values(from_x, from_h, gates, candidates))
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> Factors:

@@ -45,6 +45,7 @@ from rnnvg.bptt.gaussian import (
     square,
     tanh_slope,
 )
+from rnnvg.bptt.threads import threads_for
 
 GATES = ("input gate", "forget gate", "candidate", "output gate")  # PyTorch's blocks of W, in order
 
@@ -106,16 +107,17 @@ class LSTM(Cell):
         hidden, cell = states_from("hidden", h, steps, new), states_from("cell", c, steps, new)
         h_rows, c_rows, gate_rows, squashed_rows = hidden.unbind(), cell.unbind(), gates.unbind(), squashed.unbind()
         into, forget, candidate, out = (each.unbind() for each in gates.split(H, -1))
-        for k, (row, proposed) in enumerate(zip(z.unbind(), z[..., 2 * H : 3 * H].unbind(), strict=True)):
-            row.addmm_(h_rows[k], self._recurrent)
-            torch.sigmoid(row, out=gate_rows[k])
-            torch.tanh(proposed, out=candidate[k])
-            torch.mul(into[k], candidate[k], out=c_rows[k + 1]).addcmul_(forget[k], c_rows[k])
-            torch.tanh(c_rows[k + 1], out=squashed_rows[k])
-            if self.weights.projection is None:
-                torch.mul(out[k], squashed_rows[k], out=h_rows[k + 1])
-            else:
-                torch.mm(out[k] * squashed_rows[k], self.weights.projection.t(), out=h_rows[k + 1])
+        with threads_for(self._recurrent.numel() * batch, x.device):
+            for k, (row, proposed) in enumerate(zip(z.unbind(), z[..., 2 * H : 3 * H].unbind(), strict=True)):
+                row.addmm_(h_rows[k], self._recurrent)
+                torch.sigmoid(row, out=gate_rows[k])
+                torch.tanh(proposed, out=candidate[k])
+                torch.mul(into[k], candidate[k], out=c_rows[k + 1]).addcmul_(forget[k], c_rows[k])
+                torch.tanh(c_rows[k + 1], out=squashed_rows[k])
+                if self.weights.projection is None:
+                    torch.mul(out[k], squashed_rows[k], out=h_rows[k + 1])
+                else:
+                    torch.mm(out[k] * squashed_rows[k], self.weights.projection.t(), out=h_rows[k + 1])
         shape = (steps, batch, 4, H)
         return Trajectory((hidden, cell), Values(z.view(shape), gates.view(shape), squashed))
 

@@ -41,6 +41,7 @@ from rnnvg.bptt.gaussian import (
     square,
     tanh_slope,
 )
+from rnnvg.bptt.threads import threads_for
 
 XTOL, RTOL = 1e-15, 1e-14  # of the search for q
 STEEPEST = 2.0  # |d/dq E sech^4(sqrt(q) z)| is at most half of the largest |(sech^4)''|, which is 4, at 0
@@ -92,12 +93,13 @@ class Vanilla(Cell):
         z = products(x, self.weights.input, self._bias, new("z", h, *x.shape[:2], self.hidden))
         hidden = states_from("hidden", h, len(x), new)
         rows = hidden.unbind()
-        for before, after, gate in zip(rows, rows[1:], z.unbind(), strict=False):
-            gate.addmm_(before, self._recurrent)
-            if self.nonlinearity == "relu":
-                torch.clamp_min(gate, 0, out=after)
-            else:
-                torch.tanh(gate, out=after)
+        with threads_for(self._recurrent.numel() * h.shape[0], x.device):
+            for before, after, gate in zip(rows, rows[1:], z.unbind(), strict=False):
+                gate.addmm_(before, self._recurrent)
+                if self.nonlinearity == "relu":
+                    torch.clamp_min(gate, 0, out=after)
+                else:
+                    torch.tanh(gate, out=after)
         return Trajectory((hidden,), Values(z))
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> Factors:
