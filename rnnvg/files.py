@@ -95,13 +95,16 @@ def named_faults(path: str | Path, argument: str = "path") -> Iterator[None]:
 
 
 def write_set(
-    folder: str | Path, contents: Mapping[str, Content], argument: str = "out", marks: Mapping[str, Mark] | None = None
+    folder: str | Path,
+    contents: Mapping[str, Content | Iterable[str]],
+    argument: str = "out",
+    marks: Mapping[str, Mark] | None = None,
 ) -> None:
     """Several files in a folder, made where it is missing; where one of them would be refused, none is written.
 
     Args:
-        contents: name, with / between folders -> content.
-        marks: of files whose mark is not the one that `mark_of` sees in their content.
+        contents: name, with / between folders -> content, or its pieces, which are written one after the other.
+        marks: of files whose mark is not the one that `mark_of` sees in their content, and of those in pieces.
 
     Raises:
         InputError: as `write_ours`.
@@ -110,7 +113,10 @@ def write_set(
     folder = Path(folder)
     with disk_faults_named(folder):
         for name, content in contents.items():
-            mark = (marks or {}).get(name) or mark_of(Path(name).suffix, content)
+            mark = (marks or {}).get(name)
+            if mark is None:
+                assert isinstance(content, (str, bytes))
+                mark = mark_of(Path(name).suffix, content)
             check_ours(folder / name, mark, argument)
         for name, content in contents.items():
             make_folder((folder / name).parent)

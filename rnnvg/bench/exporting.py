@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import io
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from rnnvg.bench import tables
 from rnnvg.bench.store import Store, load_results
 from rnnvg.errors import InputError, check_name
-from rnnvg.files import named_folder, write_set
+from rnnvg.files import named_folder, table_mark, write_set
 
 FORMATS = ("csv", "parquet")
 
@@ -44,11 +45,17 @@ def export(directory: str | Path, out: str | Path, form: str = "csv") -> list[Pa
     check_name("format", form, FORMATS)
     if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
         raise InputError("`format` 'parquet' needs pyarrow. Install it with: pip install 'rnnvg[parquet]'.")
-    frames = {"runs": load_results(directory)}
-    frames |= {file.removesuffix(".csv"): Store(directory).frame(file) for file in tables.MERGED.values()}
+    store, marks = Store(directory), {}
+    contents: dict[str, Any] = {f"runs.{form}": _bytes(load_results(directory), form)}
+    for source, file in tables.MERGED.items():
+        if form == "csv":  # as it lies in the runs, piece by piece: no number is read and written again
+            contents[file] = tables.merge(store.results(), store.runs, source)
+            marks[file] = table_mark((*tables.NAMED, *tables.COLUMNS[source]))
+        else:
+            contents[f"{file.removesuffix('.csv')}.{form}"] = _bytes(store.frame(file), form)
     folder = named_folder(out)
-    write_set(folder, {f"{name}.{form}": _bytes(frame, form) for name, frame in frames.items()})
-    return [folder / f"{name}.{form}" for name in frames]
+    write_set(folder, contents, marks=marks)
+    return [folder / name for name in contents]
 
 
 def _bytes(frame: pd.DataFrame, form: str) -> bytes:

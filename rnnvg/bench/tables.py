@@ -7,6 +7,7 @@ order and by however many workers they were done.
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,34 @@ def merge(results: Iterable[dict[str, Any]], runs: Path, file: str) -> Iterator[
             yield from (name + line for line in lines)
 
 
-def to_frame(source: str | Path | Iterable[str]) -> pd.DataFrame:
-    """A table as a frame, from its file or its lines, with the numbers exactly as they were written."""
-    file = source if isinstance(source, (str, Path)) else io.StringIO("".join(source))
+def to_frame(source: str | Path | Iterable[str], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A table (or some columns) as a frame, from its file or its lines, with the numbers exactly as they were written."""
+    file = source if isinstance(source, (str, Path)) else _Text(source)
     # Before pandas 3.1 the last digit is lost unless it is asked for; since then asking is deprecated.
     older = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
     exact: dict[str, Any] = {"float_precision": "round_trip"} if older else {}
-    return pd.read_csv(file, **exact)
+    return pd.read_csv(file, usecols=None if columns is None else list(columns), **exact)
+
+
+class _Text(io.TextIOBase):
+    """Lines as an open file, of which no more exist at a time than are read."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines, self._rest = iter(lines), ""
+
+    def read(self, size: int | None = -1, /) -> str:
+        wanted = sys.maxsize if size is None or size < 0 else size
+        pieces, length = [self._rest], len(self._rest)
+        while length < wanted and (line := next(self._lines, "")):
+            pieces.append(line)
+            length += len(line)
+        text = "".join(pieces)
+        self._rest = text[wanted:]
+        return text[:wanted]
+
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+        line, self._rest = self._rest or next(self._lines, ""), ""
+        return line
 
 
 def one_row_each(results: Sequence[dict[str, Any]], horizons: pd.DataFrame) -> pd.DataFrame:

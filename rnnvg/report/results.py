@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Frame: TypeAlias = Any
 
 NAMED = ["problem", "network", "cell", "seed", "status"]
+CURVES = ["step", "wrt", "distance", "log10_gain"]
 CAUSES = ["step", "quantity", "part", "distance", "value", "stderr"]
 
 
@@ -38,7 +39,7 @@ class Results:
         runs: a row a run: id, problem, network, task, cell, seed, status, reason, solved, solved_at, steps, seconds,
             parameters, metric, value, baseline, baseline_loss, baseline_text, best_loss, unit (of the loss), training_steps,
             n_probe_steps.
-        curves: id, step, wrt, distance, log10_gain (decades) and the rest of curves.csv.
+        curves: id, step, wrt, distance, log10_gain (decades) of every run's first and last checkpoint.
         horizons: id, step, wrt, threshold, last (steps), censored and the rest of horizons.csv.
         training: id, step, split, metric, value.
         records: the result.json files as dicts, sorted by id.
@@ -127,9 +128,21 @@ def read(directory: str | Path) -> Results:
     reading = store.read()
     if not reading.results:
         raise InputError(f"`directory` {str(directory)!r} holds no results. {_HOW_TO_GET_SOME.format(directory)}")
-    frames = [store.frame(name) for name in ("curves.csv", "horizons.csv", "training.csv")]
+    frames = [_curves(store, reading.results), *(store.frame(name) for name in ("horizons.csv", "training.csv"))]
     found = collect(reading.results.values(), *frames, damaged=reading.damaged, causes=_causes(store, reading.results))
     return replace(found, directory=Path(directory))
+
+
+def _curves(store: Store, runs: Iterable[str]) -> Frame:
+    """What a report draws of the curves of every run: those before and after training, and of those the gain alone."""
+    from rnnvg.bench.tables import to_frame
+
+    found = []
+    for run in runs:
+        own = to_frame(store.folder(run) / "curve.csv", CURVES)
+        if len(own):
+            found.append(own[own["step"].isin([0, own["step"].max()])].assign(id=run))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["id", *CURVES])
 
 
 def _causes(store: Store, runs: Iterable[str]) -> Frame:
