@@ -5,6 +5,8 @@ Axes: the last one is the vector's; everything before it is looped over. Logs ar
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -60,13 +62,24 @@ class LogSum:
 
     def add(self, logs: Tensor, terms: Tensor) -> None:
         """Add the terms [c, ...] at scales exp(logs) [c]; -inf is an exact zero."""
+        weights = self._weights(logs)
+        if weights is not None:
+            self.mantissa += torch.tensordot(weights.to(terms.dtype), terms, dims=1)
+
+    def add_products(self, logs: Tensor, left: Tensor, right: Tensor) -> None:
+        """Add left (x) right at scales exp(logs), for [c], [c, B, R] and [c, B, Q]: in one product, term by term none exists."""
+        weights = self._weights(logs)
+        if weights is not None:
+            self.mantissa += (left * weights[:, None, None]).flatten(0, 1).t() @ right.flatten(0, 1)
+
+    def _weights(self, logs: Tensor) -> Tensor | None:
+        """What terms at these scales count for on the sum's own, which grows where one is larger; None where all are zero."""
         highest = float(logs.max())
         if highest == -torch.inf:
-            return
+            return None
         if not self.mantissa.any():
             self.log = highest
         elif highest > self.log:
-            self.mantissa *= torch.tensor(self.log - highest, dtype=torch.float64, device="cpu").exp()
+            self.mantissa *= math.exp(self.log - highest)
             self.log = highest
-        weights = (logs - self.log).exp()
-        self.mantissa += torch.tensordot(weights.to(terms.dtype), terms, dims=1)
+        return (logs - self.log).exp()

@@ -4,8 +4,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 
-from rnnvg.bptt import GradientProfile, curves, plots
+from rnnvg.bptt import GradientProfile, curves, plots, temporal_contributions
+from rnnvg.bptt.why import contributions
 
 
 def profile(sources, steps, sequences=1, seed=0):
@@ -113,3 +115,26 @@ def test_a_horizon_takes_no_copy_of_the_gains():
     found = profile(200, 2000, 4)
     found.horizon()
     assert peak_of(found.horizon) < found.log_norm.nbytes / 2 + 12 * 8 * curves.PIECE
+
+
+@pytest.mark.parametrize(("sequences", "makes"), [(1, False), (3, False), (40, True)])
+def test_contributions_of_few_sequences_make_no_matrix_a_step(sequences, makes, monkeypatch):
+    made = []
+    products = contributions._products
+    monkeypatch.setattr(contributions, "_products", lambda *pair: made.append(pair[0].shape) or products(*pair))
+    torch.manual_seed(0)
+    module, inputs = torch.nn.LSTM(40, 30, bias=False, dtype=torch.float64), torch.randn(50, sequences, 40).double()
+    found = temporal_contributions(module, inputs, output_grad=torch.randn(50, sequences, 30).double())
+    assert bool(made) == makes
+    assert max(found.verify().values()) < 1e-12
+
+
+def test_contributions_that_cancel_between_sequences_are_as_accurate():
+    torch.manual_seed(0)
+    module, inputs = torch.nn.GRU(40, 40, dtype=torch.float64), torch.randn(30, 1, 40).double().repeat(1, 2, 1)
+    grad = torch.randn(30, 1, 40).double()
+    found = temporal_contributions(module, inputs, output_grad=torch.cat([grad, -grad * (1 - 2**-20)], 1))
+    alone = temporal_contributions(module, inputs[:, :1], output_grad=grad)
+    for name in found.names:
+        np.testing.assert_allclose(found.log_norm[name], alone.log_norm[name] - 20 * np.log(2), rtol=0, atol=1e-8)
+        np.testing.assert_allclose(found.cosine[name][1:], alone.cosine[name][1:], rtol=0, atol=1e-8)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MATRIX_NUMBERS = 2**21  # so many numbers of per-step matrices exist at a time
 KEEP_BYTES = 2**27  # beyond this the adjoints are followed a second time instead of kept
+CANCELLED = 1e-3  # of the largest possible square norm; below it products of factors would lose digits
 RECENT = 10
 
 
@@ -292,43 +293,80 @@ def _products(left: Tensor, right: Tensor) -> Tensor:
     return left.transpose(1, 2) @ right
 
 
+def _inner(left: Tensor, right: Tensor, other_left: Tensor, other_right: Tensor) -> Tensor:
+    """<M_t, M'_t> of M = sum over b of left (x) right and M' = sum over b' of the others, [c]; no matrix is made."""
+    return ((left @ other_left.transpose(1, 2)) * (right @ other_right.transpose(1, 2))).sum((1, 2))
+
+
 class _FirstPass:
-    """Norms, cosines and totals, gathered from chunks that come backwards in time."""
+    """Norms, cosines and totals, gathered from chunks that come backwards in time.
+
+    Of few sequences they come from products between the factors, B^2 (R + Q) of them a step instead of B R Q; of many, or
+    where the sequences' contributions cancel, from each step's matrix.
+    """
 
     def __init__(self, n_steps: int) -> None:
         self.n_steps = n_steps
         self.log_norm: dict[str, np.ndarray] = {}
         self.cosine: dict[str, np.ndarray] = {}
         self.total: dict[str, LogSum] = {}
-        self._later: dict[str, tuple[Tensor, Tensor]] = {}  # the step after the last one added
+        self._later: dict[
+            str, tuple[Tensor, Tensor, Tensor]
+        ] = {}  # factors and norm of the step after the last one added
 
     def add(self, chunk: _Chunk) -> None:
-        name = chunk.name
+        name, (rows, columns) = chunk.name, (chunk.left.shape[-1], chunk.right.shape[-1])
         if name not in self.log_norm:
             self.log_norm[name] = np.full(self.n_steps, np.nan)
             self.cosine[name] = np.full(self.n_steps, np.nan)
-            shape = chunk.left.shape[-1], chunk.right.shape[-1]
-            self.total[name] = LogSum(chunk.left.new_zeros(shape, dtype=torch.float64))
+            self.total[name] = LogSum(chunk.left.new_zeros(rows, columns, dtype=torch.float64))
         top, left = chunk.scaled()
-        at_once = max(1, MATRIX_NUMBERS // self.total[name].mantissa.numel())
+        if 2 * left.shape[1] * (rows + columns) < rows * columns and self._add_factors(chunk, top, left):
+            return
+        at_once = max(1, MATRIX_NUMBERS // (rows * columns))
         for stop in range(chunk.stop, chunk.start, -at_once):
             start = max(chunk.start, stop - at_once)
             part = slice(start - chunk.start, stop - chunk.start)
-            self._add(name, start, stop, top[part], _products(left[part], chunk.right[part]))
+            self._add_matrices(name, start, top[part], left[part], chunk.right[part])
 
-    def _add(self, name: str, start: int, stop: int, top: Tensor, matrices: Tensor) -> None:
-        """Steps start..stop-1: contributions exp(top) matrices, [c] and [c, R, Q]."""
+    def _add_factors(self, chunk: _Chunk, top: Tensor, left: Tensor) -> bool:
+        """Contributions exp(top) left (x) right of all steps of a chunk; False, and nothing added, where they cancel."""
+        name, left, right = chunk.name, left.double(), chunk.right.double()
+        square = _inner(left, right, left, right)
+        largest = torch.linalg.vector_norm(left, dim=-1).sum(1).square()
+        if bool((square < CANCELLED * largest).any()):
+            return False
+        norm = square.sqrt()
+        self.total[name].add_products(torch.where(norm == 0, -torch.inf, top), left, right)
+        lefts, rights, norms = left, right, norm
+        if name in self._later:
+            lefts, rights, norms = (
+                torch.cat(pair) for pair in zip((left, right, norm), self._later[name], strict=True)
+            )
+        self._write(name, chunk.start, top, norm, norms, _inner(lefts[1:], rights[1:], lefts[:-1], rights[:-1]))
+        self._later[name] = left[:1].clone(), right[:1].clone(), norm[:1]
+        return True
+
+    def _add_matrices(self, name: str, start: int, top: Tensor, left: Tensor, right: Tensor) -> None:
+        """The same with a matrix a step, which is accurate however the sequences cancel."""
+        matrices = _products(left, right)
         rows = matrices.flatten(1)
         norm = torch.linalg.vector_norm(rows, dim=1).double()
-        self.log_norm[name][start:stop] = (top + norm.log()).cpu().numpy()
         self.total[name].add(torch.where(norm == 0, -torch.inf, top), matrices)
+        norms = norm
         if name in self._later:
-            row, its_norm = self._later[name]
-            rows, norm = torch.cat([rows, row]), torch.cat([norm, its_norm])
-        lengths = norm[1:] * norm[:-1]
-        cosine = torch.where(lengths == 0, torch.nan, (rows[1:] * rows[:-1]).sum(1) / lengths)
+            later_left, later_right, its_norm = self._later[name]
+            row = _products(later_left, later_right).flatten(1).to(rows.dtype)
+            rows, norms = torch.cat([rows, row]), torch.cat([norm, its_norm])
+        self._write(name, start, top, norm, norms, (rows[1:] * rows[:-1]).sum(1))
+        self._later[name] = left[:1].double(), right[:1].double(), norm[:1]
+
+    def _write(self, name: str, start: int, top: Tensor, norm: Tensor, norms: Tensor, inner: Tensor) -> None:
+        """Logs of the norms, [c], and cosines from the inner products of neighbours, one less than there are `norms`."""
+        self.log_norm[name][start : start + len(norm)] = (top + norm.log()).cpu().numpy()
+        lengths = norms[1:] * norms[:-1]
+        cosine = torch.where(lengths == 0, torch.nan, inner / lengths)
         self.cosine[name][start + 1 : start + 1 + len(cosine)] = cosine.cpu().numpy()
-        self._later[name] = rows[:1].clone(), norm[:1]
 
 
 def _residuals(found: TemporalContributions) -> dict[str, float]:
