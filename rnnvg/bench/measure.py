@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from rnnvg.bptt import gradient_profile, input_profile
+from rnnvg.bptt import input_profile
+from rnnvg.bptt.profile import gradient_profiles
 from rnnvg.horizon import THRESHOLDS, memory_horizon
 from rnnvg.models import encoded, has_recurrence, recurrence
 
@@ -30,12 +31,26 @@ def profile(
 
     One random unit covector a source and sequence, from a generator seeded `seed`: the same at every checkpoint.
     """
-    inputs, generator = encoded(model, probe.inputs), torch.Generator().manual_seed(seed)
+    return profiles(model, task, probe, [wrt], seed, sources)[0]
+
+
+def profiles(
+    model: SequenceModel, task: Task, probe: Batch, wrt: Sequence[str], seed: int, sources: Sources | None = None
+) -> list[GradientProfile]:
+    """`profile` by each of `wrt`; of a core whose equations are known from one pass."""
+    inputs = encoded(model, probe.inputs)
     chosen = task.probe_sources if sources is None else sources
-    if wrt == "input" and not isinstance(model.core, nn.RNNBase):
-        return input_profile(model.core, inputs, sources=chosen, layout="TBI", generator=generator)
-    core, state = recurrence(model.core, inputs)
-    return gradient_profile(core, inputs, state, sources=chosen, wrt=wrt, generator=generator)
+
+    def generator() -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
+
+    apart = [each for each in wrt if each == "input" and not isinstance(model.core, nn.RNNBase)]
+    together = [each for each in wrt if each not in apart]
+    found = [input_profile(model.core, inputs, sources=chosen, layout="TBI", generator=generator()) for _ in apart]
+    if together:
+        core, state = recurrence(model.core, inputs)
+        found += gradient_profiles(core, inputs, state, together, sources=chosen, generator=generator())
+    return [next(each for each in found if each.wrt == name) for name in wrt]
 
 
 def measurable(model: SequenceModel, wrt: Sequence[str]) -> list[str]:

@@ -214,10 +214,8 @@ class _Run:
     def _on_checkpoint(self, step: int, model: models.SequenceModel) -> None:
         start = time.perf_counter()
         seed = self.spec.subseed("covectors")
-        profiles = [
-            measure.profile(model, self.task, self.probe, wrt, seed)
-            for wrt in measure.measurable(model, self.spec.measure.wrt)
-        ]
+        wrt = measure.measurable(model, self.spec.measure.wrt)
+        profiles = measure.profiles(model, self.task, self.probe, wrt, seed)
         curves = pd.concat([measure.curve(each, step) for each in profiles])
         # On the disk at once: a run that is taken up again does not come by its earlier checkpoints.
         write_whole(self.folder / f"part-{step:09d}.csv", tables.to_csv(curves, tables.CURVE))

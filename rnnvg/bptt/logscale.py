@@ -67,7 +67,7 @@ class LogSum:
             self.mantissa += torch.tensordot(weights.to(terms.dtype), terms, dims=1)
 
     def add_products(self, logs: Tensor, left: Tensor, right: Tensor) -> None:
-        """Add left (x) right at scales exp(logs), for [c], [c, B, R] and [c, B, Q]: in one product, term by term none exists."""
+        """Add left (x) right at scales exp(logs), for [c], [c, B, R] and [c, B, Q]: one product, no terms."""
         weights = self._weights(logs)
         if weights is not None:
             self.mantissa += (left * weights[:, None, None]).flatten(0, 1).t() @ right.flatten(0, 1)

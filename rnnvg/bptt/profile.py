@@ -5,6 +5,7 @@ Axes: S sources, K distances, B sequences, T steps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from rnnvg.bptt.covectors import check_size, source_covectors
 from rnnvg.bptt.linearize import Recurrence, linearize
 from rnnvg.bptt.result import GradientProfile
 from rnnvg.bptt.segments import Linearization, state_columns
-from rnnvg.bptt.sweep import sweep
+from rnnvg.bptt.sweep import sweep_all
 from rnnvg.errors import InputError, check_name
 
 if TYPE_CHECKING:
@@ -91,12 +92,45 @@ def gradient_profile(
     True
     """
     check_name("wrt", wrt, arguments.WRT)
+    return gradient_profiles(
+        recurrence,
+        inputs,
+        state,
+        [wrt],
+        output_grad=output_grad,
+        sources=sources,
+        lengths=lengths,
+        generator=generator,
+        layer=layer,
+        direction=direction,
+        max_bytes=max_bytes,
+    )[0]
+
+
+def gradient_profiles(
+    recurrence: Recurrence,
+    inputs: Tensor,
+    state: Any,
+    wrt: Sequence[str],
+    *,
+    output_grad: Tensor | None = None,
+    sources: arguments.Sources = "last",
+    lengths: Any = None,
+    generator: torch.Generator | None = None,
+    layer: int | None = None,
+    direction: str | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> list[GradientProfile]:
+    """`gradient_profile` by each of `wrt`, from one pass: the same covectors along the same trajectory."""
     if lengths is not None:
         inputs = arguments.without_padding(recurrence, inputs, lengths)
     if isinstance(recurrence, nn.RNNBase) and recurrence.bidirectional:
-        return profile_both_ways(
-            recurrence, inputs, state, output_grad, sources, lengths, wrt, generator, layer, direction, max_bytes
-        )
+        return [
+            profile_both_ways(
+                recurrence, inputs, state, output_grad, sources, lengths, each, generator, layer, direction, max_bytes
+            )
+            for each in wrt
+        ]
     if direction is not None:
         raise InputError(f"`direction` is {direction!r} and `recurrence` runs one way; pass direction=None.")
     linear = linearize(recurrence, inputs, state)
@@ -112,26 +146,38 @@ def gradient_profile(
     )
     covectors = linear.covectors(outputs)
     origin = Origin(recurrence, inputs, state, steps, covectors, layer, arguments.weight_versions(recurrence))
-    return profile_of(
-        linear, shared, origin, wrt, arguments.narrow_note(inputs.dtype) if linear.dtype != inputs.dtype else ""
-    )
+    note = arguments.narrow_note(inputs.dtype) if linear.dtype != inputs.dtype else ""
+    return profiles_of(linear, shared, origin, wrt, note)
 
 
 def profile_of(linear: Linearization, shared: np.ndarray, origin: Origin, wrt: str, note: str = "") -> GradientProfile:
     """The profile of a linearised recurrence for whole-state covectors, [S, B, N] in `origin`; `shared` as `.sources`."""
-    columns = state_columns(linear, wrt, origin.layer)
+    return profiles_of(linear, shared, origin, [wrt], note)[0]
+
+
+def profiles_of(
+    linear: Linearization, shared: np.ndarray, origin: Origin, wrt: Sequence[str], note: str = ""
+) -> list[GradientProfile]:
+    """`profile_of` by each of `wrt`, from one pass."""
+    columns = [state_columns(linear, each, origin.layer) for each in wrt]
     n_distances = int(shared.max()) + 2
-    log_norm = sweep(linear, origin.steps, origin.covectors, columns, n_distances)
     first = linear.first_nonfinite.numpy()
     behind = (first >= 0) & (origin.steps >= first)  # sources whose gradient passes through a state that is not finite
-    log_norm[:, 0 if columns is None else 1 :].swapaxes(1, 2)[behind] = np.nan
-    return GradientProfile(
-        log_norm=log_norm,
-        sources=shared,
-        distance=np.arange(n_distances),
-        wrt=wrt,
-        layer=origin.layer,
-        first_nonfinite=first,
-        note=" ".join(filter(None, (linear.note, linear.input_note if wrt == "input" else "", note))),
-        origin=origin,
-    )
+    found = []
+    for name, own, log_norm in zip(
+        wrt, columns, sweep_all(linear, origin.steps, origin.covectors, columns, n_distances), strict=True
+    ):
+        log_norm[:, 0 if own is None else 1 :].swapaxes(1, 2)[behind] = np.nan
+        found.append(
+            GradientProfile(
+                log_norm=log_norm,
+                sources=shared,
+                distance=np.arange(n_distances),
+                wrt=name,
+                layer=origin.layer,
+                first_nonfinite=first,
+                note=" ".join(filter(None, (linear.note, linear.input_note if name == "input" else "", note))),
+                origin=origin,
+            )
+        )
+    return found

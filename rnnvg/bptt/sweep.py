@@ -6,6 +6,8 @@ Axes: S sources, T steps, B sequences, N state coordinates, K distances.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor
 
@@ -38,22 +40,41 @@ def sweep(
     Returns:
         [S, K, B] float64: -inf is an exact zero; nan lies before the start, or behind a state that is not finite.
     """
+    return sweep_all(linear, sources, covectors, [columns], n_distances, root=root, change=change)[0]
+
+
+def sweep_all(
+    linear: Linearization,
+    sources: np.ndarray,
+    covectors: Tensor,
+    wanted: Sequence[list[slice] | None],
+    n_distances: int,
+    *,
+    root: Tensor | None = None,
+    change: str | None = None,
+) -> list[np.ndarray]:
+    """What `sweep` gives for each of several columns, all from the same adjoints."""
     S, B = sources.shape
-    rows = np.full((S, n_distances, B), np.nan)  # row t + 1 is step t until the end, when it becomes distance S - t
     entering = Sources(linear, sources, covectors)
-    rows[entering.silent] = -np.inf
-    if columns is None:
-        rows[entering.silent, 0] = np.nan  # the initial state has no input
-    for block in adjoints(linear, entering, entering.last, len(entering.order), inputs=columns is None, change=change):
-        if columns is not None:
-            values = block_log_norms(linear, block, columns, root)
-        elif block.inputs is not None:
-            values = block.log_scale + log_norm(block.inputs)
-        else:
-            continue
-        values = values.flip(0).transpose(0, 1)
-        rows[entering.order[: len(values)], block.first + 1 : block.last + 2] = values.cpu().numpy()
-    return _by_distance(rows, sources)
+    found = []
+    for columns in wanted:
+        rows = np.full((S, n_distances, B), np.nan)  # row t + 1 is step t until the end, when it becomes distance S - t
+        rows[entering.silent] = -np.inf
+        if columns is None:
+            rows[entering.silent, 0] = np.nan  # the initial state has no input
+        found.append(rows)
+    inputs = any(columns is None for columns in wanted)
+    for block in adjoints(linear, entering, entering.last, len(entering.order), inputs=inputs, change=change):
+        for columns, rows in zip(wanted, found, strict=True):
+            if columns is not None:
+                values = block_log_norms(linear, block, columns, root)
+            elif block.inputs is not None:
+                values = block.log_scale + log_norm(block.inputs)
+            else:
+                continue
+            values = values.flip(0).transpose(0, 1)
+            rows[entering.order[: len(values)], block.first + 1 : block.last + 2] = values.cpu().numpy()
+    return [_by_distance(rows, sources) for rows in found]
 
 
 def block_log_norms(linear: Linearization, block: Block, columns: list[slice], root: Tensor | None = None) -> Tensor:

@@ -3,11 +3,15 @@
 import tracemalloc
 
 import fake_runs
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from rnnvg.bench import Store, export, tables
+from rnnvg import models, tasks
+from rnnvg.bench import Store, export, measure, tables
 from rnnvg.bench.record import record
+from rnnvg.bptt import profile, sweep
 from rnnvg.report import results
 
 CHECKPOINTS, DISTANCES = 20, 200
@@ -79,3 +83,21 @@ def test_a_frame_of_many_runs_is_read_without_their_text(directory):
     size = (directory / "curves.csv").stat().st_size
     kept = int(frame.memory_usage(deep=True).sum())
     assert peak < 3 * kept + size / 2
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "leaky", "attention"])
+def test_a_checkpoint_is_measured_in_one_pass_and_gives_the_same_numbers(cell, monkeypatch):
+    torch.manual_seed(0)
+    task = tasks.make("adding", length=10)
+    model, probe = models.build(task, cell, hidden=6), task.probe(3, torch.Generator().manual_seed(0))
+    wrt = measure.measurable(model, ("input", "state"))
+    alone = [measure.profile(model, task, probe, each, 5) for each in wrt]
+    passes = []
+    adjoints, linearize = sweep.adjoints, profile.linearize
+    monkeypatch.setattr(sweep, "adjoints", lambda *given, **more: passes.append("back") or adjoints(*given, **more))
+    monkeypatch.setattr(profile, "linearize", lambda *given: passes.append("forth") or linearize(*given))
+    both = measure.profiles(model, task, probe, wrt, 5)
+    assert sorted(passes) == ([] if cell == "attention" else ["back", "forth"])
+    for one, other in zip(alone, both, strict=True):
+        assert one.wrt == other.wrt
+        np.testing.assert_array_equal(one.log_norm, other.log_norm)
