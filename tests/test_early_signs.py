@@ -110,6 +110,19 @@ def test_areas_are_counted_pair_by_pair(study, tmp_path):
         assert (area, counted) == (pytest.approx(right / pairs), pairs)
 
 
+def test_the_name_of_a_network_is_set_beside_the_signs(study, tmp_path):
+    made_up(tmp_path, 1, 0)
+    for file in tmp_path.glob("*.json"):
+        run = json.loads(file.read_text())
+        solved = run["network"] == "gru"
+        file.write_text(json.dumps(run | {"solved": solved, "solved_at": 1500 if solved else None}))
+    found = study.by_network(study.read(tmp_path)[1])
+    names = found[found["sees"] == "network's name"]
+    assert (names["auc"] == 1.0).all()
+    assert (names["pairs"] == 4 * 25).all()
+    assert (found.loc[found["within"] == "task and network", "pairs"] == 0).all()
+
+
 def test_a_run_that_is_solved_already_is_left_out(study, tmp_path):
     made_up(tmp_path, 1, 0)
     file = next(path for path in sorted(tmp_path.glob("*.json")) if json.loads(path.read_text())["solved"])
