@@ -31,6 +31,14 @@ SIGNS = {
     "gradient": (True, None),
     "recent": (False, None),
 }
+TITLES = {
+    "horizon_state": "horizon of the state",
+    "horizon_input": "horizon of the input",
+    "gain": "gain at the task's distance",
+    "exponent": "largest exponent",
+    "gradient": "gradient's norm",
+    "recent": "share of the last 10 steps",
+}
 SAMPLES, KEPT, RIDGE, MAIN = 2000, 0.95, 1.0, 0.1
 Frame = pd.DataFrame
 
@@ -277,13 +285,13 @@ def draw(areas: Frame, path: Path) -> None:
     figure, axes = plt.subplots(2, 3, figsize=(9, 5), sharex=True, sharey=True, layout="constrained")
     loss = areas[areas["sign"] == "loss"]
     for ax, sign in zip(axes.flat, signs, strict=False):
-        for frame, colour, label in ((loss, "0.55", "loss"), (areas[areas["sign"] == sign], "C0", sign)):
+        for frame, colour, label in ((loss, "0.55", "loss"), (areas[areas["sign"] == sign], "C0", "the sign")):
             ax.plot(100 * frame["share"], frame["auc"], marker="o", markersize=3, color=colour, label=label)
             ax.fill_between(100 * frame["share"], frame["low"], frame["high"], color=colour, alpha=0.15, linewidth=0)
         ax.axhline(0.5, color="0.8", linewidth=0.8, zorder=0)
         ax.set_xscale("log")
         ax.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
-        ax.set_title(sign.replace("_", ", "), fontsize="medium")
+        ax.set_title(TITLES[sign], fontsize="medium")
     axes[0, 0].legend(frameon=False, fontsize="small")
     figure.supxlabel("% of the training budget", fontsize="medium")
     figure.supylabel("AUC within tasks", fontsize="medium")
