@@ -2,7 +2,7 @@
 
     python scripts/early_signs_analysis.py runs/early-signs --out results/early-signs
 
-Writes runs.csv (every sign of every run), auc.csv, against_loss.csv, rule.csv, answer.json and auc.svg; and by_network.csv,
+Writes signs.csv (every sign of every run), auc.csv, against_loss.csv, rule.csv, answer.json and auc.svg; and by_network.csv,
 added to the plan after a first look.
 """
 
@@ -295,7 +295,8 @@ def draw(areas: Frame, path: Path) -> None:
     axes[0, 0].legend(frameon=False, fontsize="small")
     figure.supxlabel("% of the training budget", fontsize="medium")
     figure.supylabel("AUC within tasks", fontsize="medium")
-    figure.savefig(path, metadata={"Date": None})
+    with plt.rc_context({"svg.hashsalt": "early signs"}):  # the same file from the same numbers
+        figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
 
@@ -317,7 +318,7 @@ def main() -> None:
         "auc": found[0],
         "against_loss": found[1],
         "rule": found[2],
-        "runs": every,
+        "signs": every,
         "by_network": by_network(looks),
     }
     for name, frame in tables.items():
