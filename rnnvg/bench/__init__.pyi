@@ -8,6 +8,7 @@ from .extras import Published as Published
 from .grid import Grid as Grid
 from .grid import names as names
 from .grid import read as read
+from .merging import merge as merge
 from .plan import Plan as Plan
 from .progress import ProgressBar as ProgressBar
 from .run import execute as execute

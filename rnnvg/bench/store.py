@@ -175,17 +175,25 @@ class Store:
         Raises:
             InputError: another setting differs, or the directory holds results of another layout.
         """
+        if found := self.differing_settings(specs, axes):
+            task, differing = found
+            listed = "; ".join(f"{name} = {found!r}, and now {wanted!r}" for name, found, wanted in differing[:4])
+            raise InputError(
+                f"`out` {str(self.directory)!r} holds results of {task} with {listed}. "
+                "Pass another --out, or the settings that it holds."
+            )
+
+    def differing_settings(
+        self, specs: Iterable[RunSpec], axes: Iterable[str] = ()
+    ) -> tuple[str, list[tuple[str, Any, Any]]] | None:
+        """The first task for which `check_settings` refuses `specs`, with each setting's value here and there; or None."""
         old = [RunSpec.model_validate(result["spec"]) for result in self.results()]
         new = list(specs)
         for task in sorted({spec.task["name"] for spec in old} & {spec.task["name"] for spec in new}):
             pairs = [_of_task(old, task), _of_task(new, task)]
-            differing = _differing(*pairs, free={*_ALWAYS_FREE, *axes})
-            if differing:
-                listed = "; ".join(f"{name} = {found!r}, and now {wanted!r}" for name, found, wanted in differing[:4])
-                raise InputError(
-                    f"`out` {str(self.directory)!r} holds results of {task} with {listed}. "
-                    "Pass another --out, or the settings that it holds."
-                )
+            if differing := _differing(*pairs, free={*_ALWAYS_FREE, *axes}):
+                return task, differing
+        return None
 
     def other_versions(self, package: str, version: str) -> list[str]:
         """Versions of a package, other than `version`, that results in this directory were made with."""

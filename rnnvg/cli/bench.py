@@ -53,6 +53,7 @@ def command() -> None:
     rnnvg bench run my.toml --out runs/my       run it; again: go on where it was
     rnnvg bench status runs/my                  how far it is
     rnnvg bench compare runs/my runs/other      what differs beyond noise
+    rnnvg bench merge runs/hers runs/his --out runs/ours
     rnnvg bench verdicts runs/my                what it reproduces of papers
     """
 
@@ -160,6 +161,31 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
         output.result({**facts, "rows": output.rows(found.rows)})
     else:
         output.result(differences_in_words(found, output.width()))
+
+
+@command.command()
+@click.argument("directories", metavar="DIR...", type=_folder, nargs=-1, required=True)
+@click.option("--out", metavar="DIR", type=_folder, required=True, help="A new directory for all of them.")
+@click.option(
+    "--first", is_flag=True, help="Of runs that differ take the first directory's; keep the others set aside."
+)
+@options.as_json
+def merge(directories: tuple[Path, ...], out: Path, first: bool, as_json: bool) -> None:
+    """Bring the runs of several directories together in a new one; those stay as they are.
+
+    A run that two people did with the same numbers is there once. Runs of one id that differ (other bytes, another version,
+    another device) are named and refused. Damaged runs are skipped and named.
+
+    \b
+    rnnvg bench merge runs/hers runs/his --out runs/ours
+    """
+    import dataclasses
+
+    from rnnvg import bench
+    from rnnvg.cli.bench_text import merged_in_words
+
+    found = bench.merge(directories, out, first)
+    output.result(dataclasses.asdict(found) if as_json else merged_in_words(found))
 
 
 @command.command()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rnnvg.bench import Plan, State
     from rnnvg.bench.differences import Differences
+    from rnnvg.bench.merging import Merged
 
 
 def ahead(out: Path, plan: Plan, jobs: int) -> dict[str, Any]:
@@ -132,6 +133,20 @@ def differences_in_words(found: Differences, width: int) -> str:
     lines = ["What was asked for differs in:", *lines, ""] if lines else []
     lines += [as_text(found.shown(), width), "", textwrap.fill(found.sentence(), width)]
     return "\n".join(lines)
+
+
+def merged_in_words(found: Merged) -> str:
+    """What came of bringing directories together, for readers."""
+    total = sum(map(len, found.runs.values()))
+    lines = [f"{total} runs in {found.directory}"]
+    lines += [f"  {len(runs)} of {place}" for place, runs in found.runs.items()]
+    if found.again:
+        lines.append(f"{len(found.again)} were there more than once with the same numbers; each was taken once.")
+    lines += [
+        f"{run} differs: {what}. The first is taken; the others lie in set-aside." for run, what in found.aside.items()
+    ]
+    lines += [f"Skipped: {place}: {what}" for place, what in found.damaged.items()]
+    return "\n".join([*lines, f"To see them: rnnvg report {found.directory}"])
 
 
 def checked_place(out: Path) -> None:
