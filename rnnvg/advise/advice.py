@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rnnvg.advise.remedies import NONE, REMEDIES
 from rnnvg.advise.settings import Settings
 from rnnvg.advise.trial import EXPLODING
-from rnnvg.horizon import MemoryHorizon, PairedHorizons, compare_horizons, mark, pool_horizons
+from rnnvg.horizon import MemoryHorizon, PairedHorizons, compare_horizons, half_life, mark, pool_horizons
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ class Advice(Shown):
         return pd.DataFrame(rows)
 
     def trial_frame(self) -> pd.DataFrame:
-        """A row a trial: remedy, seed, status, predicted, start_rate, start_last, start_censored, the same for end, steps,
-        solved_at, metric, value, seconds.
+        """A row a trial: remedy, seed, status, predicted, start_rate, start_half_life (steps; inf where nothing decays),
+        start_last, start_censored, the same for end, steps, solved_at, metric, value, seconds.
         """
         import pandas as pd
 
@@ -169,7 +169,10 @@ class Advice(Shown):
         for trial in self.trials:
             row = {key: trial[key] for key in ("remedy", "seed", "status", "reason", "predicted")}
             for when in MOMENTS:
-                row |= {f"{when}_{key}": (trial[when] or {}).get(key) for key in ("rate", "last", "censored")}
+                found = trial[when] or {}
+                rate = found.get("rate")
+                row |= {f"{when}_rate": rate, f"{when}_half_life": None if rate is None else half_life(rate)}
+                row |= {f"{when}_{key}": found.get(key) for key in ("last", "censored")}
             rows.append(row | {key: trial[key] for key in ("steps", "solved_at", "metric", "value", "seconds")})
         return pd.DataFrame(rows)
 

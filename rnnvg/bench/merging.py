@@ -86,10 +86,10 @@ def merge(directories: Sequence[str | Path], out: str | Path, first: bool = Fals
     if aside and not first:
         listed = "; ".join(f"{run} ({what})" for run, what in list(aside.items())[:_LISTED])
         more = f" and {len(aside) - _LISTED} more" if len(aside) > _LISTED else ""
+        many = "runs that differ" if len(aside) > 1 else "run that differs"
         raise InputError(
-            f"The directories hold {len(aside)} {'runs' if len(aside) > 1 else 'run'} that differ under one id: "
-            f"{listed}{more}. Pass --first (first=True) to take those of {shown(stores[0].directory)}, or of the first that has "
-            "them, and keep the others in set-aside."
+            f"The directories hold {len(aside)} {many} under one id: {listed}{more}. Pass --first (first=True) to take those "
+            f"of {shown(stores[0].directory)}, or of the first that has them, and keep the others in set-aside."
         )
     with disk_faults_named(target):
         _write(target, stores, holders, aside, plans)

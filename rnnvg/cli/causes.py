@@ -155,10 +155,14 @@ def theory_as_text(found: Theory) -> str:
 
 def theory_as_json(found: Theory) -> dict[str, Any]:
     """The same for programs, with the whole overlay."""
+    from rnnvg.horizon import half_life
+
     overlay, prediction = found.overlay, found.prediction
     names = ("rate", "rate_stderr", "predicted_rate", "rate_z", "n_models")
     return {
         **{name: getattr(overlay, name) for name in names},
+        "half_life": half_life(overlay.rate),
+        "predicted_half_life": half_life(overlay.predicted_rate),
         "q": prediction.q,
         "edge": prediction.edge,
         "warning": prediction.warning,

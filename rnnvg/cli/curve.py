@@ -49,7 +49,7 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
             *about,
             "Memory horizons, time steps",
             terminal.as_text(horizons, output.width()),
-            f"Rate: {fit.rate:.3g} nats a step; {fit}.",
+            f"Rate: {fit.rate:.3g} nats a step, half-life {fit.half_life:.3g} steps; {fit}.",
             "",
             "Gain at each distance, relative to one step back (geometric mean)",
             terminal.as_text(_at_few_distances(profile), output.width()),
@@ -73,11 +73,12 @@ def heading(facts: dict[str, Any]) -> str:
 
 def as_json(facts: dict[str, Any], profile: GradientProfile) -> dict[str, Any]:
     """`facts`, horizons and the whole curve as one JSON object."""
-    from rnnvg.horizon import THRESHOLDS
+    from rnnvg.horizon import THRESHOLDS, half_life
 
     found = [profile.horizon(threshold) for threshold in THRESHOLDS] if observed(profile) else []
     horizons = [{key: value for key, value in vars(each).items() if key not in ("rate", "e_fold")} for each in found]
     shape = {key: getattr(found[0], key) if found else None for key in ("rate", "e_fold")}
+    shape["half_life"] = None if shape["rate"] is None else half_life(shape["rate"])
     return {**facts, "horizons": horizons, **shape, "curve": output.rows(profile.curve())}
 
 

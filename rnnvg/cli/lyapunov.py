@@ -114,9 +114,12 @@ def _window(burn_in: int | None, steps: int | None, length: int) -> tuple[int, i
 
 
 def mean_spectrum(found: LyapunovSpectrum) -> Any:
-    """Means over sequences: a row per exponent; columns index (1 the largest), exponent, stderr (nats a step)."""
+    """Means over sequences: a row per exponent; columns index (1 the largest), exponent, stderr (nats a step), half_life
+    (steps; inf where nothing decays)."""
     import numpy as np
     import pandas as pd
+
+    from rnnvg.horizon import half_life
 
     many = len(found.exponents)
     return pd.DataFrame(
@@ -124,6 +127,7 @@ def mean_spectrum(found: LyapunovSpectrum) -> Any:
             "index": np.arange(1, found.exponents.shape[1] + 1),
             "exponent": found.exponents.mean(0),
             "stderr": np.sqrt((found.stderr**2).sum(0)) / many,
+            "half_life": [half_life(each) for each in found.exponents.mean(0).tolist()],
         }
     )
 
@@ -168,6 +172,7 @@ def _few_rows(spectrum: Any) -> Any:
             "nats a step": few["exponent"].map(lambda value: f"{value:+.4f}"),
             "standard error": few["stderr"].map(lambda value: "" if math.isnan(value) else f"{value:.4f}"),
             "factor a step": few["exponent"].map(lambda value: f"{_factor(value):.4g}"),
+            "half-life": few["half_life"].map(lambda value: "" if math.isnan(value) else f"{value:.3g}"),
         }
     )
 

@@ -46,8 +46,24 @@ class DecayFit(Shown):
     e_fold: float | None
     reason: str | None
 
+    @property
+    def half_life(self) -> float:
+        """ln 2 / -rate in steps, inf where the rate is not below 0; of an exponential alone a property of the whole curve."""
+        return half_life(self.rate)
+
     def __str__(self) -> str:
         return self.reason if self.e_fold is None and self.reason else f"one e-fold in {self.e_fold:.3g} steps"
+
+
+def half_life(rate: float) -> float:
+    """Steps in which what decays at `rate` nats a step is halved, ln 2 / -rate: inf where it does not decay, nan for nan.
+
+    >>> round(half_life(-0.1), 3), half_life(0.0), half_life(-math.inf)
+    (6.931, inf, 0.0)
+    """
+    if math.isnan(rate):
+        return math.nan
+    return math.log(2) / -rate if rate < 0 else math.inf
 
 
 def check_numbers(argument: str, values: object) -> np.ndarray:

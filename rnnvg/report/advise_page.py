@@ -27,7 +27,7 @@ CAPTION = (
 )
 TABLE = (
     "Horizons in time steps; times as far: against the network as it is, median [range] over paired seeds; rates in nats a "
-    "step before training; * aims at the cause."
+    "step before training, half-life in steps at the measured one (inf: no decay); * aims at the cause."
 )
 LEADING = 5  # rows of the first screen's table
 FIRST_COLUMNS = ["change", "horizon before", "after", "times as far, after", "solved", "median steps"]
@@ -109,6 +109,7 @@ def shown(effects: Sequence[Effect]) -> pd.DataFrame:
             "change": each.change + (" *" if each.aims_at_cause else ""),
             "rate predicted": "" if each.predicted is None else f"{each.predicted:.3f}",
             "measured": "" if each.measured is None else f"{each.measured:.3f}",
+            "half-life": "" if each.measured is None else wording.half_life(each.measured),
             "horizon before": each.horizon["start"],
             "after": each.horizon["end"],
             "times as far, before": times(each, "start"),

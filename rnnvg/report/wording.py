@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from rnnvg.horizon import Bounded, Spread, mark
+from rnnvg.horizon import half_life as steps_of_rate
 from rnnvg.horizon import spread as over_seeds
 
 MOST_STEPS = 1e6  # beyond it an interval over a few seeds says only that it is wide
@@ -161,3 +162,9 @@ def values(column: pd.Series) -> str:
 
 def _two_digits(value: float) -> str:
     return number(float(f"{value:.2g}"))
+
+
+def half_life(rate: float) -> str:
+    """Steps in which what decays at `rate` nats a step is halved; "inf" where it does not decay, "" for nan."""
+    found = steps_of_rate(rate)
+    return "" if math.isnan(found) else f"{found:.3g}"

@@ -57,7 +57,7 @@ def test_runs_that_differ_under_one_id_are_named_and_kept(two):
     with pytest.raises(InputError) as error:
         merge([two / "a", two / "d"], two / "c")
     assert str(error.value) == (
-        f"The directories hold 1 run that differ under one id: {run} ({what}). Pass --first (first=True) to take those of "
+        f"The directories hold 1 run that differs under one id: {run} ({what}). Pass --first (first=True) to take those of "
         f"{str(two / 'a')!r}, or of the first that has them, and keep the others in set-aside."
     )
     assert not (two / "c").exists()

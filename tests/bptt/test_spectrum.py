@@ -11,7 +11,7 @@ from torch import nn
 
 from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.linearize import linearize
-from rnnvg.bptt.spectrum import frames, lyapunov_spectrum
+from rnnvg.bptt.spectrum import LyapunovSpectrum, frames, lyapunov_spectrum
 from rnnvg.bptt.spectrum.dimension import entropy_rate, kaplan_yorke
 from rnnvg.errors import InputError
 from tests.reference_causes import naive_exponents, step_jacobians
@@ -312,7 +312,7 @@ def test_frame_figure_and_sentence():
         linear_map([[2.0, 0.0], [0.0, 0.5]]), nothing(60, 2), torch.ones(2, 2, dtype=WIDE), burn_in=40
     )
     frame = found.to_frame()
-    assert list(frame.columns) == ["sequence", "index", "exponent", "stderr"]
+    assert list(frame.columns) == ["sequence", "index", "exponent", "stderr", "half_life"]
     assert frame["sequence"].tolist() == [0, 0, 1, 1]
     assert frame["index"].tolist() == [0, 1, 0, 1]
     np.testing.assert_allclose(frame["exponent"], np.tile([math.log(2), -math.log(2)], 2), rtol=1e-9)
@@ -347,3 +347,10 @@ def test_a_map_that_is_not_square_is_refused():
     )
     with pytest.raises(InputError, match=re.escape(message)):
         lyapunov_spectrum(lambda x, s: torch.ones(1, 3, dtype=WIDE), nothing(5), torch.ones(1, 2, dtype=WIDE))
+
+
+def test_a_half_life_stands_beside_every_exponent():
+    """At ln 2 a step below 0 a perturbation halves in a step; at 0 and above never, at -inf at once."""
+    exponents = np.array([[0.3, 0.0, -math.log(2), -np.inf, np.nan]])
+    found = LyapunovSpectrum(exponents, np.zeros_like(exponents), None, n_steps=10, burn_in=0)
+    np.testing.assert_allclose(found.to_frame()["half_life"], [np.inf, np.inf, 1, 0, np.nan], rtol=1e-12)

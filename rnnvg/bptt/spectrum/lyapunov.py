@@ -22,6 +22,7 @@ from rnnvg.bptt.segments import Linearization
 from rnnvg.bptt.spectrum import frames
 from rnnvg.bptt.spectrum.dimension import entropy_rate, kaplan_yorke
 from rnnvg.errors import InputError, check_int
+from rnnvg.horizon import half_life
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class LyapunovSpectrum(Shown):
         return entropy_rate(self.exponents, self.log_det_residual is not None)
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy: a row per sequence and exponent; columns sequence, index (0 the largest), exponent, stderr."""
+        """Tidy: a row per sequence and exponent; columns sequence, index (0 the largest), exponent, stderr, half_life
+        (steps, ln 2 / -exponent; inf where the exponent is not below 0)."""
         import pandas as pd
 
         sequence, index = np.indices(self.exponents.shape)
@@ -85,6 +87,7 @@ class LyapunovSpectrum(Shown):
                 "index": index.ravel(),
                 "exponent": self.exponents.ravel(),
                 "stderr": self.stderr.ravel(),
+                "half_life": [half_life(each) for each in self.exponents.ravel().tolist()],
             }
         )
 

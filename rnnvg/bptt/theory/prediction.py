@@ -21,7 +21,7 @@ from rnnvg.bptt.linearize import module_layers
 from rnnvg.bptt.theory.mean_field import check_sigma_w, check_variance
 from rnnvg.bptt.theory.wide_limit import DEFAULT_SIGMA_W, log_norms
 from rnnvg.errors import InputError, check_float, check_int, check_name
-from rnnvg.horizon import slope
+from rnnvg.horizon import half_life, slope
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ class WidePrediction(Shown):
     def rate(self) -> float:
         """Nats a step: the least-squares slope of `log_gain`, as a measured curve's rate is."""
         return slope(self.log_gain)
+
+    @property
+    def half_life(self) -> float:
+        """Steps, ln 2 / -rate; inf where nothing decays."""
+        return half_life(self.rate)
 
     def to_frame(self) -> pd.DataFrame:
         """A row per distance; columns distance, log_gain (nats), log10_gain."""

@@ -45,13 +45,14 @@ def tables(rows: Frame) -> list[Table]:
                     name: wording.over(spread(ends[end]), _signed)
                     for name, end in (("before", "first"), ("after", "last"))
                 },
+                "half-life after": wording.half_life(ends["last"].median()),
                 "above zero at some time": f"{int((ends['max'] > 0).sum())} of {len(ends)}",
             }
         )
     caption = (
         "Largest exponent in nats a step: median (each seed). Below zero the gradient shrinks in the long run by "
         "a factor of e "
-        "every 1/exponent steps; above zero it explodes."
+        "every 1/exponent steps; above zero it explodes. Half-life: steps, at the median; inf where nothing decays."
     )
     return [Table.of(pd.DataFrame(shown), caption)] if shown else []
 

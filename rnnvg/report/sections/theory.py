@@ -68,6 +68,7 @@ def tables(rows: Frame) -> list[Table]:
             "network": rates["network"],
             "measured": [f"{value:+.3f}" for value in rates["measured"]],
             "standard error": ["" if math.isnan(value) else f"{value:.3f}" for value in rates["stderr"]],
+            "half-life": [wording.half_life(value) for value in rates["measured"]],
             "predicted": [f"{value:+.3f}" for value in rates["predicted"]],
             "z": ["" if math.isnan(value) else f"{value:+.1f}" for value in rates["z"]],
             "seeds": rates["n"],
@@ -75,9 +76,9 @@ def tables(rows: Frame) -> list[Table]:
         }
     )
     caption = (
-        "Rates before training, nats a step; mean and standard error over seeds, to be set against a prediction "
-        "of the mean. With "
-        "few seeds a standard error is itself uncertain. A zero state above 1 a step is unstable."
+        "Rates before training, nats a step, and the half-life in steps (inf: no decay); mean and standard error over "
+        "seeds, to be set against a prediction of the mean. With few seeds a standard error is itself uncertain. "
+        "A zero state above 1 a step is unstable."
     )
     return [Table.of(shown, caption)]
 
