@@ -171,7 +171,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
 )
 @options.as_json
 def merge(directories: tuple[Path, ...], out: Path, first: bool, as_json: bool) -> None:
-    """Bring the runs of several directories together in a new one; those stay as they are.
+    """Bring the runs in DIR... together in a new directory and leave those as they are.
 
     A run that two people did with the same numbers is there once. Runs of one id that differ (other bytes, another version,
     another device) are named and refused. Damaged runs are skipped and named.

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnnvg.errors import InputError
+from rnnvg.models.closed_forms import closed_form
 from rnnvg.models.cores import CORES
 
 STEP_SIZE = 0.1
@@ -91,7 +92,8 @@ def has_recurrence(core: nn.Module) -> bool:
 def recurrence(core: nn.Module, inputs: Tensor) -> tuple[Any, Any]:
     """What `rnnvg.gradient_profile` takes of a model's core, and the first state for inputs [T, B, E].
 
-    Of PyTorch's modules themselves and None, which stands for zeros; of any other core its step and its first state.
+    Of PyTorch's modules themselves and None, which stands for zeros; of a minGRU, an LRU and an LEM the closed form over
+    their weights; of any other core its step. With the latter two, the core's first state.
 
     >>> import torch
     >>> from rnnvg import models, tasks
@@ -103,7 +105,7 @@ def recurrence(core: nn.Module, inputs: Tensor) -> tuple[Any, Any]:
     if isinstance(core, nn.RNNBase):
         return core, None
     made: Any = core
-    return made.step, made.start(inputs)
+    return closed_form(core) or made.step, made.start(inputs)
 
 
 OWN: dict[str, Callable[..., nn.Module]] = {

@@ -8,6 +8,7 @@ import torch
 
 from rnnvg import gradient_profile, input_profile, models, tasks
 from rnnvg.bench import execute, measure, run_spec
+from rnnvg.bptt.cells import cell_of
 from rnnvg.errors import InputError
 from rnnvg.models.cores import CORES
 from rnnvg.models.cores.attention import positions
@@ -148,6 +149,29 @@ def test_the_profile_of_a_run_is_the_gradient_of_the_unrolled_network(cell):
     by_input = measure.profile(model, task, type(probe)(inputs, probe.targets, probe.weight), "input", 0)
     assert by_input.wrt == "input"
     assert by_input.verify().residual < 1e-6  # of finite differences
+
+
+@pytest.mark.parametrize("cell", ["mingru", "lru", "lem"])
+@pytest.mark.parametrize("wrt", ["state", "input"])
+def test_the_closed_form_of_a_core_is_the_route_of_its_steps(cell, wrt):
+    torch.manual_seed(3)
+    core = CORES[cell](5, 6, 1).double()
+    inputs = torch.randn(40, 3, 5, dtype=torch.float64)
+    drawn = torch.get_rng_state()
+    closed, state = models.recurrence(core, inputs)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert cell_of(closed) is not None
+    own = {id(each) for each in core.parameters()}
+    assert {id(each) for each in closed.parameters()} <= own
+    routes = []
+    for route in (closed, core.step):
+        generator = torch.Generator().manual_seed(0)
+        routes.append(gradient_profile(route, inputs, state, sources=4, wrt=wrt, generator=generator))
+    np.testing.assert_allclose(routes[0].log_norm, routes[1].log_norm, rtol=0, atol=1e-10)
+    certificate = routes[0].verify()
+    assert certificate.residual < 1e-10
+    assert max(certificate.weights.values()) < 1e-10
+    assert certificate.weights.keys() == dict(closed.named_parameters()).keys()
 
 
 @pytest.mark.parametrize("cell", CORES)
