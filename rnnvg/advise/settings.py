@@ -35,6 +35,7 @@ class Settings:
         threshold: of the horizon.
         sequences: on which it is measured, four times as long as those of training.
         t_max: the longest dependency, steps.
+        device: where its networks are trained, "cpu" or "cuda".
 
     >>> from rnnvg.advise.settings import settings
     >>> settings({"name": "adding", "length": 20}, hidden=8).cell
@@ -52,11 +53,14 @@ class Settings:
     threshold: float
     sequences: int
     t_max: int
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
         """A readable name that is a function of everything that the runs depend on: of a directory of their own."""
         own = {key: value for key, value in asdict(self).items() if key != "threshold"}
+        if self.device == "cpu":  # as it was called before there was another
+            del own["device"]
         digest = short_digest(json.dumps(own, sort_keys=True))
         sizes = [f"{letter}{self.task[key]}" for key, letter in (("length", "T"), ("delay", "D")) if key in self.task]
         init = [self.init] if self.init != "default" else []
@@ -82,6 +86,7 @@ class Settings:
                 "clip": None,
                 "eval_every": max(1, min(50, self.steps // 4)),
                 "checkpoints": (0,),
+                **({} if self.device == "cpu" else {"device": self.device}),
             },
             "measure": {"sequences": self.sequences, "wrt": (self.wrt,), "why": False},
             "seed": seed,
@@ -111,6 +116,7 @@ def settings(
     wrt: str = "state",
     threshold: float = math.exp(-1),
     sequences: int = 16,
+    device: str = "cpu",
 ) -> Settings:
     """Checked settings.
 
@@ -122,6 +128,7 @@ def settings(
         wrt: "state" or "input".
         threshold: fraction of the gradient that counts as surviving, in (0, 1).
         sequences: on which horizons are measured.
+        device: where networks are trained and measured, "cpu" or "cuda".
 
     Raises:
         InputError: an argument that is unknown or out of its range, or a text (its stream is read on and on, and has no
@@ -157,4 +164,13 @@ def settings(
         threshold=check_float("threshold", threshold, above=0, below=1),
         sequences=check_int("sequences", sequences, least=1),
         t_max=max(2, longest),
+        device=_device(device),
     )
+
+
+def _device(device: str) -> str:
+    if device == "cpu":
+        return device
+    from rnnvg.training.device import check_device
+
+    return check_device(device)

@@ -72,7 +72,7 @@ def comparison(
         for table in data["task"]:
             training = table.setdefault("training", {})
             training["steps"] = min(max_steps, training.get("steps", data["training"]["steps"]))
-    if (on := training_device(device)) != "cpu":
+    if (on := training_device(device, tell)) != "cpu":
         data["training"]["device"] = on
     return grid.from_dict(data, "compare")
 
@@ -84,8 +84,8 @@ def check_task(argument: str, name: str) -> str:
     return tasks.check(name) if tasks.imported.is_path(name) else check_name(argument, name, TASKS)
 
 
-def training_device(device: str) -> str:
-    """ "cpu" or "cuda", of "auto" the GPU where there is one.
+def training_device(device: str, tell: Callable[[str], object] | None = None) -> str:
+    """ "cpu" or "cuda", of "auto" the GPU where there is one; `tell` is handed a line where there is none.
 
     Raises:
         InputError: a GPU that is not there.
@@ -94,7 +94,7 @@ def training_device(device: str) -> str:
         return device
     from rnnvg.training import device as devices
 
-    return devices.chosen(device)
+    return devices.chosen(device, tell)
 
 
 def task_name(task: str | None, text: str | None, default: str = DEFAULT_TASK) -> str:

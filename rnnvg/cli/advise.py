@@ -51,6 +51,7 @@ FULL = {"seeds": 5, "steps": 600, "lr": 0.005}
 )
 @click.option("--wrt", type=options.Name(WRT), default="state", help="Gradient by what: state, or input.")
 @click.option("--threshold", type=options.Real(0, 1), help="Share of the gradient, of the horizon.  [default: 1/e]")
+@options.device
 @click.option("--quick", is_flag=True, help="A smaller look, within a minute: 3 seeds, 250 steps, adding of length 20.")
 @click.option(
     "--jobs", type=options.Whole(1), default=2, help="Worker processes; the numbers are the same for any number."
@@ -77,6 +78,7 @@ def command(
     remedies: tuple[str, ...] | None,
     jobs: int,
     out: Path | None,
+    device: str,
     quiet: bool,
     as_json: bool,
     **rest: Any,
@@ -109,6 +111,7 @@ def command(
         length = QUICK_LENGTH
     budget = QUICK if quick else FULL
     own = defaults.task_settings(text, length, delay, settings)
+    rest["device"] = defaults.training_device(device, output.silent if quiet else output.note)
     if threshold is not None:
         rest["threshold"] = threshold
     rest |= {"steps": int(budget["steps"]) if steps is None else steps, "lr": budget["lr"] if lr is None else lr}

@@ -103,7 +103,7 @@ def run(spec: str, out: Path | None, seeds: int | None, settings: tuple, device:
     made = grid.read(spec)
     made = made.select(seeds=seeds) if seeds is not None else made
     made = made.change(**dict(settings)) if settings else made
-    if (on := defaults.training_device(device)) != "cpu":
+    if (on := defaults.training_device(device, output.silent if how["quiet"] else output.note)) != "cpu":
         made = made.change(device=on)
     plan = Plan.of(made, _patterns(how), choose.share(how.pop("shard")))
     _go(out or Path(f"runs/{made.name}"), plan, **how)

@@ -51,7 +51,7 @@ def theory(rest: dict[str, Any], seed: int, sequences: int, weighted: bool) -> T
     """The prediction for the network that is asked for, and NETWORKS of its kind measured as they start.
 
     Args:
-        rest: the options `which_task` and `network` by name.
+        rest: the options `which_task`, `network` and `device` by name.
         seed: of the first network; the others take the next ones.
         sequences: held-out sequences a network.
         weighted: --weights was given.

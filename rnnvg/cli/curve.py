@@ -68,7 +68,8 @@ def heading(facts: dict[str, Any]) -> str:
 
     layers = "" if facts["layers"] == 1 else f"{facts['layers']} layers of "
     state = "trained" if facts["weights"] else f"at initialisation ({facts['init']}, seed {facts['seed']})"
-    return f"{CELL_LABELS[facts['cell']]}, {layers}{facts['hidden']} units, on {facts['task']}, {state}"
+    on = "" if facts.get("device", "cpu") == "cpu" else f", computed on {facts['gpu']}"
+    return f"{CELL_LABELS[facts['cell']]}, {layers}{facts['hidden']} units, on {facts['task']}, {state}{on}"
 
 
 def as_json(facts: dict[str, Any], profile: GradientProfile) -> dict[str, Any]:

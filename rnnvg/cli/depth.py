@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from rnnvg.bench import defaults
 from rnnvg.cli import options, output
 from rnnvg.depth.names import ACTIVATIONS, CHAIN_ACTIVATIONS, INITS, NORMS, OPTIMIZERS, RESIDUALS
 from rnnvg.errors import InputError
@@ -21,8 +22,8 @@ ROWS = 12  # of a long chain, as many layers are printed
 
 
 # What --report and --remedies leave open; the rest is the story's own.
-_REPORT = ("weight", "depth", "width", "steps", "data", "images", "out", "seed", "quiet", "as_json", "report")
-_REMEDIES = ("depth", "width", "steps", "lr", "data", "images", "seed", "quiet", "as_json", "remedies")
+_REPORT = ("weight", "depth", "width", "steps", "data", "images", "out", "device", "seed", "quiet", "as_json", "report")
+_REMEDIES = ("depth", "width", "steps", "lr", "data", "images", "device", "seed", "quiet", "as_json", "remedies")
 _TRAINING = ("lr", "optimizer", "clip")
 
 
@@ -60,6 +61,7 @@ _TRAINING = ("lr", "optimizer", "clip")
 @click.option("--remedies", is_flag=True, help="Apply every remedy to the sick network and print the table.")
 @click.option("--report", is_flag=True, help="Measure the whole story and write one self-contained page.")
 @options.out("runs/depth")
+@options.device
 @options.seed
 @options.quiet
 @options.as_json
@@ -90,17 +92,23 @@ def command(
     """
     _check(context, rest)
     tell = output.silent if quiet else output.note
-    if rest["report"]:
-        _report(_images(data, images), weight, rest, tell, as_json)
-    elif rest["remedies"]:
-        _remedies(_images(data, images), rest, tell, as_json)
-    else:
-        from rnnvg.bptt.threads import one_thread
+    on = defaults.training_device(rest["device"], tell)
+    from rnnvg.training import device as devices
 
-        chain = _chain(layers, weight, rest["activation"], tell)
-        with one_thread():
-            network = _network(_images(data, images), rest)
-        output.result({"chain": chain, "network": network} if as_json else _as_text(chain, network))
+    with devices.deterministic(on):
+        shown = _images(data, images).to(on)
+        if rest["report"]:
+            _report(shown, weight, rest, tell, as_json)
+        elif rest["remedies"]:
+            _remedies(shown, rest, tell, as_json)
+        else:
+            from rnnvg.bptt.threads import one_thread
+
+            chain = _chain(layers, weight, rest["activation"], tell)
+            with one_thread():
+                network = _network(shown, rest)
+            network |= {"device": on, **devices.facts(on)}
+            output.result({"chain": chain, "network": network} if as_json else _as_text(chain, network))
 
 
 def _check(context: click.Context, rest: dict[str, Any]) -> None:
@@ -194,7 +202,8 @@ def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
     settings = ("depth", "width", "activation", "init", "norm", "residual", "zero_last")
     generator = torch.Generator().manual_seed(rest["seed"])
     x, y = images.train_x[:128], images.train_y[:128]
-    network = networks.build(x.shape[1], images.classes, generator=generator, **{name: rest[name] for name in settings})
+    chosen = {name: rest[name] for name in settings}
+    network = networks.build(x.shape[1], images.classes, generator=generator, device=x.device, **chosen)
     found: dict[str, Any] = {"data": images.name, **network.spec, "predicted": None}
     if rest["pretrain"]:
         pretraining.pretrain(network, images, generator=generator)

@@ -32,6 +32,7 @@ _LEADS = (1, 2, 3, 5)
 )
 @click.option("--steps", type=options.Whole(1), help="Steps to average over after them.  [default: all that are left]")
 @click.option("--sequences", type=options.Whole(1), default=4, help="Held-out sequences to average over.")
+@options.device
 @options.seed
 @click.option("--csv", metavar="FILE", type=options.NewFile((".csv",)), help="Write every exponent to a CSV file.")
 @click.option(
@@ -81,9 +82,9 @@ def command(
     if n_exponents is not None:
         size = model.core.num_layers * model.core.hidden_size * (2 if model.spec["cell"] == "lstm" else 1)
         check_int("--n-exponents", n_exponents, least=1, most=size)
-    inputs = models.encoded(model, probe.inputs)[: burn_in + steps]
-    core, state = models.recurrence(model.core, inputs)
-    with StepBar(quiet) as bar:
+    with network.computing(model), StepBar(quiet) as bar:
+        inputs = models.encoded(model, probe.inputs)[: burn_in + steps]
+        core, state = models.recurrence(model.core, inputs)
         found = lyapunov_spectrum(core, inputs, state, n_exponents=n_exponents, burn_in=burn_in, on_progress=bar)
     facts = {**network.facts(model, task, weights), "sequences": sequences, "steps": steps, "burn_in": burn_in}
     facts |= {"seed": seed, "n_exponents": found.exponents.shape[1]}

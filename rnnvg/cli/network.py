@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,20 +33,36 @@ def asked_for(weights: Path | None, rest: dict[str, Any], seed: int, tell: Any) 
 
     Args:
         weights: a run or a weights file that rnnvg wrote, or None for a network as it starts.
-        rest: the options `which_task` and `network` by name.
+        rest: the options `which_task`, `network` and `device` by name; the network is brought to the device.
         seed: what weights and sequences are drawn from.
         tell: is handed a line for the user.
 
     Raises:
         InputError: options that contradict each other, or a file, setting or network that cannot be.
     """
-    return _fresh(rest, seed, tell) if weights is None else _trained(weights, rest, seed, tell)
+    on = defaults.training_device(rest["device"], tell)
+    model, task, spec = _fresh(rest, seed, tell) if weights is None else _trained(weights, rest, seed, tell)
+    return model.to(on), task, spec
+
+
+@contextmanager
+def computing(model: SequenceModel) -> Iterator[None]:
+    """Where the model is on a GPU, the flags under which the same command gives the same numbers; as before at the end."""
+    from rnnvg.training import device as devices
+
+    with devices.deterministic(next(model.parameters()).device.type):
+        yield
 
 
 def facts(model: SequenceModel, task: Task, weights: Path | None) -> dict[str, Any]:
-    """What was looked at: task, settings, cell, hidden, layers, init, weights."""
+    """What was looked at: task, settings, cell, hidden, layers, init, weights; device, and of a GPU which and how."""
+    from rnnvg.training import device as devices
+
+    on = next(model.parameters()).device.type
     kept = {key: model.spec[key] for key in ("cell", "hidden", "layers", "init")}
-    return {"task": task.name, "settings": task.settings, **kept, "weights": None if weights is None else str(weights)}
+    computed = {"device": on, **devices.facts(on)}
+    named = {"task": task.name, "settings": task.settings, **kept, "weights": None if weights is None else str(weights)}
+    return {**named, **computed}
 
 
 def _fresh(rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, Task, RunSpec]:

@@ -273,8 +273,7 @@ device = click.option(
     "--device",
     type=Name(DEVICES),
     default="cpu",
-    help="Where to compute: cpu, cuda, or auto, a GPU where there is one. Results of a GPU are rows of their own.  "
-    "[default: cpu]",
+    help="Where to compute: cpu, cuda, or auto, a GPU where there is one. What a GPU gives says so.",
 )
 seed = click.option("--seed", type=Whole(0), default=0, help="What weights and sequences are drawn from.")
 length = click.option("--length", type=int, metavar="N", help="Steps of a sequence, of adding: --set length=N.")

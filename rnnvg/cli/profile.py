@@ -33,6 +33,7 @@ WRT = ("state", "hidden", "cell", "input", "covariance")
     "[default: last; next-word 8]",
 )
 @click.option("--sequences", type=options.Whole(1), default=32, help="Held-out sequences to average over.")
+@options.device
 @options.seed
 @click.option("--csv", metavar="FILE", type=options.NewFile((".csv",)), help="Write the whole curve to a CSV file.")
 @click.option(
@@ -90,15 +91,16 @@ def command(
                 f"`{flag}` knows the gates and equations of PyTorch's cells; got cell {model.spec['cell']!r}. Leave it out."
             )
     probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
-    predicted = causes.theory(rest, seed, sequences, weights is not None) if theory else None
-    profile = measure.profile(
-        model, task, probe, "state" if wrt == "covariance" else wrt, spec.subseed("covectors"), sources
-    )
-    if wrt == "covariance":
-        from rnnvg.bptt.invariant import covariance_weighted
+    with network.computing(model):
+        predicted = causes.theory(rest, seed, sequences, weights is not None) if theory else None
+        profile = measure.profile(
+            model, task, probe, "state" if wrt == "covariance" else wrt, spec.subseed("covectors"), sources
+        )
+        if wrt == "covariance":
+            from rnnvg.bptt.invariant import covariance_weighted
 
-        profile = covariance_weighted(profile)
-    reasons = causes.why(model, task, probe) if why else None
+            profile = covariance_weighted(profile)
+        reasons = causes.why(model, task, probe) if why else None
     facts = {
         **network.facts(model, task, weights),
         "wrt": wrt,

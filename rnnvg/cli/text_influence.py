@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from rnnvg.cli import options, output, text_window
+from rnnvg.cli import network, options, output, text_window
 from rnnvg.errors import InputError
 
 
 @click.command()
 @text_window.window
+@options.device
 @options.seed
 @options.out("runs/influence")
 @options.quiet
@@ -23,6 +24,7 @@ def influence(
     words: int,
     start: int,
     tokens: str | None,
+    device: str,
     seed: int,
     out: Path,
     quiet: bool,
@@ -47,10 +49,12 @@ def influence(
 
     if words > MOST_WORDS:
         raise InputError(f"`--words` must be a whole number from 2 to {MOST_WORDS}; got {words}.")
-    window = text_window.read(model, text, tokens, start, words, quiet)
+    window = text_window.read(model, text, tokens, start, words, device, quiet)
     held = window.held
-    found = influence_of(held.model, window.ids, before=window.before)
-    context = context_loss(held.model, window.ids, before=window.before, generator=torch.Generator().manual_seed(seed))
+    with network.computing(held.model):
+        found = influence_of(held.model, window.ids, before=window.before)
+        generator = torch.Generator().manual_seed(seed)
+        context = context_loss(held.model, window.ids, before=window.before, generator=generator)
     read = ReadText(
         words=window.words,
         known=[word in held.vocabulary for word in window.words],

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from rnnvg.cli import options, output
+from rnnvg.bench import defaults
+from rnnvg.cli import network, options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.models.names import OFFERED
 
@@ -30,6 +31,7 @@ ASKED = 40_000
 @click.option("--steps", type=options.Whole(1), default=600, help="Training steps.")
 @click.option("--hidden", type=options.Whole(1), default=64, help="Hidden units.")
 @click.option("--bptt", type=options.Whole(1), default=50, help="Words between two truncations.")
+@options.device
 @options.out("runs/planted")
 @click.option("--jobs", type=options.Whole(1), default=2, help="Worker processes; results are the same for any number.")
 @options.quiet
@@ -42,6 +44,7 @@ def planted(
     steps: int,
     hidden: int,
     bptt: int,
+    device: str,
     out: Path,
     jobs: int,
     quiet: bool,
@@ -63,6 +66,7 @@ def planted(
     from rnnvg.text.agreement import heavy_tailed
     from rnnvg.text.statistics import power_law
 
+    on = defaults.training_device(device, output.silent if quiet else output.note)
     task = {"name": "next-word", "text": "agreement", "distance": heavy_tailed(longest), "n_words": words, "tail": TAIL}
     specs = [
         bench.run_spec(
@@ -77,6 +81,7 @@ def planted(
                 "eval_every": max(1, steps // 4),
                 "checkpoints": (steps,),
                 "stop_when_solved": False,
+                **({} if on == "cpu" else {"device": on}),
             },
             measure={"sequences": 4, "wrt": ("input",)},
         )
@@ -130,13 +135,15 @@ def _measured(specs: list[Any], out: Path) -> tuple[Any, Any, Any, list[Any], fl
     )
     parts, rows, reaches = [], [], []
     for spec in specs:
-        model = trained.language_model(store.folder(spec.id)).model
-        found = agreement_by_distance(model, asked, split="train", max_words=ASKED)
+        model = trained.language_model(store.folder(spec.id)).model.to(spec.training.device)
+        with network.computing(model):
+            found = agreement_by_distance(model, asked, split="train", max_words=ASKED)
+            reached = reach(model, task, seed=spec.seed)
         horizon, censored = remembered(found)
         loss = (store.result(spec.id) or {})["score"]["loss"]
         parts.append(found.assign(cell=spec.cell, seed=spec.seed))
         rows.append((spec.cell, spec.seed, horizon, censored, loss, task.best_loss, task.baseline_loss))
-        reaches.append(Reach(CELL_LABELS[spec.cell], spec.cell, reach(model, task, seed=spec.seed)))
+        reaches.append(Reach(CELL_LABELS[spec.cell], spec.cell, reached))
     columns = ["cell", "seed", "horizon", "censored", "loss", "best_loss", "unigram_loss"]
     longest = int(max(task.corpus.planted))
     information = mutual_information(task.corpus.train, spread_distances(2 * longest), most_words=task.n_inputs)

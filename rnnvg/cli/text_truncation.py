@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rnnvg.cli import options, output, text_window
+from rnnvg.cli import network, options, output, text_window
 from rnnvg.errors import InputError
 
 MOST_WORDS = 500
@@ -17,6 +17,7 @@ DEFAULT_BPTT = 35
 @click.command()
 @text_window.window
 @click.option("--bptt", type=options.Whole(1), help="Words of a window of training.  [default: the run's own]")
+@options.device
 @options.out("runs/truncation")
 @options.quiet
 @options.as_json
@@ -27,6 +28,7 @@ def truncation(
     start: int,
     tokens: str | None,
     bptt: int | None,
+    device: str,
     out: Path,
     quiet: bool,
     as_json: bool,
@@ -46,9 +48,10 @@ def truncation(
 
     if words > MOST_WORDS:
         raise InputError(f"`--words` must be a whole number from 2 to {MOST_WORDS}; got {words}.")
-    window = text_window.read(model, text, tokens, start, words, quiet)
+    window = text_window.read(model, text, tokens, start, words, device, quiet)
     held = window.held
-    found = truncation_of(held.model, window.ids, bptt or int(held.task.get("bptt") or DEFAULT_BPTT))
+    with network.computing(held.model):
+        found = truncation_of(held.model, window.ids, bptt or int(held.task.get("bptt") or DEFAULT_BPTT))
     frame = found.to_frame()
     with style.applied():
         figure = text_figures.draw_truncation(found, held.model.spec["cell"])

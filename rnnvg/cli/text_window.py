@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rnnvg.bench import defaults
 from rnnvg.cli import options, output
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class Window:
     source: str
 
 
-def read(run: Path, text: str, tokens: str | None, start: int, words: int, quiet: bool) -> Window:
-    """The window that the options name.
+def read(run: Path, text: str, tokens: str | None, start: int, words: int, device: str, quiet: bool) -> Window:
+    """The window that the options name; the model is brought to the device.
 
     Raises:
         InputError: no such run or text, or none of its words is known to the model.
@@ -71,7 +72,9 @@ def read(run: Path, text: str, tokens: str | None, start: int, words: int, quiet
     from rnnvg.bench import trained
     from rnnvg.text.window import encode_window, has_name, named_window, read_window
 
+    on = defaults.training_device(device, output.silent if quiet else output.note)
     held = trained.language_model(run)
+    held.model.to(on)
     if has_name(text):
         # A generated text in the form that the run was trained on; another form is another language.
         own = held.task if text == held.task.get("text") else {}

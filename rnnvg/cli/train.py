@@ -74,15 +74,15 @@ def command(
     from rnnvg import bench
     from rnnvg.bench.store import WEIGHTS
 
-    name = defaults.task_name(task, text)
+    name, tell = defaults.task_name(task, text), output.silent if quiet else output.note
     spec, _ = defaults.run(
         name,
         defaults.task_settings(text, length, delay, settings),
         cell,
         {key: rest[key] for key in _NETWORK},
         seed,
-        output.silent if quiet else output.note,
-        {**{key: rest[key] for key in _TRAINING}, "device": defaults.training_device(device)},
+        tell,
+        {**{key: rest[key] for key in _TRAINING}, "device": defaults.training_device(device, tell)},
     )
     store = bench.Store(out)
     if (store.result(spec.id) or {}).get("status") == "failed":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -74,9 +75,8 @@ def compare_clipping(
     for name, options in NETWORKS.items():
         for limit in (None, clip):
             generator = torch.Generator().manual_seed(seed)
-            network = build(
-                images.train_x.shape[1], images.classes, depth=depth, width=width, generator=generator, **options
-            )
+            sizes: dict[str, Any] = {"depth": depth, "width": width, "device": images.train_x.device}
+            network = build(images.train_x.shape[1], images.classes, generator=generator, **sizes, **options)
             norms, by_layer = _one_batch(network, images, limit)
             training = fit(network, images, steps=steps, lr=lr, clip=limit, generator=generator)
             found.append(

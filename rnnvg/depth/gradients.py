@@ -197,7 +197,9 @@ def _covector(linear: BlockLinearization, output_grad: Tensor | None, generator:
     output = linear.steps[-1].after
     if output_grad is None:
         generator = torch.Generator().manual_seed(0) if generator is None else generator
-        drawn = torch.randn(linear.batch, linear.widths[-1], generator=generator, dtype=torch.float64)
+        drawn = torch.randn(
+            linear.batch, linear.widths[-1], generator=generator, dtype=torch.float64, device=generator.device
+        ).to(linear.device)
         rows = drawn / torch.linalg.vector_norm(drawn, dim=-1, keepdim=True)
     else:
         if not isinstance(output_grad, Tensor) or output_grad.shape != output.shape:

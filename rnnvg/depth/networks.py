@@ -131,6 +131,7 @@ def build(
     zero_last: bool = False,
     gain: float = 1.0,
     generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
 ) -> DeepNetwork:
     """A deep network, its weights drawn from `generator`.
 
@@ -145,6 +146,7 @@ def build(
         zero_last: start the last normalisation's gain of every residual block at 0 (Goyal et al. 2017).
         gain: multiplies every weight as drawn: above 1 a network explodes that is balanced at 1.
         generator: None is a fresh one seeded 0.
+        device: where the network is put; its weights are drawn on the CPU all the same. None: it stays there.
 
     Raises:
         InputError: no layers, width 0, an unknown name (with the nearest right one), zero_last without such a gain.
@@ -183,7 +185,7 @@ def build(
     }
     network = DeepNetwork(blocks, readout, (min(2, depth), depth) if residual == "block" else (1, depth), spec)
     initialise(network, init, generator, gain)
-    return network
+    return network.to(device)
 
 
 @torch.no_grad()

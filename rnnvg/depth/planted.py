@@ -64,6 +64,7 @@ def planted(verdict: str, images: Images, *, width: int = 64, seed: int = 0) -> 
     check_name("verdict", verdict, PLANTED)
     generator = torch.Generator().manual_seed(check_int("seed", seed, least=0))
     options = {"n_inputs": images.train_x.shape[1], "n_outputs": images.classes, "width": width, "generator": generator}
+    options["device"] = images.train_x.device
     return PLANTED[verdict](options)
 
 

@@ -78,9 +78,9 @@ def _one_level(block: nn.Module, below: Tensor, steps: int, batch: int, lr: floa
     target = (below - below.mean(0)) / (below.std(0) + 1e-6 + 0.01 * below.std())
     with torch.no_grad():
         width = block(below[:2]).shape[1]
-    decoder = torch.randn(width, below.shape[1], generator=generator) / width**0.5
+    decoder = (torch.randn(width, below.shape[1], generator=generator) / width**0.5).to(below.device)
     decoder.requires_grad_()
-    offset = torch.zeros(below.shape[1], requires_grad=True)
+    offset = torch.zeros(below.shape[1], requires_grad=True, device=below.device)
     optimise = torch.optim.Adam([*block.parameters(), decoder, offset], lr=lr)
     errors = []
     for _ in range(steps):

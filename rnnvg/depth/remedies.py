@@ -142,6 +142,7 @@ def treat(
     network = build(
         images.train_x.shape[1],
         images.classes,
+        device=images.train_x.device,
         **{"depth": depth, "width": width, "generator": torch.Generator().manual_seed(seed), **chosen.network},
     )
     x, y = images.train_x[:PROBE], images.train_y[:PROBE]

@@ -168,8 +168,10 @@ def _made_from(images: Images, options: dict[str, Any]) -> dict[str, Any]:
     from rnnvg import __version__
 
     sums = [float(each.double().sum()) for each in (images.train_x, images.train_y, images.test_x, images.test_y)]
+    device = images.train_x.device.type
     return {
         **options,
+        **({} if device == "cpu" else {"device": device}),
         "images": [images.name, len(images.train_y), *sums],
         "versions": [__version__, torch.__version__],
         "constants": [WIDTHS, BLOCKS],
@@ -189,7 +191,8 @@ def _at_the_start(
 
 def _start(images: Images, depth: int, width: int, seed: int, init: str = "gaussian") -> LayerGradients:
     generator = torch.Generator().manual_seed(seed)
-    network = build(images.train_x.shape[1], images.classes, depth=depth, width=width, init=init, generator=generator)
+    sizes: dict[str, Any] = {"depth": depth, "width": width, "device": images.train_x.device}
+    network = build(images.train_x.shape[1], images.classes, init=init, generator=generator, **sizes)
     return network_gradients(network, images.train_x[:PROBE], images.train_y[:PROBE])
 
 
@@ -229,6 +232,7 @@ def _blocks(images: Images, width: int, seed: int) -> pd.DataFrame:
                 residual="block",
                 zero_last=zero_last,
                 generator=torch.Generator().manual_seed(seed),
+                device=x.device,
             )
             measured = network_gradients(network, x, y).log_ratio(network.ends)
             rows.append(

@@ -10,7 +10,7 @@ import math
 import os
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,11 @@ class Images:
     train_y: Tensor
     test_x: Tensor
     test_y: Tensor
+
+    def to(self, device: torch.device | str) -> Images:
+        """The same images on another device."""
+        names = ("train_x", "train_y", "test_x", "test_y")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def digits() -> Images:

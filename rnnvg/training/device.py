@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,11 +24,15 @@ def check_device(device: str, argument: str = "device") -> str:
     return device
 
 
-def chosen(device: str) -> str:
-    """ "cpu" or "cuda"; "auto" is a GPU where there is one."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return check_device(device, "--device")
+def chosen(device: str, tell: Callable[[str], object] | None = None) -> str:
+    """ "cpu" or "cuda"; "auto" is a GPU where there is one, and tells in a line where there is none."""
+    if device != "auto":
+        return check_device(device, "--device")
+    if torch.cuda.is_available():
+        return "cuda"
+    if tell is not None:
+        tell("PyTorch finds no GPU here: `--device` auto computes on the CPU.")
+    return "cpu"
 
 
 @contextmanager
