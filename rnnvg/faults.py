@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,7 +84,7 @@ class StorageError(MachineError):
 
 
 @contextmanager
-def disk_faults_named(directory: Path) -> Iterator[None]:
+def disk_faults_named(directory: Path) -> Generator[None]:
     """Turns an OSError that says that `directory` cannot be written into a StorageError of one sentence."""
     try:
         yield

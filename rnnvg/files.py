@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def write_ours(path: str | Path, content: Content, argument: str = "path", mark:
 
 
 @contextmanager
-def named_faults(path: str | Path, argument: str = "path") -> Iterator[None]:
+def named_faults(path: str | Path, argument: str = "path") -> Generator[None]:
     """Turns what the system says of one path that a user names into an InputError of one sentence."""
     try:
         yield
@@ -253,7 +253,8 @@ def named_folder(directory: Any, argument: str = "out") -> Path:
     Raises:
         InputError: it is empty, or no path.
     """
-    if not isinstance(directory, (str, os.PathLike)) or not os.fspath(directory) or "\0" in os.fsdecode(directory):
+    path: object = directory
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(directory) or "\0" in os.fsdecode(directory):
         raise InputError(
             f"`{argument}` must be the path of a folder; got {shown(directory)}. Pass . for the current folder."
         )

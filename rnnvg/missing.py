@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 
 def number(value: Any) -> float:
@@ -23,9 +23,9 @@ def finite(value: Any) -> Any:
     {'rate': None, 'lengths': [1, 2.5, None]}
     """
     if isinstance(value, Mapping):
-        return {str(key): finite(each) for key, each in value.items()}
+        return {str(key): finite(each) for key, each in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [finite(each) for each in value]
+        return [finite(each) for each in cast("list[Any]", value)]
     if hasattr(value, "tolist"):
         return finite(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 CONFIDENCE = 0.95
+
+
+def stats() -> Any:
+    """scipy.stats, which is slow to load and has no types."""
+    return importlib.import_module("scipy.stats")
 
 
 def t_interval(values: np.ndarray) -> tuple[float, float]:
@@ -20,9 +27,7 @@ def t_interval(values: np.ndarray) -> tuple[float, float]:
 
 @cache
 def _t_quantile(degrees: int) -> float:
-    from scipy.stats import t
-
-    return float(t.ppf(0.5 + CONFIDENCE / 2, degrees))
+    return float(stats().t.ppf(0.5 + CONFIDENCE / 2, degrees))
 
 
 def fraction_interval(won: int, of: int, level: float = CONFIDENCE) -> tuple[float, float]:
@@ -32,9 +37,7 @@ def fraction_interval(won: int, of: int, level: float = CONFIDENCE) -> tuple[flo
     >>> round(low, 3), high
     (0.292, 1.0)
     """
-    from scipy.stats import binomtest
-
-    interval = binomtest(won, of).proportion_ci(confidence_level=level, method="exact")
+    interval = stats().binomtest(won, of).proportion_ci(confidence_level=level, method="exact")
     return float(interval.low), float(interval.high)
 
 
@@ -44,9 +47,7 @@ def sign_test(one: int, other: int) -> float:
     >>> sign_test(6, 0), sign_test(2, 2), sign_test(0, 0)
     (0.03125, 1.0, 1.0)
     """
-    from scipy.stats import binomtest
-
-    return float(binomtest(one, one + other).pvalue) if one + other else 1.0
+    return float(stats().binomtest(one, one + other).pvalue) if one + other else 1.0
 
 
 def median_interval(lower: np.ndarray, upper: np.ndarray) -> tuple[float, float, float]:
@@ -73,7 +74,5 @@ def median_interval(lower: np.ndarray, upper: np.ndarray) -> tuple[float, float,
 def median_rank(n: int, error: float) -> tuple[int, float]:
     """The largest rank j whose order statistic x_(j) of n lies above the median with probability `error` at most (1 where
     none does), and that probability."""
-    from scipy.stats import binom
-
-    rank = max(1, int(binom.ppf(error, n, 0.5)))
-    return rank, float(binom.cdf(rank - 1, n, 0.5))
+    rank = max(1, int(stats().binom.ppf(error, n, 0.5)))
+    return rank, float(stats().binom.cdf(rank - 1, n, 0.5))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -132,9 +132,9 @@ def check_horizons(argument: str, horizons: object) -> list[MemoryHorizon]:
     Raises:
         InputError: anything else.
     """
-    found = []
+    found: list[MemoryHorizon] = []
     try:
-        each_of_them = iter(horizons)  # type: ignore[call-overload]
+        each_of_them = iter(cast("Iterable[object]", horizons))
     except TypeError:  # a tensor without axes too
         each_of_them = iter([horizons])
     for each in each_of_them:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rnnvg.errors import InputError
-from rnnvg.horizon.intervals import CONFIDENCE
+from rnnvg.horizon.intervals import CONFIDENCE, stats
 from rnnvg.horizon.memory import MemoryHorizon, check_horizons
 from rnnvg.notebook import Shown
 
@@ -108,11 +108,9 @@ def horizon_survival(horizons: Sequence[MemoryHorizon]) -> HorizonSurvival:
 
 def _estimate(steps: np.ndarray, last: np.ndarray, censored: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Share of models beyond each of `steps`, and its pointwise low and high."""
-    from scipy.stats import CensoredData, ecdf
-
     if not steps.size:
         return steps, steps, steps
-    found = ecdf(CensoredData(uncensored=last[~censored], right=last[censored])).sf
+    found = stats().ecdf(stats().CensoredData(uncensored=last[~censored], right=last[censored])).sf
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a share of 0 has no interval: nan
         interval = found.confidence_interval(CONFIDENCE, method="log-log")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rnnvg.depth.story import Story
 
 # Okabe and Ito (2008) once more, for what is not a cell.
-BLUE, ORANGE, GREEN, PINK, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"
+BLUE, ORANGE, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 CHAIN_COLOURS = {"sigmoid": BLUE, "tanh": ORANGE, "relu": GREEN}
 CHAIN_DASHES: dict[str, Any] = {
     "sigmoid": "solid",

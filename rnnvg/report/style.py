@@ -64,11 +64,6 @@ def loss_unit(name: str, recorded: Mapping[str, Any] | None = None) -> str:
     return tasks.about(name).unit if name in tasks.NAMES else "as the task defines it"
 
 
-def metric_label(metric: str) -> str:
-    """A metric's name in a sentence."""
-    return tasks.METRICS[metric].label if metric in tasks.METRICS else metric
-
-
 def metric_short(metric: str) -> str:
     """A metric's name in the head of a table."""
     return tasks.METRICS[metric].short if metric in tasks.METRICS else metric
@@ -177,18 +172,6 @@ def title(problem: str) -> str:
     """A problem's name over its panel: the settings that tell it from others go on lines of their own."""
     name, _, settings = problem.partition(", ")
     return "\n".join([name, *textwrap.wrap(settings, 26)])
-
-
-def begins_row(ax: Axes) -> bool:
-    """Whether a panel stands leftmost."""
-    place = ax.get_subplotspec()
-    return place is not None and place.is_first_col()
-
-
-def ends_row(ax: Axes) -> bool:
-    """Whether a panel stands rightmost."""
-    place = ax.get_subplotspec()
-    return place is not None and place.is_last_col()
 
 
 def threshold_name(threshold: float) -> str:

@@ -31,15 +31,6 @@ def steps(value: float) -> str:
     return f"{round(value):d}" if value >= 9.95 else f"{value:.1f}".removesuffix(".0")
 
 
-def time_steps(written: str) -> str:
-    """A written number of steps with its unit.
-
-    >>> time_steps("1"), time_steps("2.9")
-    ('1 time step', '2.9 time steps')
-    """
-    return f"{written} time {'step' if written == '1' else 'steps'}"
-
-
 def number(value: float) -> str:
     """A score or a loss with three digits, small ones in powers of ten.
 
