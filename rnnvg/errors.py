@@ -98,5 +98,5 @@ def shown(value: object, most: int = 160) -> str:
     >>> shown("a" * 300, most=12)
     "'aaaaa...aaaa'"
     """
-    text = repr(str(value) if issubclass(type(value), os.PathLike) else value)
+    text = repr(str(value) if isinstance(value, os.PathLike) else value)  # pyright: ignore[reportUnknownArgumentType]
     return text if len(text) <= most else f"{text[: most // 2]}...{text[-(most // 2 - 1) :]}"

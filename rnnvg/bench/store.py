@@ -173,7 +173,8 @@ class Store:
         A setting with several values, among `specs` or in the directory, is an axis too.
 
         Raises:
-            InputError: another setting differs, or the directory holds results of another layout.
+            InputError: another setting differs, two specifications have one id, or the directory holds results of another
+                layout.
         """
         if found := self.differing_settings(specs, axes):
             task, differing = found
@@ -189,6 +190,12 @@ class Store:
         """The first task for which `check_settings` refuses `specs`, with each setting's value here and there; or None."""
         old = [RunSpec.model_validate(result["spec"]) for result in self.results()]
         new = list(specs)
+        standing = {spec.id: spec.canonical for spec in old}
+        for spec in new:
+            if standing.get(spec.id, spec.canonical) != spec.canonical:  # 8 digits of a hash agree by chance
+                raise InputError(
+                    f"`out` {str(self.directory)!r} holds another run that is named {spec.id} too. Pass another --out."
+                )
         for task in sorted({spec.task["name"] for spec in old} & {spec.task["name"] for spec in new}):
             pairs = [_of_task(old, task), _of_task(new, task)]
             if differing := _differing(*pairs, free={*_ALWAYS_FREE, *axes}):

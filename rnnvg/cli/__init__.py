@@ -15,7 +15,7 @@ from rnnvg.cli.output import colour
 # Name -> the module that holds it, as `command`, and what it is for.
 COMMANDS = {
     "compare": ("rnnvg.cli.compare", "Train RNN, LSTM and GRU, follow their gradients, write the report."),
-    "profile": ("rnnvg.cli.profile", "One network, one curve: the gradient left at each distance."),
+    "profile": ("rnnvg.cli.one_profile", "One network, one curve: the gradient left at each distance."),
     "train": ("rnnvg.cli.train", "Train one network on one task."),
     "bench": ("rnnvg.cli.bench", "Run benchmarks from files; stop them, go on, compare."),
     "tasks": ("rnnvg.cli.tasks", "List the tasks, describe one, or print a worked example."),

@@ -153,6 +153,15 @@ def test_other_settings_are_refused_with_the_two_ways_out(tmp_path, changed, wha
     )
 
 
+def test_two_specifications_of_one_id_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnvg.bench.spec.short_digest", lambda text: "00000000")
+    quick(spec(0), tmp_path)
+    Store(tmp_path).check_settings([spec(0)], axes=["training.lr"])
+    other = spec(0, lr=0.004)
+    with pytest.raises(InputError, match=f"holds another run that is named {other.id} too. Pass another --out."):
+        Store(tmp_path).check_settings([other], axes=["training.lr"])
+
+
 def test_hidden_sizes_may_go_with_the_cell(tmp_path):
     quick(spec(0, cell="lstm", hidden=8), tmp_path)
     quick(spec(0, cell="rnn", hidden=17), tmp_path)
