@@ -4,6 +4,7 @@ import copy
 import math
 import random
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -634,3 +635,41 @@ def test_outputs_that_are_not_finite_are_data():
     assert np.isfinite(found.log_norm[1, 3:9][:, [0, 2]]).all()
     assert "The output of 1 of 3 sequences is not finite." in found.note
     assert "The gradient of 1 of 6 sources and sequences is not finite." in found.note
+
+
+class Turning(nn.Module):
+    """A complex linear recurrence with one eigenvalue, r exp(i phase)."""
+
+    def __init__(self):
+        super().__init__()
+        self.eigenvalue = nn.Parameter(torch.polar(torch.tensor([0.9]), torch.tensor([1.2])))
+        self.register_buffer("into", torch.ones(1, 1, dtype=torch.complex64))
+
+    def forward(self, x):
+        h, outputs = torch.zeros(x.shape[1], 1, dtype=self.eigenvalue.dtype), []
+        for u in x:
+            h = self.eigenvalue * h + u.to(h.dtype) @ self.into
+            outputs.append(h.real)
+        return torch.stack(outputs)
+
+
+def test_complex_weights_keep_their_imaginary_parts():
+    model, kept = Turning(), copy.deepcopy(Turning().state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = input_profile(model, wide(20, 2, 1))
+    value = complex(model.eigenvalue.detach().to(torch.complex128))
+    expected = [math.log(abs((value**k).real)) for k in range(20)]
+    np.testing.assert_allclose(found.log_norm[0, :20, 0], expected, rtol=0, atol=1e-10)
+    assert found.note == ""
+    assert all(torch.equal(kept[name], each) for name, each in model.state_dict().items())
+
+
+def test_an_output_of_another_length_is_said_to_be_one_output():
+    model = nn.Conv1d(3, 4, 4, stride=2, padding=1)
+    found = input_profile(model, torch.randn(2, 3, 30), layout="BIT")
+    assert found.note == (
+        "The output [2, 4, 15] has no axis of 30 steps: all of it is taken as one output of each sequence; pass outputs= for "
+        "a part of it."
+    )
+    assert input_profile(model, torch.randn(2, 3, 30), layout="BIT", outputs=lambda y: y[..., -1]).note == ""

@@ -39,12 +39,23 @@ def module_copy(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
         ) from error
     found.requires_grad_(False).eval()
     if dtype is not None:
-        found.to(dtype)
+        _convert(found, dtype)
     for each in found.modules():
         if isinstance(each, nn.RNNBase):
             each.dropout = 0.0
             each.train()
     return found
+
+
+def _convert(module: nn.Module, dtype: torch.dtype) -> None:
+    """What `module.to(dtype)` does to real numbers, and to complex ones as wide: that would drop their imaginary parts."""
+
+    def wider(tensor: Tensor) -> Tensor:
+        if tensor.is_complex():
+            return tensor.to(dtype.to_complex())
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    module._apply(wider)
 
 
 def _home(hook: Any) -> str:

@@ -85,6 +85,12 @@ class Passes:
     def notes(self) -> list[str]:
         """What the passes ran into, in sentences."""
         found, width = [], str(self.narrowest).removeprefix("torch.")
+        shape = list(self.forward.output.shape)
+        if self.one_output and len(shape) > 2:
+            found.append(
+                f"The output {shape} has no axis of {self.n_steps} steps: all of it is taken as one output of each sequence; "
+                "pass outputs= for a part of it."
+            )
         if self.forward.drew:
             found.append("The model draws random numbers: this is the gradient along one draw of them.")
         if self.narrowest != torch.float64:
