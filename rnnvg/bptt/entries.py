@@ -110,7 +110,7 @@ class Summed:
         self._silent: list[bool] = []
 
     def __call__(self, t: int) -> list[Entry]:
-        if t < self._start:
+        if not self._start <= t < self._start + len(self._silent):  # whoever looks ahead comes back to later steps
             self._look_up(max(0, t + 1 - WAITING_STEPS), t + 1)
         k = t - self._start
         if self._silent[k] and t < self.last:

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from rnnvg.bptt import GradientProfile, curves, plots, temporal_contributions
+from rnnvg.bptt.entries import WAITING_STEPS, Summed
+from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.why import contributions
 
 
@@ -138,3 +140,24 @@ def test_contributions_that_cancel_between_sequences_are_as_accurate():
     for name in found.names:
         np.testing.assert_allclose(found.log_norm[name], alone.log_norm[name] - 20 * np.log(2), rtol=0, atol=1e-8)
         np.testing.assert_allclose(found.cosine[name][1:], alone.cosine[name][1:], rtol=0, atol=1e-8)
+
+
+def test_direct_gradients_are_found_in_whatever_order_steps_are_asked_for():
+    torch.manual_seed(0)
+    linear = linearize(torch.nn.GRU(2, 3), torch.randn(3 * WAITING_STEPS, 1, 2))
+    grad = torch.randn(3 * WAITING_STEPS, 1, 3)
+    in_order, back_and_forth = Summed(linear, grad, {}), Summed(linear, grad, {})
+    wanted = {t: in_order(t)[0] for t in reversed(range(3 * WAITING_STEPS))}
+    for t in (383, 256, 255, 128, 127, 383, 0, 300, 129):
+        (found,) = back_and_forth(t)
+        assert torch.equal(found.log, wanted[t].log)
+        assert torch.equal(found.vectors, wanted[t].vectors)
+
+
+@pytest.mark.parametrize("steps", [127, 129, 1000])
+def test_contributions_of_any_length_add_up(steps):
+    torch.manual_seed(0)
+    module, inputs = torch.nn.LSTM(4, 8, dtype=torch.float64), torch.randn(steps, 2, 4).double()
+    grad = torch.zeros(steps, 2, 8).double()
+    grad[-1] = 1
+    assert max(temporal_contributions(module, inputs, output_grad=grad).verify().values()) < 1e-10
