@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,10 @@ FAULTS: Mapping[int, tuple[str, str]] = {
         "cannot be written: too many files are open on this machine. Run the same command again",
         "too many files are open on this machine. Try again",
     ),
+    errno.EAGAIN: (
+        "cannot be written: the system gives no more threads or processes. Raise the limit (`ulimit -u`)",
+        "the system gives no more threads or processes. Raise the limit (`ulimit -u`)",
+    ),
     errno.ENOMEM: (
         "cannot be written: no memory is left. Free some and run the same command again",
         "no memory is left. Free some",
@@ -66,8 +71,16 @@ FAULTS: Mapping[int, tuple[str, str]] = {
 # Of these, what is no property of a path: whatever is done, it would come to the same.
 _OF_THE_MACHINE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
-    *(errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
 )
+
+
+# What libraries say where no memory is left; and what may have other causes, but hardly where memory has a limit.
+_SIGNS = ("allocate memory", "out of memory", "failed to map segment", "bad_alloc", "can't start new thread")
+_SIGNS_UNDER_A_LIMIT = ("could not create a primitive", "could not execute a primitive", "without exception set")
+# Address space beside torch's libraries, as measured: of a process that trains; of a worker process, whose
+# threads and those of Dask reserve some.
+ALONE, WITH_WORKERS = 600 << 20, 2 << 30
 
 
 class MachineError(InputError):
@@ -104,11 +117,52 @@ def fault_of(error: OSError) -> str | None:
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether an error says that no memory is left; torch says so in a RuntimeError, an import in an ImportError."""
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return True
-    signs = ("allocate memory", "out of memory", "failed to map segment", "bad_alloc")
-    return isinstance(error, (RuntimeError, ImportError)) and any(sign in str(error) for sign in signs)
+    """Whether an error, or one that it was raised from, says that no memory is left.
+
+    torch says so in a RuntimeError, an import in an ImportError, and a library that meets either says something of its own.
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM):
+            return True
+        signs = (*_SIGNS, *(_SIGNS_UNDER_A_LIMIT if memory_limit() is not None else ()))
+        if isinstance(cause, (RuntimeError, ImportError, SystemError)) and any(sign in str(cause) for sign in signs):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def memory_limit() -> int | None:
+    """Bytes of address space that this process may have (`ulimit -v`); None where there is no limit."""
+    if importlib.util.find_spec("resource") is None:
+        return None
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def check_memory_limit(above_torch: int = ALONE) -> None:
+    """Nothing where the limit of address space leaves room for torch and so many bytes beside it.
+
+    Where it does not, libraries come to a bad end in the middle of being loaded, some of them without an exception.
+
+    Raises:
+        MachineError: it leaves less.
+    """
+    limit = memory_limit()
+    if limit is None:
+        return
+    found = importlib.util.find_spec("torch")
+    folders = [Path(each) / "lib" for each in (found.submodule_search_locations or ())] if found else []
+    needed = above_torch + sum(path.stat().st_size for folder in folders for path in folder.glob("*.so*"))
+    if limit < needed:
+        raise MachineError(
+            f"A process may have {limit >> 20} MiB of address space here (`ulimit -v`), and this needs about "
+            f"{needed >> 20}. Raise the limit and run the same command again."
+        )
 
 
 def machine_fault(error: BaseException) -> str | None:

@@ -89,7 +89,7 @@ class Round:
                 loopback = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
                 self._start("scheduler", "-m", "dask", "scheduler", *loopback)
             until = time.monotonic() + 60
-            while not file.exists() and time.monotonic() < until:
+            while not written(file) and time.monotonic() < until:
                 time.sleep(0.02)
             for name in ("worker-1", "worker-2"):
                 if self._gone(name):
@@ -150,6 +150,13 @@ class Round:
 
     def _start(self, name: str, *command: str) -> None:
         self.processes[name] = subprocess.Popen([sys.executable, *command], stdout=self.log, stderr=self.log)
+
+
+def written(file: Path) -> bool:
+    """Whether a scheduler has written all of its file: it does so in place."""
+    with suppress(OSError, ValueError):
+        return bool(json.loads(file.read_text())["address"])
+    return False
 
 
 def children(process: subprocess.Popen[bytes] | None) -> list[psutil.Process]:

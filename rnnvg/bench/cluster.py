@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -27,6 +28,9 @@ from rnnvg.errors import InputError
 
 # A scheduler that says nothing for so long is not there.
 SECONDS_TO_ANSWER = 5.0
+# Closing a cluster of which a process does not answer is left to the end of this one after so many seconds.
+SECONDS_TO_CLOSE = 10.0
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
 class WorkersLostError(RuntimeError):
@@ -99,7 +103,8 @@ def local_workers(jobs: int) -> Iterator[Client]:
             _end_processes(cluster)
             raise
         finally:
-            cluster.close()
+            with suppress(TimeoutError):
+                cluster.close(timeout=SECONDS_TO_CLOSE)
 
 
 @contextmanager
@@ -170,13 +175,29 @@ def dashboard(client: Client) -> str:
     return ""
 
 
+def end_worker(client: Client, address: str) -> None:
+    """Ends the process of a worker that stands still, without waiting; its nanny starts another one."""
+
+    def end() -> None:
+        with suppress(Exception):
+            if isinstance(client.cluster, LocalCluster):
+                # A process that is stopped does not hear what a nanny asks of it; nobody can ignore this.
+                for nanny in [each for each in client.cluster.workers.values() if each.worker_address == address]:
+                    os.kill(nanny.pid, _KILL)
+            else:
+                client.restart_workers([address], timeout=30, raise_for_error=False)
+
+    with suppress(RuntimeError):  # no more threads
+        threading.Thread(target=end, daemon=True).start()
+
+
 def _end_processes(cluster: LocalCluster) -> None:
     """Kills the workers without waiting: nothing in them is worth keeping, for what is done is on the disk."""
     for nanny in list(cluster.workers.values()):
         with suppress(Exception):
             pid = nanny.pid
             nanny.close_gracefully()
-            os.kill(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+            os.kill(pid, _KILL)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ class Event:
 
     Attributes:
         kind: "plan" (what is to be done), "start", "progress", "done" (the run has a result), "again" (its worker died
-            and it will be tried again), "note" (`text` is for the user) or "beat" (the driver is alive; a few a second).
+            and it will be tried again), "left" (it was given up and is left to do), "note" (`text` is for the user) or
+            "beat" (the driver is alive; a few a second).
         run: id; empty for "plan", "note" and "beat".
         step, steps, loss: of a run under way.
         status, text: "ok", "diverged" or "failed" with the reason, of a run that is done; otherwise what is to be said.
@@ -24,7 +25,7 @@ class Event:
     10
     """
 
-    kind: Literal["plan", "start", "progress", "done", "again", "note", "beat"]
+    kind: Literal["plan", "start", "progress", "done", "again", "left", "note", "beat"]
     run: str = ""
     step: int = 0
     steps: int = 0

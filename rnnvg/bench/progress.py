@@ -71,7 +71,8 @@ class ProgressBar:
                 disable=True if self.quiet else False if shown else None,
                 dynamic_ncols=True,
             )
-        elif event.kind == "note":
+        elif event.kind in ("note", "left"):
+            self.running.pop(event.run, None)
             self._say(event.text)
         elif event.kind == "done":
             self.running.pop(event.run, None)

@@ -72,7 +72,7 @@ def failure(spec: RunSpec, reason: str, details: str = "") -> tuple[dict[str, An
     return {"status": "failed", "reason": reason}, files
 
 
-def give_up(spec: RunSpec, directory: str | Path, reason: str) -> dict[str, Any]:
+def write_off(spec: RunSpec, directory: str | Path, reason: str) -> dict[str, Any]:
     """Writes a run off as "failed" from outside, where it took its process with it; the content of its result.json."""
     outcome, files = failure(spec, reason)
     return Store(directory).publish(record(spec, outcome | {"finished": stamp()}), files)

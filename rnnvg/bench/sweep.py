@@ -22,9 +22,10 @@ from distributed.scheduler import KilledWorker
 
 from rnnvg.bench import worker
 from rnnvg.bench.claims import Claims
-from rnnvg.bench.cluster import WorkersLostError
+from rnnvg.bench.cluster import WorkersLostError, end_worker
 from rnnvg.bench.events import Event, Observer
-from rnnvg.bench.record import give_up
+from rnnvg.bench.record import write_off
+from rnnvg.bench.silence import GIVE_UP, Silence
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import RESULT, Store
 from rnnvg.faults import MachineError, StorageError, disk_faults_named
@@ -36,6 +37,8 @@ DEATHS = 3
 LOOK_EVERY = 0.5
 NO_WORKER = 120.0
 STOP_WITHIN = 3.0
+# A scheduler that does not say in so many seconds which workers it has is gone.
+ANSWERS_WITHIN = 60.0
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Attempt:
     spec: RunSpec
     number: int
     future: Future
+    silence: Silence
     pid: int = 0
 
 
@@ -57,6 +61,7 @@ class Sweep:
         specs: the runs, in the order in which they are to be started.
         tell: is called with every Event, in the thread that calls `run`.
         execute: what does a run; None: rnnvg.bench.run.execute.
+        give_up: seconds without a sign of life after which a run is given up; it is left to do.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Sweep:
         specs: Sequence[RunSpec],
         tell: Observer,
         execute: Callable[..., dict[str, Any]] | None = None,
+        give_up: float = GIVE_UP,
     ) -> None:
         self.client, self.store, self.tell, self.execute = client, store, tell, execute
         self.topic = f"rnnvg-{uuid.uuid4().hex}"
@@ -77,13 +83,17 @@ class Sweep:
         self.seen_worker = time.monotonic()
         self.said_waiting = False
         self.killed_before = _killed_for_memory()
+        self.give_up, self.looked = give_up, time.monotonic()
+        # Runs that were given up, and the workers that had them, which get no other.
+        self.left: list[str] = []
+        self.still: set[str] = set()
 
     def run(self) -> None:
         """Returns when every run has a result.
 
         Raises:
             StorageError: the directory cannot be written.
-            WorkersLostError: there is no worker, and none comes up.
+            WorkersLostError: there is no worker, and none comes up; or runs were given up, when all others are done.
             KeyboardInterrupt: passed on when the runs under way have stopped.
         """
         self.client.subscribe_topic(self.topic, lambda event: self.messages.put(event[1]))
@@ -92,6 +102,7 @@ class Sweep:
                 while self.waiting or self.running:
                     self._look()
                     self._listen()
+                    self._count_silence()
                     self.claims.beat()
                     self.tell(Event("beat"))
         except BaseException:
@@ -99,11 +110,18 @@ class Sweep:
             raise
         finally:
             self.claims.drop_all()
+        if self.left:
+            raise WorkersLostError(
+                f"{self.left[0]}{f' and {len(self.left) - 1} more' if self.left[1:] else ''} showed no sign of life for "
+                f"{self.give_up:.0f} seconds and {'were' if self.left[1:] else 'was'} given up. What is done is kept, and "
+                "the same command does the rest."
+            )
 
     def _look(self) -> None:
         """Counts the dead and hands runs to the idle."""
         try:
-            workers: Any = self.client.nthreads()
+            found: Any = self.client.nthreads(callback_timeout=ANSWERS_WITHIN)
+            workers = [address for address in found if address not in self.still]
         except Exception as error:
             # Connections, timeouts and a client that has given up: whatever it is, nobody can be asked.
             raise WorkersLostError(
@@ -157,7 +175,7 @@ class Sweep:
             pure=False,
             retries=0,
         )
-        self.running[address] = Attempt(spec, number, future)
+        self.running[address] = Attempt(spec, number, future, Silence(self.give_up))
         future.add_done_callback(lambda _: self.messages.put({"kind": "ended", "address": address, "attempt": number}))
 
     def _listen(self) -> None:
@@ -182,6 +200,7 @@ class Sweep:
         attempt = next((each for each in self.running.values() if each.spec.id == run), None)
         if attempt is None or attempt.number != message["attempt"]:
             return
+        attempt.silence.broken()
         if message["kind"] == "progress":
             self.tell(Event("progress", run, message["step"], message["steps"], message["loss"]))
             return
@@ -191,6 +210,24 @@ class Sweep:
             self.tell(Event("again", run))
         attempt.pid = pid
         self.tell(Event("start", run, pid=pid))
+
+    def _count_silence(self) -> None:
+        """Names runs that show no sign of life, and gives up those that have not for too long."""
+        now = time.monotonic()
+        passed, self.looked = now - self.looked, now
+        for address, attempt in list(self.running.items()):
+            run = attempt.spec.id
+            if not attempt.silence.passes(passed):
+                if text := attempt.silence.sentence(run, attempt.pid):
+                    self.tell(Event("note", text=text))
+                continue
+            del self.running[address]
+            self.still.add(address)
+            self.left.append(run)
+            attempt.future.cancel()
+            end_worker(self.client, address)
+            self.claims.drop(self.store.folder(run))
+            self.tell(Event("left", run, text=f"{run} was given up after {self.give_up:.0f} seconds without a sign."))
 
     def _ended(self, attempt: Attempt) -> None:
         future, spec = attempt.future, attempt.spec
@@ -230,7 +267,7 @@ class Sweep:
         self.tell(Event("again", run))
 
     def _write_off(self, spec: RunSpec, reason: str) -> None:
-        result = give_up(spec, self.store.directory, reason)
+        result = write_off(spec, self.store.directory, reason)
         self.claims.drop(self.store.folder(spec.id))
         self.tell(Event("done", spec.id, status=result["status"], text=result["reason"]))
 
@@ -243,7 +280,8 @@ class Sweep:
             with suppress(Exception):
                 self.client.run(worker.stop, self.topic, workers=addresses, on_error="ignore")
 
-        threading.Thread(target=tell_workers, daemon=True).start()
+        with suppress(RuntimeError):  # no more threads
+            threading.Thread(target=tell_workers, daemon=True).start()
         until = time.monotonic() + STOP_WITHIN
         while time.monotonic() < until and not all(each.future.done() for each in self.running.values()):
             time.sleep(0.02)

@@ -53,7 +53,7 @@ def do(spec: dict[str, Any], directory: str, topic: str, attempt: int, execute: 
         return {"outcome": "interrupted"}
     except MachineError as error:
         return {"outcome": "machine", "reason": str(error), "storage": isinstance(error, StorageError)}
-    except (MemoryError, ImportError, OSError, RuntimeError) as error:
+    except (MemoryError, ImportError, OSError, RuntimeError, SystemError) as error:
         if (fault := machine_fault(error)) is None:
             raise
         return {

@@ -40,7 +40,9 @@ _dry_run = click.option(
     "--dry-run", is_flag=True, help="Say what would be run and about how long it takes; do nothing."
 )
 _retry = click.option("--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside.")
-_how = options.together(_only, _shard, _jobs, _scheduler, _dry_run, _retry, options.quiet, options.as_json)
+_how = options.together(
+    *(_only, _shard, _jobs, _scheduler, _dry_run, _retry), options.give_up, options.quiet, options.as_json
+)
 
 
 @click.group(cls=HelpfulGroup)
@@ -228,6 +230,7 @@ def _go(
     scheduler: str | None,
     dry_run: bool,
     retry_failed: bool,
+    give_up: float,
     quiet: bool,
     as_json: bool,
     keep: bool = True,
@@ -271,6 +274,7 @@ def _go(
                     axes=plan.axes,
                     retry_failed=retry_failed,
                     follow=follow,
+                    give_up=give_up,
                 )
             except bench.WorkersLostError as error:
                 raise click.ClickException(str(error)) from error

@@ -62,7 +62,7 @@ def in_one_sentence(command: Sequence[str]) -> Iterator[None]:
             if (sentence := fault_of(error)) is None:
                 raise
             _end(sentence, BAD_INPUT)
-        except (MemoryError, RuntimeError, ImportError) as error:
+        except (MemoryError, RuntimeError, ImportError, SystemError) as error:
             if not is_memory(error):
                 raise
             _end("There is not enough memory for this. Pass smaller sizes, or fewer of them at a time.", BAD_INPUT)

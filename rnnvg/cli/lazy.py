@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from rnnvg.cli.exits import in_one_sentence
 from rnnvg.errors import nearest
+from rnnvg.faults import check_memory_limit
 
 
 class HelpfulGroup(click.Group):
@@ -66,5 +67,8 @@ class LazyGroup(HelpfulGroup):
         return context
 
     def invoke(self, ctx: click.Context) -> Any:
-        with in_one_sentence(ctx.meta[__name__]):
+        command = ctx.meta[__name__]
+        with in_one_sentence(command):
+            if not {"--help", "-h"} & set(command):
+                check_memory_limit()
             return super().invoke(ctx)

@@ -218,6 +218,13 @@ def together(*decorators: Decorator) -> Decorator:
 
 
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes; errors are still shown.")
+give_up = click.option(
+    "--give-up",
+    type=Real(0),
+    default=1800.0,
+    metavar="SECONDS",
+    help="Give up a run that shows no sign of life for so long, do the others, and leave it to do; it is named after 60.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnvg.bench.silence import GIVE_UP
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -127,7 +128,14 @@ def compare(
 
 
 def run(
-    grid: Grid, out: str | Path, *, jobs: int, retry_failed: bool = False, quiet: bool = False, auto: bool = False
+    grid: Grid,
+    out: str | Path,
+    *,
+    jobs: int,
+    retry_failed: bool = False,
+    give_up: float = GIVE_UP,
+    quiet: bool = False,
+    auto: bool = False,
 ) -> list[dict[str, Any]]:
     """Does the runs of a grid that a directory does not hold yet, under a progress bar; what `bench.run_all` returns.
 
@@ -149,7 +157,8 @@ def run(
     bench.Plan.of(grid).beside(out).keep(out)
     names = {spec.id: f"{spec.task['name']} {spec.cell} s{spec.seed}" for spec in specs}
     with bench.ProgressBar(quiet, names=names, auto=auto) as bar:
-        return bench.run_all(specs, out, jobs=jobs, observer=bar, axes=grid.axes, retry_failed=retry_failed)
+        how: dict[str, Any] = {"axes": grid.axes, "retry_failed": retry_failed, "give_up": give_up}
+        return bench.run_all(specs, out, jobs=jobs, observer=bar, **how)
 
 
 def _names(given: Sequence[str] | str | None) -> Sequence[str] | None:

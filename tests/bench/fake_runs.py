@@ -102,6 +102,13 @@ def dawdles(spec, directory, on_progress=None):
     return quick(spec, directory, on_progress)
 
 
+def seed_one_hangs(spec, directory, on_progress=None):
+    """Never comes to an end where the seed is 1, and says nothing."""
+    if spec.seed == 1:
+        time.sleep(10_000)
+    return quick(spec, directory, on_progress)
+
+
 def steady(spec, directory, on_progress=None):
     """Takes most of a second, in steps; leaves a note where it is told to stop."""
     try:

@@ -12,7 +12,7 @@ from fake_runs import quick, spec
 
 from rnnvg import files
 from rnnvg.bench import tables
-from rnnvg.bench.record import give_up, record
+from rnnvg.bench.record import record, write_off
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import Store, load_results
 from rnnvg.errors import InputError
@@ -172,7 +172,7 @@ def test_hidden_sizes_may_go_with_the_cell(tmp_path):
 
 def test_a_failed_run_is_a_row_in_every_table(tmp_path):
     quick(spec(0), tmp_path)
-    result = give_up(spec(1), tmp_path, "Its worker process was killed 3 times.")
+    result = write_off(spec(1), tmp_path, "Its worker process was killed 3 times.")
     assert (result["status"], result["solved"], result["score"]) == ("failed", False, None)
     horizons = Store(tmp_path).frame("horizons.csv")
     lost = horizons[horizons["id"] == spec(1).id]

@@ -18,7 +18,7 @@ from fake_runs import quick, spec
 from rnnvg.bench import sweep
 from rnnvg.bench.cluster import local_workers
 from rnnvg.bench.events import Event
-from rnnvg.bench.record import give_up, record, version
+from rnnvg.bench.record import record, version, write_off
 from rnnvg.bench.runner import run_all
 from rnnvg.bench.spec import run_spec
 from rnnvg.bench.store import Store
@@ -236,7 +236,7 @@ def test_a_scheduler_that_cannot_be_reached_is_a_sentence(tmp_path):
 DRIVER = """
 import sys
 import fake_runs
-from rnnvg.bench.record import give_up, record, version
+from rnnvg.bench.record import write_off, record, version
 from rnnvg.bench.runner import run_all
 
 def observer(event):
@@ -336,7 +336,7 @@ def test_failed_runs_are_done_again_on_request_and_other_versions_are_said(tmp_p
     outcome, texts = fake_runs.outcome_of(spec(0))
     older = record(spec(0), outcome)
     Store(tmp_path).publish(older | {"versions": older["versions"] | {"torch": "1.0"}}, texts)
-    give_up(spec(1), tmp_path, "bad luck")
+    write_off(spec(1), tmp_path, "bad luck")
     told = []
     assert [result["status"] for result in run_all([spec(1)], tmp_path, observer=told.append)] == ["failed"]
     results = run_all([spec(0), spec(1)], tmp_path, jobs=1, observer=told.append, execute=quick, retry_failed=True)

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from rnnvg.bench import grid
-from rnnvg.bench.record import give_up, record
+from rnnvg.bench.record import record, write_off
 from rnnvg.bench.store import Store
 from rnnvg.bench.tables import to_frame
 
@@ -218,7 +218,7 @@ def test_status_names_what_is_failed_damaged_and_left(rnnvg, spec, in_this_proce
     store = Store("out")
     (store.folder(first.id) / "result.json").write_text("{")
     store.set_aside(second.id)
-    give_up(second, "out", "bad luck")
+    write_off(second, "out", "bad luck")
     (store.folder(third.id) / "result.json").unlink()
     (store.folder(third.id) / "claim.json").write_text(json.dumps({"pid": 7, "place": "elsewhere boot"}))
     lines = rnnvg("bench", "status", "out").stdout.splitlines()
@@ -233,7 +233,7 @@ def test_status_names_what_is_failed_damaged_and_left(rnnvg, spec, in_this_proce
 
 def test_a_failed_run_is_exit_1(rnnvg, spec, monkeypatch, no_drawing):
     def run_all(specs, directory, **rest):
-        found = [give_up(each, directory, "bad luck") for each in specs]
+        found = [write_off(each, directory, "bad luck") for each in specs]
         Store(directory).merge()
         return found
 

@@ -97,7 +97,7 @@ def test_a_failed_run_is_a_row_and_exit_1(rnnvg, directory, no_training, no_draw
     run = store.results()[0]["id"]
     spec = bench.RunSpec.model_validate(store.results()[0]["spec"])
     store.set_aside(run)
-    bench.record.give_up(spec, directory, "Its worker process died 3 times.")
+    bench.record.write_off(spec, directory, "Its worker process died 3 times.")
     told = rnnvg(*TINY, "--out", directory, "--quiet")
     assert told.exit_code == 1
     assert f"{run} failed: Its worker process died 3 times." in told.stdout

@@ -1,7 +1,12 @@
 """What ends a command besides its own end: interruptions, disks, readers that leave, and bugs."""
 
 import errno
+import os
+import subprocess
+import sys
+import time
 import warnings
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -125,3 +130,38 @@ def test_json_has_no_numbers_that_json_does_not_know():
 
     given = {"a": float("nan"), "b": [float("inf"), np.int64(3)], "c": np.array([1.5, -np.inf]), "d": True, "e": None}
     assert finite(given) == {"a": None, "b": [None, 3], "c": [1.5, None], "d": True, "e": None}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of address space")
+@pytest.mark.parametrize(
+    ("command", "mebibytes"),
+    [("profile --length 5", 200), ("train", 700), ("compare", 60), ("bench run chrono-copy-small", 1500)],
+)
+def test_a_limit_of_address_space_that_leaves_no_room_is_a_sentence_at_once(tmp_path, command, mebibytes):
+    import resource
+
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "rnnvg", *command.split()],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (mebibytes << 20, mebibytes << 20)),
+    )
+    assert time.monotonic() - start < 30
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        f"Error: A process may have {mebibytes} MiB of address space here (`ulimit -v`), and this needs about "
+        in done.stderr
+    )
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("runs/*/runs"))
+
+
+def test_a_library_that_met_a_lack_of_memory_and_says_something_else_is_understood(raising):
+    error = ImportError("Unable to import required dependency numpy.")
+    error.__cause__ = MemoryError()
+    assert raising(error).stderr.startswith("Error: There is not enough memory for this.")
