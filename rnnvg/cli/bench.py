@@ -12,6 +12,7 @@ from rnnvg.cli import options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.cli.lazy import HelpfulGroup
 from rnnvg.errors import InputError
+from rnnvg.faults import WITH_WORKERS, check_memory_limit
 
 if TYPE_CHECKING:
     from rnnvg.bench import Plan
@@ -100,6 +101,8 @@ def run(spec: str, out: Path | None, seeds: int | None, settings: tuple, device:
     rnnvg bench run chrono-copy-small
     rnnvg bench run my.toml --only lstm --shard 1/2
     """
+    if not how["dry_run"]:
+        check_memory_limit(WITH_WORKERS)
     from rnnvg.bench import Plan, choose, grid
 
     made = grid.read(spec)

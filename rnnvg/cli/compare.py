@@ -11,6 +11,7 @@ from rnnvg.bench import defaults
 from rnnvg.cli import options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.cli.report import rendered
+from rnnvg.faults import WITH_WORKERS, check_memory_limit
 from rnnvg.models.names import OFFERED
 
 
@@ -72,6 +73,7 @@ def command(
     rnnvg compare --tasks adding --cells lstm,gru --seeds 5 --out runs/gated
     rnnvg compare --tasks adding,copy --length 100 --delay 40 --out runs/longer
     """
+    check_memory_limit(WITH_WORKERS)
     from rnnvg.bench import WorkersLostError
     from rnnvg.bench.spent import spent
     from rnnvg.report import comparison

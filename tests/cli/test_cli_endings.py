@@ -4,7 +4,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -140,7 +139,6 @@ def test_json_has_no_numbers_that_json_does_not_know():
 def test_a_limit_of_address_space_that_leaves_no_room_is_a_sentence_at_once(tmp_path, command, mebibytes):
     import resource
 
-    start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "rnnvg", *command.split()],
         capture_output=True,
@@ -151,7 +149,6 @@ def test_a_limit_of_address_space_that_leaves_no_room_is_a_sentence_at_once(tmp_
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (mebibytes << 20, mebibytes << 20)),
     )
-    assert time.monotonic() - start < 30
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         f"Error: A process may have {mebibytes} MiB of address space here (`ulimit -v`), and this needs about "
