@@ -1,0 +1,112 @@
+"""What a monitor costs ten ordinary trainings (JSON): CPU and wall time with every=100, and of one step inside `watch`.
+
+    python scripts/measure_monitor.py --steps 200 --rounds 7 > monitor.json
+
+With and without take turns in one process; ratios are of medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ordinary_trainings as trainings
+import torch
+from torch import nn
+
+import rnnvg
+
+EVERY = 100
+
+
+def timed(run: Callable[[], Any]) -> tuple[float, float]:
+    """CPU and wall seconds."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    run()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def compared(plain: list[tuple[float, float]], other: list[tuple[float, float]], steps: int) -> dict[str, float]:
+    """Milliseconds a step, and the ratio of medians."""
+    found = {}
+    for index, clock in enumerate(("cpu", "wall")):
+        without, attached = (statistics.median(each[index] for each in times) for times in (plain, other))
+        found |= {f"{clock}_ms": 1e3 * without / steps, f"{clock}_ratio": attached / without}
+    return found
+
+
+def own_loop(kind: type[nn.Module], steps: int, rounds: int) -> dict[str, Any]:
+    loops = {name: trainings.Loop(kind) for name in ("plain", "monitor", "watch")}
+    with contextlib.suppress(rnnvg.InputError):
+        monitor = rnnvg.GradientMonitor(loops["monitor"].model, every=EVERY)
+        times: dict[str, list[tuple[float, float]]] = {"plain": [], "monitor": [], "one plain": [], "watch": []}
+
+        def run(name: str, ask: bool) -> None:
+            for _ in range(steps):
+                loops[name].step()
+                if ask:
+                    monitor.metrics()
+
+        def one_watched() -> None:
+            with rnnvg.watch(loops["watch"].model):
+                loops["watch"].step()
+
+        for loop in loops.values():
+            loop.step()
+        for _ in range(rounds):
+            times["plain"].append(timed(lambda: run("plain", False)))
+            times["monitor"].append(timed(lambda: run("monitor", True)))
+            times["one plain"].append(timed(loops["watch"].step))
+            times["watch"].append(timed(one_watched))
+        same = all(
+            torch.equal(one, other)
+            for one, other in zip(loops["plain"].weights(), loops["monitor"].weights(), strict=True)
+        )
+        return {
+            "monitor": compared(times["plain"], times["monitor"], steps),
+            "watch": compared(times["one plain"], times["watch"], 1),
+            "same_bits": same,
+        }
+    return {"monitor": "refused"}
+
+
+def library(run: Callable[[int, int | None], Any], steps: int, rounds: int) -> dict[str, Any]:
+    run(5, None)
+    run(5, EVERY)
+    plain, attached = [], []
+    for _ in range(rounds):
+        plain.append(timed(lambda: run(steps, None)))
+        attached.append(timed(lambda: run(steps, EVERY)))
+    return {"monitor": compared(plain, attached, steps)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", nargs="*", help="names of trainings")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {"torch": torch.__version__, "every": EVERY, "steps": chosen.steps, "rounds": chosen.rounds}
+    jobs: dict[str, Callable[[], dict[str, Any]]] = {
+        kind.__name__: lambda kind=kind: own_loop(kind, chosen.steps, chosen.rounds) for kind in trainings.OWN_LOOPS
+    }
+    jobs |= {
+        name: lambda run=run: library(run, chosen.steps, chosen.rounds) for name, run in trainings.LIBRARIES.items()
+    }
+    for name, job in jobs.items():
+        if not chosen.only or name in chosen.only:
+            found[name] = job()
+            print(name, found[name], file=sys.stderr)
+    json.dump(found, sys.stdout, indent=2)
+    print()
+
+
+if __name__ == "__main__":
+    main()
