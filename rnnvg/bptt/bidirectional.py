@@ -55,11 +55,11 @@ class BothWays:
         self.layers: list[tuple[ModuleLinearization, ModuleLinearization]] = []
         for index, pair in enumerate(zip(*ways, strict=True)):
             forward, backward = (
-                ModuleLinearization([cell], self._own(x, way), [states[2 * index + way]])
+                ModuleLinearization([cell], self.own(x, way), [states[2 * index + way]])
                 for way, cell in enumerate(pair)
             )
             self.layers.append((forward, backward))
-            x = torch.cat([forward.outputs(), self._own(backward.outputs(), 1)], -1)
+            x = torch.cat([forward.outputs(), self.own(backward.outputs(), 1)], -1)
         top = self.layers[-1]
         self.dtype, self.device, self.n_outputs = top[0].dtype, top[0].device, x.shape[-1]
         narrow = arguments.narrow_note(inputs.dtype) if inputs.dtype != x.dtype else ""
@@ -70,7 +70,7 @@ class BothWays:
         t, lengths = np.arange(self.n_steps)[:, None], self.lengths
         return torch.from_numpy(np.where(t < lengths, lengths - 1 - t, t)).to(device)
 
-    def _own(self, by_step: Tensor, way: int, axis: int = 0) -> Tensor:
+    def own(self, by_step: Tensor, way: int, axis: int = 0) -> Tensor:
         """A tensor [T, B, ...] (`axis` axes before them) in a direction's own order of steps, and back again."""
         if not way:
             return by_step
@@ -134,14 +134,14 @@ class BothWays:
                     own = np.where(steps >= 0, self.lengths - 1 - steps if this else steps, -1)
                     entries = Sources(linear, own, linear.covectors(outputs[..., columns]), keep_silent=True)
                 else:
-                    vectors, log = (self._own(each, this, 1) for each in sent)
+                    vectors, log = (self.own(each, this, 1) for each in sent)
                     entries = _EveryStep(linear, vectors, log, columns)
                 taken = state_columns(linear, wrt, None) if index in wanted and this == way else None
                 by_state, inputs = _walk(linear, entries, len(steps), taken, onwards)
                 if by_state is not None:
                     norms.append(by_state)
                 if inputs is not None:
-                    arrived.append(tuple(self._own(each, this, 1) for each in inputs))
+                    arrived.append(tuple(self.own(each, this, 1) for each in inputs))
             if onwards:
                 sent = _added(arrived)
         if wrt == "input":

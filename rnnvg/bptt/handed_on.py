@@ -17,14 +17,16 @@ from rnnvg.bptt.adjoints import Sources, adjoints
 from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.covectors import check_size
 from rnnvg.bptt.linearize import ModuleLinearization
-from rnnvg.bptt.passes import chosen_passes
+from rnnvg.bptt.passes import check_sum, chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, gradient_profile
 from rnnvg.bptt.replay import Again, check_replay
 from rnnvg.bptt.segments import state_columns
 from rnnvg.bptt.sequences import Sequences, by_weights, collected, columns_of, reached_chains
 from rnnvg.bptt.several import side_by_side
 from rnnvg.bptt.sweep import sweep
-from rnnvg.bptt.watched import Masked, Run, note_of, profile_for, run_of
+from rnnvg.bptt.watched import Masked, Run, contributions_one_way, note_of, profile_for, run_of
+from rnnvg.bptt.why.both_ways import contributions_both_ways
+from rnnvg.bptt.why.contributions import TemporalContributions
 from rnnvg.errors import InputError, check_name
 
 
@@ -78,6 +80,22 @@ def profile_calls(
     return side_by_side(parts, columns)
 
 
+def contributions_of_calls(recorder: Recorder, backward: int | None) -> TemporalContributions:
+    """Watcher.temporal_contributions."""
+    chosen = chosen_passes(recorder, backward)
+    chains = reached_chains(recorder, chosen)
+    if recorder.module.bidirectional:
+        module, found = both_ways(recorder, chains, chosen)
+        state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
+        contributions = contributions_both_ways(module, found.inputs, state, found.output_grad, found.lengths)
+        note = " ".join(filter(None, (contributions.note, note_of(recorder))))
+        contributions = dataclasses.replace(contributions, note=note)
+    else:
+        contributions = contributions_one_way(run_of(recorder, chains, chosen))
+    check_sum(recorder, contributions)
+    return contributions
+
+
 def both_ways(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> tuple[nn.RNNBase, Sequences]:
     """The calls of a bidirectional module, checked by a replay; a loss through h_n enters at the outputs that h_n is of.
 
@@ -102,7 +120,7 @@ def both_ways(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) ->
         rows, columns = torch.from_numpy(which), hidden.shape[-1]
         output_grad[torch.from_numpy(last), rows, :columns] += hidden[top]
         output_grad[0, rows, columns:] += hidden[top + 1]
-    return module, dataclasses.replace(found, output_grad=output_grad)
+    return module, dataclasses.replace(found, output_grad=output_grad, ends=[])
 
 
 def carried_on(

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from rnnvg.bptt.follower import Follower
-from rnnvg.bptt.verdict import CODES, Verdict
+from rnnvg.bptt.verdict import CODES, WORST, Verdict
 from rnnvg.bptt.watch import find_recurrent
-from rnnvg.errors import InputError, check_float, check_int, check_name
+from rnnvg.errors import check_float, check_int, check_name
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
-
-WORST: tuple[Verdict, ...] = ("not finite", "exploding", "vanishing", "neither", "not measured")
 
 
 class GradientMonitor:
@@ -38,8 +36,7 @@ class GradientMonitor:
     while it is attached leaves the training alone and is told by `verdict` and `reason`.
 
     Args:
-        model: an nn.RNN, nn.LSTM or nn.GRU, or a model with some of them inside, each of which is followed on its own;
-            bidirectional ones are left out.
+        model: an nn.RNN, nn.LSTM or nn.GRU, or a model with some of them inside, each of which is followed on its own.
         every: watch the first step and then one in so many.
         distance: how many steps back a source counts as vanished or exploded; shorter sequences count at their start. No
             gradient is followed further than that (or 100 steps), so a longer horizon reads as censored, "more than".
@@ -63,13 +60,7 @@ class GradientMonitor:
         self.distance = check_int("distance", distance, least=2)
         self.vanished = check_float("vanished", vanished, above=0, below=1)
         self.exploded = check_float("exploded", exploded, above=1)
-        found = find_recurrent(model)
-        self.modules = {name: module for name, module in found.items() if not module.bidirectional}
-        if not self.modules:
-            raise InputError(
-                "`model` is bidirectional: its output looks both ways, and the monitor's distances run into the past; ask "
-                "watch(model) for profile(direction='forward') and profile(direction='backward')."
-            )
+        self.modules = find_recurrent(model)
         self._followers = {name: self._follow(module) for name, module in self.modules.items()}
 
     def _follow(self, module: nn.RNNBase) -> Follower:
@@ -98,7 +89,8 @@ class GradientMonitor:
         that decides is more than "verdict_threshold"; 2 not finite, with "first_nonfinite" the step where the sequence or
         its gradient leaves the finite numbers; 3 not measured); "step" (the forward call that was watched). Where something
         was not measured its key is absent, and `reason` says why. Of several modules each has its own keys, as
-        "encoder/horizon".
+        "encoder/horizon"; each direction of a bidirectional one too, as "forward/horizon" and "backward/horizon", beside the
+        worse "verdict" of the two.
 
         Never raises for what happened in the training.
         """

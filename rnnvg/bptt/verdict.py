@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Literal
 
 import numpy as np
 import torch
+from torch import nn
 
 from rnnvg.bptt.arguments import all_finite
-from rnnvg.bptt.calls import Recorder
+from rnnvg.bptt.bidirectional import DIRECTIONS
+from rnnvg.bptt.calls import Call, Recorder
+from rnnvg.bptt.handed_on import both_ways
 from rnnvg.bptt.passes import chosen_passes
-from rnnvg.bptt.profile import GradientProfile
+from rnnvg.bptt.profile import GradientProfile, gradient_profile
 from rnnvg.bptt.sequences import Sequences, by_weights, collected, evenly, reached_chains, some_of, steps_with_gradient
 from rnnvg.bptt.several import pairs_side_by_side
 from rnnvg.bptt.windows import profile_within
@@ -25,6 +29,8 @@ CODES: dict[Verdict, float] = {
     "not finite": 2.0,
     "not measured": 3.0,
 }
+
+WORST: tuple[Verdict, ...] = ("not finite", "exploding", "vanishing", "neither", "not measured")
 
 DISTANCES = (1, 10, 100)  # a monitor follows a gradient back as far as the last of them, or as it is asked to
 SOURCES, SEQUENCES = 4, 8  # followed at most
@@ -44,6 +50,8 @@ def measure(recorder: Recorder, distance: int, vanished: float, exploded: float)
 def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float) -> tuple[dict[str, float], str]:
     chosen = chosen_passes(recorder, None)
     chains = reached_chains(recorder, chosen)
+    if recorder.module.bidirectional:
+        return _measure_both_ways(recorder, chains, chosen, distance, vanished, exploded)
     groups = by_weights(chains)
     groups = [groups[each] for each in evenly(len(groups), SEQUENCES)]
     collections = [collected(recorder, [chains[index] for index in group], chosen) for group in groups]
@@ -66,6 +74,57 @@ def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float
     if not profiles:
         return {"verdict": CODES["not measured"]}, "Every gradient that came back is exactly zero."
     profile = profiles[0] if len(profiles) == 1 else pairs_side_by_side(profiles)
+    return _judged(profile, distance, vanished, exploded)
+
+
+def _measure_both_ways(
+    recorder: Recorder, chains: list[list[Call]], chosen: set[int], distance: int, vanished: float, exploded: float
+) -> tuple[dict[str, float], str]:
+    """The numbers of each direction's own state under "forward/" and "backward/", and the worse verdict of the two."""
+    broken = _nonfinite(*collected(recorder, chains, chosen))
+    if broken is not None:
+        return _not_finite(*broken)
+    module, found = both_ways(recorder, chains, chosen)
+    found = some_of(found, SEQUENCES)
+    steps = steps_with_gradient(found)
+    if not len(steps):
+        return {"verdict": CODES["not measured"]}, "Every gradient that came back is exactly zero."
+    state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
+    inputs, grad = (each.transpose(0, 1) if module.batch_first else each for each in (found.inputs, found.output_grad))
+    numbers: dict[str, float] = {}
+    reasons = {}
+    for direction in DIRECTIONS:
+        profile = gradient_profile(
+            module,
+            inputs,
+            state,
+            output_grad=grad,
+            sources=[int(steps[each]) for each in evenly(len(steps), SOURCES)],
+            lengths=found.lengths,
+            direction=direction,
+        )
+        first = profile.first_nonfinite[profile.first_nonfinite >= 0]
+        its, reason = (
+            _not_finite(int(first.min()), "The state")
+            if first.size
+            else _judged(_own_way(profile, direction), distance, vanished, exploded)
+        )
+        numbers |= {f"{direction}/{key}": value for key, value in its.items()}
+        reasons[its["verdict"]] = f"In the {direction} direction: {reason}"
+    code = next(CODES[word] for word in WORST if CODES[word] in reasons)
+    told = code in (CODES["not finite"], CODES["not measured"])
+    return numbers | {"verdict": code}, reasons[code] if told else ""
+
+
+def _own_way(profile: GradientProfile, direction: str) -> GradientProfile:
+    """A profile over signed distance as one over the distances that its direction runs, from 0 on."""
+    sign = 1 if direction == "forward" else -1
+    own = profile.distance * sign >= 0
+    log_norm = profile.log_norm[:, own][:, ::sign]
+    return dataclasses.replace(profile, log_norm=log_norm, distance=np.arange(log_norm.shape[1]), origin=None)
+
+
+def _judged(profile: GradientProfile, distance: int, vanished: float, exploded: float) -> tuple[dict[str, float], str]:
     numbers = _gains(profile)
     shares = _shares(profile, distance, vanished, exploded)
     if shares is None:

@@ -133,12 +133,9 @@ class Watcher:
         Raises:
             InputError: as `profile`; or the contributions do not add up to `.grad` after the only backward pass.
         """
-        from rnnvg.bptt.watched import contributions_of_calls
+        from rnnvg.bptt.handed_on import contributions_of_calls
 
-        recorder = self._recorder(name)
-        if recorder.module.bidirectional:
-            raise InputError("`module` is bidirectional: its contributions are not followed; ask for its profile.")
-        return contributions_of_calls(recorder, backward)
+        return contributions_of_calls(self._recorder(name), backward)
 
     def _recorder(self, name: str | None) -> Recorder:
         """The recorder of a module by name; of the only one, or the only one that a gradient reached, for None."""

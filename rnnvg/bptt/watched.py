@@ -17,10 +17,9 @@ from rnnvg.bptt import arguments
 from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.covectors import check_size
 from rnnvg.bptt.linearize import ModuleLinearization, linearize
-from rnnvg.bptt.passes import check_sum, chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, profile_of
 from rnnvg.bptt.replay import Again, check_replay
-from rnnvg.bptt.sequences import Sequences, collected, reached_chains
+from rnnvg.bptt.sequences import Sequences, collected
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
 from rnnvg.errors import InputError
 
@@ -89,10 +88,8 @@ def profile_for(
     )
 
 
-def contributions_of_calls(recorder: Recorder, backward: int | None) -> TemporalContributions:
-    """Watcher.temporal_contributions."""
-    chosen = chosen_passes(recorder, backward)
-    run = run_of(recorder, reached_chains(recorder, chosen), chosen)
+def contributions_one_way(run: Run) -> TemporalContributions:
+    """The contributions of the collected calls of a module that runs one way."""
     linear, found = run.linear, run.found
     state_grads: dict[int, Tensor] = {}
     for last, which, grads in found.ends:
@@ -104,7 +101,6 @@ def contributions_of_calls(recorder: Recorder, backward: int | None) -> Temporal
             )
             at[torch.from_numpy(which)[here]] += whole[here]
     found_here = contributions_of(run.module, linear, run.inputs, run.state, found.output_grad, state_grads)
-    check_sum(recorder, found_here)
     return dataclasses.replace(found_here, origin=MASKED) if found.masks else found_here
 
 

@@ -51,6 +51,9 @@ class _Origin:
     state_grads: Mapping[int, Tensor]
     versions: tuple[tuple[int, int], ...]
 
+    def gradients(self, names: list[str]) -> list[Tensor]:
+        return _unrolled_gradients(self, names)
+
 
 @dataclass(frozen=True, repr=False)
 class TemporalContributions(Shown):
@@ -85,7 +88,7 @@ class TemporalContributions(Shown):
     total: dict[str, Tensor]
     note: str = ""
     losses: np.ndarray | None = None
-    origin: _Origin | str | None = field(default=None, repr=False, compare=False)
+    origin: Any = field(default=None, repr=False, compare=False)
 
     @property
     def names(self) -> list[str]:
@@ -213,8 +216,8 @@ def contributions_of(
             `output_grad` of the same step. A loss through h_n or c_n enters so at each sequence's last step.
     """
     grads = {} if state_grads is None else dict(state_grads)
-    first, kept, size = _FirstPass(linear.n_steps), [], 0
-    for chunk in _chunks(linear, output_grad, grads):
+    first, kept, size = FirstPass(linear.n_steps), [], 0
+    for chunk in chunks_of(linear, output_grad, grads):
         first.add(chunk)
         size += (chunk.left.numel() + chunk.right.numel()) * chunk.left.element_size()
         if size <= KEEP_BYTES:
@@ -222,15 +225,9 @@ def contributions_of(
         else:
             kept.clear()
     share = {name: np.full(linear.n_steps, np.nan) for name in first.log_norm}
-    for chunk in kept or _chunks(linear, output_grad, grads):
+    for chunk in kept or chunks_of(linear, output_grad, grads):
         share[chunk.name][chunk.start : chunk.stop] = chunk.shares(first.total[chunk.name])
-    total, log_norm_total = {}, {}
-    for name, found in first.total.items():
-        parameter, mantissa = getattr(module, name), found.mantissa
-        with np.errstate(over="ignore"):
-            whole = torch.where(mantissa == 0, 0.0, mantissa * np.exp(found.log))
-        total[name] = whole.view(parameter.shape).to(parameter.dtype)
-        log_norm_total[name] = found.log + float(torch.linalg.vector_norm(mantissa).log())
+    total, log_norm_total = totals(module, first)
     origin = _Origin(module, inputs.detach(), state, output_grad, grads, arguments.weight_versions(module))
     losses = only_losses(output_grad, grads)
     return TemporalContributions(
@@ -238,8 +235,20 @@ def contributions_of(
     )
 
 
+def totals(module: nn.Module, first: FirstPass) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """By parameter the sum over all steps in its shape and dtype, and ln of its norm."""
+    total, log_norm = {}, {}
+    for name, found in first.total.items():
+        parameter, mantissa = getattr(module, name), found.mantissa
+        with np.errstate(over="ignore"):
+            whole = torch.where(mantissa == 0, 0.0, mantissa * np.exp(found.log))
+        total[name] = whole.view(parameter.shape).to(parameter.dtype)
+        log_norm[name] = found.log + float(torch.linalg.vector_norm(mantissa).log())
+    return total, log_norm
+
+
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk:
     """One parameter's contributions at steps start..stop-1 as sums over b of exp(log_weight) left (x) right.
 
     log_weight [c, B] float64; left [c, B, R] and right [c, B, Q] of length 1 (or exactly 0)."""
@@ -267,8 +276,10 @@ class _Chunk:
         return (along / square * (top - total.log).exp()).cpu().numpy()
 
 
-def _chunks(linear: ModuleLinearization, output_grad: Tensor, state_grads: Mapping[int, Tensor]) -> Iterator[_Chunk]:
-    """Every parameter's rank-one factors, block by block, backwards in time."""
+def chunks_of(
+    linear: ModuleLinearization, output_grad: Tensor, state_grads: Mapping[int, Tensor], inputs: Tensor | None = None
+) -> Iterator[Chunk]:
+    """Every parameter's rank-one factors, block by block, backwards in time; dL/dx of each step is written to `inputs`."""
     entering = Summed(linear, output_grad, state_grads)
     for block in adjoints(linear, entering, entering.last, 1, by_segment=True):
         segment, steps = block.segment, slice(block.first, block.last + 1)
@@ -277,13 +288,15 @@ def _chunks(linear: ModuleLinearization, output_grad: Tensor, state_grads: Mappi
         assert isinstance(segment, ModuleSegment)
         after, log_scale = block.vectors[:, 0].flip(0), block.log_scale[:, 0].flip(0)  # in order of time
         local = segment.local(linear.view(after), steps.start, steps.stop)
+        if inputs is not None:
+            inputs[steps] = segment.layers[0].input_adjoint(local[0].delta) * log_scale.exp().unsqueeze(-1)
         for index, (layer, whole) in enumerate(zip(segment.layers, segment.paths, strict=True)):
             path = whole.between(steps.start - segment.start, steps.stop - segment.start)
             x = segment.layer_inputs(index)[steps.start - segment.start : steps.stop - segment.start]
             _, states, delta, above = local[index]
             for name, factors in layer.contributions(x, path, states, delta, above).items():
                 (left, log_left), (right, log_right) = (unit_vectors(each) for each in factors)
-                yield _Chunk(name, steps.start, steps.stop, log_scale + log_left + log_right, left, right)
+                yield Chunk(name, steps.start, steps.stop, log_scale + log_left + log_right, left, right)
 
 
 def _products(left: Tensor, right: Tensor) -> Tensor:
@@ -298,7 +311,7 @@ def _inner(left: Tensor, right: Tensor, other_left: Tensor, other_right: Tensor)
     return ((left @ other_left.transpose(1, 2)) * (right @ other_right.transpose(1, 2))).sum((1, 2))
 
 
-class _FirstPass:
+class FirstPass:
     """Norms, cosines and totals, gathered from chunks that come backwards in time.
 
     Of few sequences they come from products between the factors, B^2 (R + Q) of them a step instead of B R Q; of many, or
@@ -314,7 +327,7 @@ class _FirstPass:
             str, tuple[Tensor, Tensor, Tensor]
         ] = {}  # factors and norm of the step after the last one added
 
-    def add(self, chunk: _Chunk) -> None:
+    def add(self, chunk: Chunk) -> None:
         name, (rows, columns) = chunk.name, (chunk.left.shape[-1], chunk.right.shape[-1])
         if name not in self.log_norm:
             self.log_norm[name] = np.full(self.n_steps, np.nan)
@@ -329,7 +342,7 @@ class _FirstPass:
             part = slice(start - chunk.start, stop - chunk.start)
             self._add_matrices(name, start, top[part], left[part], chunk.right[part])
 
-    def _add_factors(self, chunk: _Chunk, top: Tensor, left: Tensor) -> bool:
+    def _add_factors(self, chunk: Chunk, top: Tensor, left: Tensor) -> bool:
         """Contributions exp(top) left (x) right of all steps of a chunk; False, and nothing added, where they cancel."""
         name, left, right = chunk.name, left.double(), chunk.right.double()
         square = _inner(left, right, left, right)
@@ -369,13 +382,8 @@ class _FirstPass:
         self.cosine[name][start + 1 : start + 1 + len(cosine)] = cosine.cpu().numpy()
 
 
-def _residuals(found: TemporalContributions) -> dict[str, float]:
-    """PyTorch's own module in float64, step by step: the gradients of its parameters against the sums."""
-    origin = found.origin
-    if isinstance(origin, str):
-        raise InputError(origin)
-    if origin is None or arguments.weight_versions(origin.module) != origin.versions:
-        raise InputError("`module` has had a weight changed since; compute the contributions again before verify().")
+def _unrolled_gradients(origin: _Origin, names: list[str]) -> list[Tensor]:
+    """PyTorch's own module in float64, step by step: the gradients of its parameters."""
     module = plain_module(origin.module).double().requires_grad_()
     inputs = arguments.module_inputs(module, origin.inputs.double())
     state = map_state(origin.state, widened)
@@ -387,7 +395,17 @@ def _residuals(found: TemporalContributions) -> dict[str, float]:
             losses.append((parts[layers - 1] * widened(origin.output_grad[t]).conj()).sum().real)
             if t in origin.state_grads:
                 losses.append((whole_state(parts, layers) * widened(origin.state_grads[t]).conj()).sum().real)
-        gradients = torch.autograd.grad(torch.stack(losses).sum(), [getattr(module, name) for name in found.names])
+        return list(torch.autograd.grad(torch.stack(losses).sum(), [getattr(module, name) for name in names]))
+
+
+def _residuals(found: TemporalContributions) -> dict[str, float]:
+    """PyTorch's own module in float64: the gradients of its parameters against the sums."""
+    origin = found.origin
+    if isinstance(origin, str):
+        raise InputError(origin)
+    if origin is None or arguments.weight_versions(origin.module) != origin.versions:
+        raise InputError("`module` has had a weight changed since; compute the contributions again before verify().")
+    gradients = origin.gradients(found.names)
     residuals = {}
     for name, wanted in zip(found.names, gradients, strict=True):
         error = torch.linalg.vector_norm(found.total[name].double() - wanted)
