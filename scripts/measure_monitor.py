@@ -47,18 +47,24 @@ def own_loop(kind: type[nn.Module], steps: int, rounds: int) -> dict[str, Any]:
         monitor = rnnvg.GradientMonitor(loops["monitor"].model, every=EVERY)
         times: dict[str, list[tuple[float, float]]] = {"plain": [], "monitor": [], "one plain": [], "watch": []}
 
+        random = dict.fromkeys(loops, torch.get_rng_state())  # dropout draws from one generator for all of them
+
         def run(name: str, ask: bool) -> None:
+            torch.set_rng_state(random[name])
             for _ in range(steps):
                 loops[name].step()
                 if ask:
                     monitor.metrics()
+            random[name] = torch.get_rng_state()
 
         def one_watched() -> None:
             with rnnvg.watch(loops["watch"].model):
                 loops["watch"].step()
 
-        for loop in loops.values():
-            loop.step()
+        for name in loops:
+            torch.set_rng_state(random[name])
+            loops[name].step()
+            random[name] = torch.get_rng_state()
         for _ in range(rounds):
             times["plain"].append(timed(lambda: run("plain", False)))
             times["monitor"].append(timed(lambda: run("monitor", True)))

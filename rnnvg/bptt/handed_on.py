@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rnnvg.bptt import arguments
 from rnnvg.bptt.adjoints import Sources, adjoints
 from rnnvg.bptt.calls import Call, Recorder
+from rnnvg.bptt.contributions_both_ways import contributions_both_ways
 from rnnvg.bptt.covectors import check_size
 from rnnvg.bptt.linearize import ModuleLinearization
 from rnnvg.bptt.passes import check_sum, chosen_passes
@@ -25,7 +26,6 @@ from rnnvg.bptt.sequences import Sequences, by_weights, collected, columns_of, r
 from rnnvg.bptt.several import side_by_side
 from rnnvg.bptt.sweep import sweep
 from rnnvg.bptt.watched import Masked, Run, contributions_one_way, note_of, profile_for, run_of
-from rnnvg.bptt.why.both_ways import contributions_both_ways
 from rnnvg.bptt.why.contributions import TemporalContributions
 from rnnvg.errors import InputError, check_name
 
