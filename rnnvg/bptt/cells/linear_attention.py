@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from rnnvg.bptt.cells.cell import Weight
 from rnnvg.bptt.cells.linear import ElementwiseCell, LinearCell, Pulled, initial, ones, outer
-from rnnvg.bptt.cells.parts import Gate, StateViews, Trajectory
+from rnnvg.bptt.cells.parts import Buffers, Gate, StateViews, Trajectory, states_from
 
 TEMPERATURE = 16.0
 SMALLEST = 1e-12  # of a key's length
@@ -160,9 +160,26 @@ class DeltaNet(LinearCell):
     def _matrix(self, s: Tensor) -> Tensor:
         return s.unflatten(-1, self.shape)
 
-    def advance(self, step: DeltaValues, s: Tensor) -> Tensor:
-        seen = (step.k.unsqueeze(-1) * self._matrix(s)).sum(-2)
-        return s + outer(step.k, step.b * (step.v - seen))
+    def run(self, x: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
+        values = self.drive(x)
+        states = states_from("states", state[0], x.shape[0], new)
+        matrices = self._matrix(states).unbind()
+        rows, columns = values.k.unsqueeze(-2).unbind(), values.k.unsqueeze(-1).unbind()
+        b, v = values.b.unsqueeze(-2).unbind(), values.v.unsqueeze(-2).unbind()
+        for t, (row, column) in enumerate(zip(rows, columns, strict=True)):
+            error = torch.sub(v[t], torch.bmm(row, matrices[t])).mul_(b[t])
+            torch.baddbmm(matrices[t], column, error, out=matrices[t + 1])
+        return Trajectory((states,), values._replace(before=states[:-1]))
+
+    def carry_run(self, factors: DeltaValues, vectors: Tensor) -> None:
+        if vectors.shape[1] > 1:
+            super().carry_run(factors, vectors)
+            return
+        matrices = self._matrix(vectors[:, 0]).unbind()
+        rows = factors.k.unsqueeze(-2).unbind()
+        columns = (factors.k * factors.b).unsqueeze(-1).unbind()
+        for k, (row, column) in enumerate(zip(reversed(rows), reversed(columns), strict=True)):
+            torch.baddbmm(matrices[k], column, torch.bmm(row, matrices[k]), alpha=-1, out=matrices[k + 1])
 
     def carried(self, step: DeltaValues, a: Tensor) -> Tensor:
         along = (step.k.unsqueeze(-1) * self._matrix(a)).sum(-2)
