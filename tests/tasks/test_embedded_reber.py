@@ -175,8 +175,8 @@ def test_it_trains_one_string_at_a_time():
     torch.manual_seed(0)
     model = models.build(task, "lstm", hidden=8)
     found = training.fit(model, task, steps=400, batch=1, lr=0.01, generator=seeded(), eval_every=400, eval_size=100)
-    assert found.score["accuracy"] > 0.6
-    assert found.score["loss"] < 1.2  # 1.95 at the start
+    assert found.score["accuracy"] > 0.6  # 0.94 to 0.97, whatever the seed; a seventh at the start
+    assert found.score["loss"] < 1.2  # 0.56 to 0.62; 1.95 at the start
 
 
 def test_a_string_that_is_too_short_is_refused():

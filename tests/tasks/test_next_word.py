@@ -458,7 +458,7 @@ def test_a_network_is_trained_on_sentences():
         model = models.build(task, "gru", hidden=24)
     settings = {"steps": 60, "batch": 32, "lr": 0.02, "eval_every": 60}
     result = training.fit(model, task, **settings, generator=seeded())
-    assert result.score["perplexity"] < 0.3 * task.baseline
+    assert result.score["perplexity"] < 0.5 * task.baseline  # 0.19 to 0.24 of it, whatever the seed
     with pytest.raises(InputError) as caught:
         training.fit(model, task, **settings, generator=seeded(), bptt=5)
     assert str(caught.value) == (

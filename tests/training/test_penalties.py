@@ -153,15 +153,17 @@ def test_what_is_taken_up_again_is_the_same(tmp_path, options):
 
 
 def test_omega_lets_the_gradient_reach_back():
-    reach = {}
-    for omega in (None, 1.0):
-        torch.manual_seed(0)
-        task = tasks.make("adding", length=15)
-        model = models.build(task, "rnn", hidden=16)
-        training.fit(model, task, steps=80, omega=omega, clip=None, generator=torch.Generator().manual_seed(0))
-        inputs = task.probe(8, torch.Generator().manual_seed(3)).inputs
-        reach[omega] = rnnvg.gradient_profile(model.core, inputs).horizon().last
-    assert reach[1.0] >= 3 * reach[None] + 3, reach
+    """Over seven networks: of one alone the horizon is anything from 3 to 60 with the penalty, and 1 or 2 without."""
+    task = tasks.make("adding", length=15)
+    reach = {None: [], 1.0: []}
+    for seed in range(7):
+        for omega, horizons in reach.items():
+            torch.manual_seed(seed)
+            model = models.build(task, "rnn", hidden=16)
+            training.fit(model, task, steps=80, omega=omega, clip=None, generator=torch.Generator().manual_seed(seed))
+            inputs = task.probe(8, torch.Generator().manual_seed(3)).inputs
+            horizons.append(rnnvg.gradient_profile(model.core, inputs).horizon().last)
+    assert sum(reach[1.0]) >= 4 * sum(reach[None]), reach
 
 
 def test_a_constraint_stays_through_training_and_leaves_a_plain_network():
