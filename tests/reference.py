@@ -238,6 +238,9 @@ def log_norms(
     """What gradient_profile(...).log_norm must be, [S, K, B]."""
     xs, grads = time_first(recurrence, inputs), time_first(recurrence, output_grad)
     steps, batch = xs.shape[:2]
+    if lengths is not None:  # a step that looks at the whole batch sees zeros where a sequence is over
+        over = torch.arange(steps)[:, None] >= torch.tensor([int(n) for n in lengths])
+        xs = xs.masked_fill(over.view(steps, batch, *[1] * (xs.ndim - 2)), 0)
     full, own = resolve(sources, steps, [steps] * batch if lengths is None else [int(n) for n in lengths])
     result = np.full((len(full), max(full) + 2, batch), np.nan)
     for source in {step for row in own for step in row if step is not None}:

@@ -22,7 +22,7 @@ from rnnvg.advise.remedies import NONE, REMEDIES
 from rnnvg.advise.remedies.clipping import CLIP
 from rnnvg.advise.settings import Settings
 from rnnvg.bench import RunSpec, Store, execute, tables
-from rnnvg.bptt.threads import one_thread
+from rnnvg.bptt.threads import OneThread
 from rnnvg.horizon import memory_horizon
 from rnnvg.missing import finite
 
@@ -115,7 +115,7 @@ def _at_the_start(settings: Settings, remedy: str, spec: RunSpec) -> dict[str, A
         return {"predicted": math.log(float(spec.gain or 1))}
     task = settings.make_task()
     probe = task.probe(settings.sequences, torch.Generator().manual_seed(spec.subseed("probe")))
-    with one_thread(), torch.random.fork_rng(devices=[]):
+    with OneThread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.subseed("weights"))
         model = models.build(task, spec.cell, **{**spec.network, "constraint": None})
         encoded = models.encoded(model, probe.inputs)

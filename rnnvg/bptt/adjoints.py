@@ -95,7 +95,7 @@ class _Recursion:
         self.run_scales, self.pace = RUN_SCALES[self.scales.dtype], 8
 
     def run(self, entries: Entries, last: int, by_segment: bool, change: str | None) -> Iterator[Block]:
-        t = last
+        t, threads = last, self._threads()
         with torch.no_grad():
             for segment in self.linear.segments(t + 1, backwards=True, reuse=True, change=change):
                 while t >= segment.start:
@@ -107,10 +107,11 @@ class _Recursion:
                                 yield self._block(segment, t)
                             self.under_way = rows
                             self.cuts = dict.fromkeys(range(len(self.slots)))
+                            threads = self._threads()
                         for entry in found:
                             self._enter(t, entry)
                     ahead = 1 if found or not segment.cheap else self._ahead(segment, entries, t)
-                    with self._threads():
+                    with threads:
                         t -= self._run(segment, t, ahead) if ahead > 1 else self._step(segment, t)
                     if self.done == self.waiting:
                         yield self._block(segment, t)

@@ -27,6 +27,8 @@ from rnnvg.errors import InputError
 
 # A segment's gates should stay in a core's own cache between the passes over them, and its products be large enough.
 SEGMENT_NUMBERS = 2**18
+# Multiplications up to which a step's pull takes less time than the dozen small operations beside it.
+CHEAP_WORK = 2**19
 
 Recurrence = nn.Module | Diagonal | Callable[..., Any]
 
@@ -256,8 +258,6 @@ class ModuleSegment(Segment):
     that came last left.
     """
 
-    cheap = True
-
     def __init__(
         self,
         whole: ModuleLinearization,
@@ -270,6 +270,7 @@ class ModuleSegment(Segment):
         self.start, self.stop = start, start + x.shape[0]
         self.layers, self.places, self._masks = whole.layers, whole.places, whole.masks
         self.inputs, self.paths = x, paths
+        self.cheap = self.layers[0].by_runs or (whole.work is not None and whole.work * whole.batch <= CHEAP_WORK)
         with torch.no_grad():
             found = zip(self.layers, paths, buffers, strict=True)
             self.factors = [layer.factors(path, new, change) for layer, path, new in found]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ class Segment(Protocol):
     `cheap` says that a pull costs so little that several may be tried and thrown away.
     """
 
-    cheap: ClassVar[bool] = False
+    cheap: bool = False
     start: int
     stop: int
 

@@ -6,8 +6,7 @@ round again, and a loop of a thousand products takes many times as long as on on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -15,23 +14,28 @@ import torch
 SMALL_WORK = 2**21
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+class OneThread:
     """PyTorch with one thread inside; the caller's number of threads is put back afterwards, whatever happens.
 
     The number belongs to the calling thread. Only a thread that starts in the meantime begins with the one set here.
+    One object serves many times, but not inside itself.
     """
-    threads = torch.get_num_threads()
-    if threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+
+    def __enter__(self) -> None:
+        self._threads = torch.get_num_threads()
+        if self._threads > 1:
+            torch.set_num_threads(1)
+
+    def __exit__(self, *error: object) -> None:
+        if self._threads > 1:
+            torch.set_num_threads(self._threads)
+
+
+_AS_IT_IS: AbstractContextManager[None] = nullcontext()
 
 
 def threads_for(work: int, device: torch.device) -> AbstractContextManager[None]:
-    """`one_thread` on a CPU where `work` multiplications an operation are too few to share, else nothing; once."""
-    return one_thread() if device.type == "cpu" and work <= SMALL_WORK else nullcontext()
+    """`OneThread` on a CPU where `work` multiplications an operation are too few to share, else nothing."""
+    if device.type == "cpu" and work <= SMALL_WORK and torch.get_num_threads() > 1:
+        return OneThread()
+    return _AS_IT_IS

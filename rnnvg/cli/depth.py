@@ -102,10 +102,10 @@ def command(
         elif rest["remedies"]:
             _remedies(shown, rest, tell, as_json)
         else:
-            from rnnvg.bptt.threads import one_thread
+            from rnnvg.bptt.threads import OneThread
 
             chain = _chain(layers, weight, rest["activation"], tell)
-            with one_thread():
+            with OneThread():
                 network = _network(shown, rest)
             network |= {"device": on, **devices.facts(on)}
             output.result({"chain": chain, "network": network} if as_json else _as_text(chain, network))
@@ -159,7 +159,7 @@ def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_j
 
 
 def _remedies(images: Images, rest: dict[str, Any], tell: Any, as_json: bool) -> None:
-    from rnnvg.bptt.threads import one_thread
+    from rnnvg.bptt.threads import OneThread
     from rnnvg.depth.remedies import REMEDIES, compare_remedies, remedy_frame
 
     places = count(1)
@@ -167,7 +167,7 @@ def _remedies(images: Images, rest: dict[str, Any], tell: Any, as_json: bool) ->
     def count_of(name: str) -> None:
         tell(f"{next(places)} of {len(REMEDIES)}: {name}")
 
-    with one_thread():
+    with OneThread():
         frame = remedy_frame(compare_remedies(images, on_progress=count_of, lr=rest["lr"], **_story_settings(rest)))
     output.result(output.rows(frame) if as_json else _table(frame.drop(columns=["remedy", "status"]).round(2)))
 

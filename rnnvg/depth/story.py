@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnvg.bptt import GradientProfile
-from rnnvg.bptt.threads import one_thread
+from rnnvg.bptt.threads import OneThread
 from rnnvg.depth import activations
 from rnnvg.depth.chain import Chain, chain
 from rnnvg.depth.clipping import Clipped, compare_clipping
@@ -130,7 +130,7 @@ def measure(
     }
     kept = Kept(None if directory is None else directory / PARTS, _made_from(images, options), _CLASSES)
     found: dict[str, Any] = {}
-    with one_thread():
+    with OneThread():
         for place, (name, make) in enumerate(parts.items(), start=1):
             if on_progress is not None:
                 on_progress(f"{place} of {len(parts)}: {name}{' (kept)' if kept.has(_file(name)) else ''}")

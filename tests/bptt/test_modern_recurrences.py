@@ -203,6 +203,8 @@ def test_s6_is_transformers_mamba():
     x = torch.randn(11, 2, 4, dtype=torch.float64)
     channels_first = x.permute(1, 2, 0)
     raw = channels_first.transpose(1, 2) @ cell.weight_low.T @ cell.weight_dt.T
+    if not hasattr(modeling, "mamba_selective_scan"):
+        pytest.skip("this version of transformers scans inside its layer and has no function for it")
     scan = getattr(modeling.mamba_selective_scan, "__wrapped__", modeling.mamba_selective_scan)
     _, last = scan(
         channels_first,

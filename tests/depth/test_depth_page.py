@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from rnnvg.bptt.threads import one_thread
+from rnnvg.bptt.threads import OneThread
 from rnnvg.cli import depth as depth_command
 from rnnvg.cli import main
 from rnnvg.depth import activations, chain, kept, networks, training
@@ -295,7 +295,7 @@ def test_one_thread_inside_and_the_callers_number_afterwards():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with pytest.raises(KilledError), one_thread():
+        with pytest.raises(KilledError), OneThread():
             assert torch.get_num_threads() == 1
             raise KilledError
         assert torch.get_num_threads() == 2
