@@ -47,7 +47,7 @@ test: $(READY) lint
 
 docs: $(READY)
 	@$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
-	@$(BIN)/python scripts/check_links.py $$(find docs/_build/html -name '*.html')
+	@$(BIN)/python scripts/check_links.py $$(find docs/_build/html -name '*.html' -not -path '*/_static/*')
 	@echo "docs/_build/html/index.html"
 
 links: $(READY)

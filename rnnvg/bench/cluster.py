@@ -141,7 +141,7 @@ def check_address(scheduler: str, security: Any = None) -> None:
         )
     if scheduler.startswith("tls://") and (security or Security()).get_connection_args("client")["ssl_context"] is None:
         raise InputError(
-            f"`scheduler` {scheduler!r} is asked for by TLS, and Dask knows of no certificates. Set "
+            f"`scheduler` {scheduler!r} needs TLS, and Dask knows of no certificates. Set "
             "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "
             "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY to their files."
         )

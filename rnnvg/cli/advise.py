@@ -86,7 +86,7 @@ def command(
     """Apply the known remedies to a network and measure again.
 
     Says why the network's gradient does not reach back, then applies each remedy, trains, and measures: the rate of decay
-    that theory predicts and the one that is there, the change of the memory horizon with a 95 % interval over seeds, and the
+    that theory predicts and the measured one, the change of the memory horizon with its range over seeds, and the
     steps to solve the task. What a remedy leaves alone is the same in both networks of a pair: weights and sequences.
 
     A remedy that does not fit the cell is refused before anything is trained. DIR gets advice.csv (a row a remedy),

@@ -118,7 +118,7 @@ def run(spec: str, out: Path | None, seeds: int | None, settings: tuple, device:
 @click.argument("directory", metavar="DIR", type=_folder)
 @_how
 def resume(directory: Path, **how: Any) -> None:
-    """Go on with what was asked for in DIR, without its specification.
+    """Go on with the benchmarks of DIR; their files are not needed.
 
     \b
     rnnvg bench resume runs/my --jobs 4
@@ -137,7 +137,7 @@ def resume(directory: Path, **how: Any) -> None:
 @click.argument("directory", metavar="DIR", type=_folder)
 @options.as_json
 def status(directory: Path, as_json: bool) -> None:
-    """Say how far DIR is: done, under way, failed, damaged, and about how long the rest takes."""
+    """Show how far the runs of DIR are: done, under way, failed, damaged, and about how long the rest takes."""
     import dataclasses
 
     from rnnvg.bench import State
@@ -152,10 +152,10 @@ def status(directory: Path, as_json: bool) -> None:
 @click.argument("b", metavar="B", type=_folder)
 @options.as_json
 def compare(a: Path, b: Path, as_json: bool) -> None:
-    """Say what differs between the results in A and in B beyond noise.
+    """Show what differs between the results in A and in B beyond noise.
 
-    Networks are paired by seed; what is told apart is a score, a memory horizon or a solved fraction, with an exact or a
-    t-interval over seeds and p-values corrected for how many are looked at.
+    Networks are paired by seed and compared by score, memory horizon and solved fraction, each with a range or an interval
+    over seeds and a p-value corrected for the number of comparisons.
     """
     from rnnvg import bench
     from rnnvg.cli.bench_text import differences_in_words

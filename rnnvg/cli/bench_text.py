@@ -130,7 +130,7 @@ def differences_in_words(found: Differences, width: int) -> str:
     from rnnvg.report.terminal import as_text
 
     lines = [f"{key}: {a} in A, {b} in B." for key, (a, b) in {**found.settings, **found.versions}.items()]
-    lines = ["What was asked for differs in:", *lines, ""] if lines else []
+    lines = ["Settings that differ:", *lines, ""] if lines else []
     lines += [as_text(found.shown(), width), "", textwrap.fill(found.sentence(), width)]
     return "\n".join(lines)
 

@@ -28,7 +28,7 @@ _LEADS = (1, 2, 3, 5)
 @click.option(
     "--burn-in",
     type=options.Whole(0),
-    help="Steps at the start that turn the directions into place and are not averaged.  [default: a tenth]",
+    help="Steps to discard before averaging.  [default: a tenth]",
 )
 @click.option("--steps", type=options.Whole(1), help="Steps to average over after them.  [default: all that are left]")
 @click.option("--sequences", type=options.Whole(1), default=4, help="Held-out sequences to average over.")

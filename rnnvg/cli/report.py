@@ -15,7 +15,7 @@ from rnnvg.cli import options, output
 @click.option(
     "--functional",
     is_flag=True,
-    help="First ask the trained networks of delayed-recall at many delays how far they remember; the report then shows that "
+    help="First measure how far the trained networks of delayed-recall remember, at many delays; the report then shows that "
     "beside how far their gradient reaches.",
 )
 @options.quiet

@@ -39,7 +39,7 @@ command.add_command(text_planted.planted)
 )
 @options.as_json
 def corpora(text: str, vocabulary: int, tokens: str | None, as_json: bool) -> None:
-    """Say what NAME|FILE|DIR holds: words, how many are known, and the price of word frequencies alone.
+    """Show what NAME|FILE|DIR holds: words, how many are known, and the perplexity of word frequencies alone.
 
     A large file is encoded once, to $RNNVG_CACHE or ~/.cache/rnnvg, and mapped from there.
 

@@ -54,7 +54,7 @@ def planted(
 
     Trains next-word models on a generated language whose verbs are decided by a noun 2 to 200 words earlier, distances
     with a power law's tail as natural text has. Reports each network's functional horizon (the distance up to which half
-    of the verbs are foretold) and its loss beside the least possible one, and draws both beside the text's mutual
+    of the verbs are predicted) and its loss beside the least possible one, and draws both beside the text's mutual
     information and the networks' gradients. Interrupted, the same command goes on where it was.
 
     \b
@@ -169,7 +169,7 @@ def _as_text(facts: dict[str, Any], broken: list[dict[str, Any]]) -> str:
             }
         )
         lines += [
-            "How far back a planted word is remembered: half of the verbs and more are foretold up to this distance",
+            "How far back a planted word is remembered: up to this distance at least half of the verbs are predicted",
             terminal.as_text(table, output.width()),
             "",
             f"Figure: {facts['files']['planted.svg']}",

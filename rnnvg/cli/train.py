@@ -64,7 +64,7 @@ def command(
 ) -> None:
     """Train one network on one task.
 
-    What is not asked for is as in `rnnvg compare`. DIR/runs/<id> gets weights, curves and scores; a run that is there
+    Settings left out are those of `rnnvg compare`. DIR/runs/<id> gets weights, curves and scores; a run that is there
     already is not done again, and one that was interrupted goes on.
 
     \b

@@ -65,7 +65,7 @@ def _rates(ax: Axes, effects: Sequence[Effect], advice: Advice) -> None:
         if each.predicted is not None:
             ax.plot(each.predicted, row, "|", color=style.INK, markersize=13, markeredgewidth=1.8)
     ax.axvline(0, color=style.MUTED, linewidth=0.9)
-    ax.set_xlabel("decay before training\n(nats a step; a point a seed)")
+    ax.set_xlabel("decay before training\n(nats a step; one point per seed)")
     ax.set_title("Rate")
 
 

@@ -69,8 +69,8 @@ CHAPTERS = (
         "Gradient by every weight of a chain of single neurons on a log axis, beside the textbook's bounds, and the chain's "
         "activations.",
         "The smallest deep network is a chain of single neurons, a = f(w · a before), with the last activation for a "
-        "loss. The gradient by a weight is the product of w f′(z) over everything above it. What the layers above do not "
-        "take from the gradient, those below have taken from the signal.",
+        "loss. The gradient by a weight is the product of w f′(z) over everything above it. With small "
+        "weights the layers above take from the gradient, and those below from the signal.",
         depth_words.chains,
         depth_tables.chains,
     ),
@@ -171,7 +171,7 @@ def page(story: Story) -> Page:
     settings = Section(
         "settings",
         "Settings and versions",
-        "With the same settings and versions the same machine gives the same numbers, times apart.",
+        "With the same settings and versions the same machine gives the same numbers, except for times.",
         tables=depth_tables.settings(story),
         folded=True,
     )

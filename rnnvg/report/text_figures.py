@@ -112,7 +112,7 @@ def draw_planted(
     reaches: Sequence[Reach],
     best: float,
 ) -> Figure:
-    """Four panels over one axis of distances: verbs foretold, their price, mutual information, gradients.
+    """Four panels over one axis of distances: verbs predicted, their price, mutual information, gradients.
 
     Args:
         by_distance: cell, seed, distance, accuracy, loss.
@@ -164,7 +164,7 @@ def _information(ax: Axes, information: pd.DataFrame, law: PowerLaw | None) -> N
     seen = found > 0
     ax.plot(distance[seen], found[seen], color=style.INK, marker="o", markersize=3.5, linewidth=0.8, label="text")
     ax.plot(distance, 3 * information["noise"], color=style.MUTED, linestyle=":", label="3 sd of noise")
-    if law is not None:
+    if law is not None and law.low > 0:  # else it may as well rise
         at = np.geomspace(distance.min(), law.last, 100)
         label = f"distance to the power -{law.exponent:.2f} ({-law.high:.2f} to {-law.low:.2f})"
         ax.plot(at, law.at(at), color=CUT, linewidth=1.6, label=label + (" and a floor" if law.floor > 1e-9 else ""))

@@ -272,7 +272,7 @@ BAD = {
     "bench run SPEC --jobs 0": "`--jobs` must be a whole number of at least 1; got 0.",
     "bench run SPEC --set lenght=5": "short has 1 fault:\n  `task[1].lenght` is not known. Did you mean 'length'?",
     "bench run SPEC --scheduler tcp://127.0.0.1:1": "`scheduler` 'tcp://127.0.0.1:1' cannot be reached",
-    "bench run SPEC --scheduler tls://127.0.0.1:1": "`scheduler` 'tls://127.0.0.1:1' is asked for by TLS, and Dask knows of "
+    "bench run SPEC --scheduler tls://127.0.0.1:1": "`scheduler` 'tls://127.0.0.1:1' needs TLS, and Dask knows of "
     "no certificates. Set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ",
     "bench resume nowhere": "`directory` 'nowhere' does not exist. Pass a directory that `rnnvg bench run` wrote.",
     "bench status empty": "`directory` 'empty' holds no benchmark. ",

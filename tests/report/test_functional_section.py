@@ -132,7 +132,8 @@ def test_networks_that_came_later_are_told(four):
     results, answered, _ = four
     assert len(functional.sentences(functional.joined(results, answered))) == 1
     assert functional.sentences(functional.joined(results, answered[answered["id"] != "run-02"]))[1] == (
-        "1 trained network of delayed recall not yet asked what is remembered: rnnvg report DIR --functional asks."
+        "1 trained network of delayed recall without a measurement of what is remembered: rnnvg report DIR --functional "
+        "makes it."
     )
 
 

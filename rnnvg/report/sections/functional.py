@@ -101,7 +101,7 @@ def sentences(rows: Frame) -> list[str]:
     new = rows[rows["delay"].isna()]
     if len(new):
         which = f"{count(len(new), 'trained network')} of delayed recall"
-        said.append(f"{which} not yet asked what is remembered: rnnvg report DIR --functional asks.")
+        said.append(f"{which} without a measurement of what is remembered: rnnvg report DIR --functional makes it.")
     return said
 
 

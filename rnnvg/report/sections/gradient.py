@@ -174,7 +174,7 @@ PART = Part(
     lead="The loss is applied at one time step. How much of its gradient is left at the network's state, further and further "
     "back?",
     caption="Log axis, relative to one step back; each seed is a geometric mean over sequences. Thick: median over seeds. "
-    "Dotted: thresholds. What leaves the frame at the bottom goes on downwards.",
+    "Dotted: thresholds. Below the frame the curves go on falling.",
     alt="Gradient magnitude against time-step distance on a log axis, before and after training",
     draw=draw,
     rows=2,
