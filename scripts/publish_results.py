@@ -96,7 +96,11 @@ def section(name: str, found: dict[str, Any]) -> tuple[Section, dict[str, str]]:
 def verdicts(frames: list[pd.DataFrame]) -> Section:
     """One table of all benchmarks: published claim and verdict, with how many came out again."""
     every = pd.concat(frames, ignore_index=True)
-    table = Table.of(published.verdicts_shown(every), "Published figures and what was found here: median over seeds.")
+    every = every.sort_values("verdict", key=lambda column: column.map(VERDICTS.index), kind="stable")
+    # Of a reason its beginning; the whole stands in the benchmark's own section.
+    short = every.assign(because=every["because"].str.replace(r"([.;] | \(\.).*$", "", regex=True))
+    caption = "Published figures and what was found here, median over seeds; every reason in full stands further down."
+    table = Table.of(published.verdicts_shown(short), caption)
     return Section("verdicts", "Published figures", paragraphs=published.sentences(every), tables=[table])
 
 
@@ -155,7 +159,11 @@ def main(directories: list[Path], commit: str | None, out: Path) -> None:
     shown = by_verdict(pd.concat(every, ignore_index=True))
     write_ours(out / "verdicts.csv", shown.to_csv(index=False, lineterminator="\n"), "--out")
     title = "Published results"
-    page = Page(title, LEAD, sections, chips=colours, footer=f"Made with {'; '.join(listed)}.", first=first)
+    made = Table("Versions, machines and commits of the runs", ("what", "value"), list(versions.items()))
+    sections.append(Section("made-with", "Made with", tables=[made], folded=True))
+    page = Page(
+        title, LEAD, sections, chips=colours, footer="Written by rnnvg from the tables beside this page.", first=first
+    )
     write_ours(out / "index.html", render(page), "--out")
     head = (
         f"# Results\n\n{LEAD}\n\nThe same with figures: [index.html](index.html).\n\n{' '.join(first.paragraphs)}\n\n"
