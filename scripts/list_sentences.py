@@ -32,11 +32,11 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         text = None
         if isinstance(node, ast.JoinedStr):
-            text = "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents | inside:
             text = node.value
         if text and len(re.findall(r"[A-Za-z]{2,}", text)) >= 3 and " " in text.strip():
-            yield node.lineno, " ".join(text.split())
+            yield getattr(node, "lineno", 0), " ".join(text.split())
 
 
 def main() -> None:
