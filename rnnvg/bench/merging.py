@@ -60,6 +60,16 @@ def merge(directories: Sequence[str | Path], out: str | Path, first: bool = Fals
         InputError: a directory that is not there or holds no results, `out` that holds something or lies inside one of them,
             runs of one id that differ, or settings in which the directories differ as a whole.
         StorageError: `out` cannot be written.
+
+    >>> import tempfile
+    >>> from rnnvg import bench
+    >>> training = {"steps": 2, "batch": 4, "eval_size": 10}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for seed in (0, 1):
+    ...         spec = bench.run_spec({"name": "adding", "length": 5}, "rnn", hidden=4, seed=seed, training=training)
+    ...         _ = bench.execute(spec, f"{folder}/{seed}")
+    ...     len(bench.merge([f"{folder}/0", f"{folder}/1"], f"{folder}/both").runs)
+    2
     """
     target = named_folder(out)
     stores = _stores(directories, target)
