@@ -62,6 +62,11 @@ def sentences(rows: Frame) -> list[str]:
     return said
 
 
+def _median(column: pd.Series[Any]) -> float:
+    """Of the values that are there; nan where none is, which older versions of pandas answer with a warning."""
+    return float(column.dropna().median())
+
+
 def scores(every_run: Frame) -> Frame:
     """`score_table` of a frame with a row a run, baselines filled in for each problem; and values, each run's score."""
     rows = []
@@ -83,16 +88,16 @@ def scores(every_run: Frame) -> Frame:
                 "solved_fraction": solved / len(runs),
                 "solved_low": low,
                 "solved_high": high,
-                "steps_to_solve": float(ended.loc[ended["solved"], "solved_at"].median()),
+                "steps_to_solve": _median(ended.loc[ended["solved"], "solved_at"]),
                 **about,
-                "value": float(ended["value"].median()),
+                "value": _median(ended["value"]),
                 "least": float(ended["value"].min()),
                 "most": float(ended["value"].max()),
                 **{name: number(level) for name, level in levels.items()},
                 "values": ended["value"].to_list(),
-                "loss": float(ended["loss"].median()),
-                "seconds": float(runs["seconds"].median()),
-                "parameters": float(runs["parameters"].median()),
+                "loss": _median(ended["loss"]),
+                "seconds": _median(runs["seconds"]),
+                "parameters": _median(runs["parameters"]),
             }
         )
     return pd.DataFrame(rows)
