@@ -20,10 +20,10 @@ from rnnvg.bptt.adjoints import Entry, Sources, adjoints
 from rnnvg.bptt.bidirectional_check import BothWaysOrigin
 from rnnvg.bptt.cells import read_cells
 from rnnvg.bptt.covectors import check_size, source_covectors
-from rnnvg.bptt.linearize import ModuleLinearization
 from rnnvg.bptt.logscale import log_norm, log_norm_of_parts, scaled_vectors
 from rnnvg.bptt.result import GradientProfile
 from rnnvg.bptt.segments import KEEP_BYTES, state_columns
+from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.sweep import block_log_norms
 from rnnvg.errors import InputError, check_int, check_name
 

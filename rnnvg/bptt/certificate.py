@@ -240,7 +240,8 @@ def _weights(origin: Origin) -> dict[str, float]:
     """Relative distance of the summed temporal contributions from autograd's gradient, in float64."""
     if cell_of(origin.recurrence) is None:
         return {}
-    from rnnvg.bptt.linearize import ModuleLinearization, linearize
+    from rnnvg.bptt.linearize import linearize
+    from rnnvg.bptt.stack import ModuleLinearization
     from rnnvg.bptt.why.contributions import contributions_of
 
     module = plain_module(origin.recurrence).double()

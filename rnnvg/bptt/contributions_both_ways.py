@@ -18,7 +18,8 @@ from rnnvg.bptt import arguments
 from rnnvg.bptt.bidirectional import BothWays
 from rnnvg.bptt.stepping import map_state, widened
 from rnnvg.bptt.weights import plain_module
-from rnnvg.bptt.why.contributions import Chunk, FirstPass, TemporalContributions, chunks_of, totals
+from rnnvg.bptt.why.contributions import TemporalContributions
+from rnnvg.bptt.why.rank_one import Chunk, FirstPass, chunks_of, totals
 
 
 @dataclass(frozen=True)

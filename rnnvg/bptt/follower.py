@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnvg.bptt.calls import Hook, Recorder
+from rnnvg.bptt.calls import Recorder
+from rnnvg.bptt.hooks import Hook
 from rnnvg.bptt.verdict import measure
 
 SEQUENCES = 8  # so many are kept until a gradient comes back to one of them

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from rnnvg.bptt.cells.diagonal import Diagonal
-from rnnvg.bptt.linearize import ModuleLinearization, ModuleSegment, Recurrence, linearize
+from rnnvg.bptt.linearize import Recurrence, linearize
+from rnnvg.bptt.stack import ModuleLinearization, ModuleSegment
 from rnnvg.errors import InputError
 from rnnvg.notebook import Shown
 

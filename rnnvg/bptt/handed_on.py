@@ -17,13 +17,13 @@ from rnnvg.bptt.adjoints import Sources, adjoints
 from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.contributions_both_ways import contributions_both_ways
 from rnnvg.bptt.covectors import check_size
-from rnnvg.bptt.linearize import ModuleLinearization
 from rnnvg.bptt.passes import check_sum, chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, gradient_profile
 from rnnvg.bptt.replay import Again, check_replay
 from rnnvg.bptt.segments import state_columns
 from rnnvg.bptt.sequences import Sequences, by_weights, collected, columns_of, reached_chains
 from rnnvg.bptt.several import side_by_side
+from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.sweep import sweep
 from rnnvg.bptt.watched import Masked, Run, contributions_one_way, note_of, profile_for, run_of
 from rnnvg.bptt.why.contributions import TemporalContributions

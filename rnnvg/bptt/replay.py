@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnvg.bptt.calls import Call, Recorder, version
-from rnnvg.bptt.linearize import ModuleLinearization, linearize
+from rnnvg.bptt.linearize import linearize
+from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.weights import FUSED, plain_module
 from rnnvg.errors import InputError
 

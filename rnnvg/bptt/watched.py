@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from rnnvg.bptt import arguments
 from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.covectors import check_size
-from rnnvg.bptt.linearize import ModuleLinearization, linearize
+from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, profile_of
 from rnnvg.bptt.replay import Again, check_replay
 from rnnvg.bptt.sequences import Sequences, collected
+from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
 from rnnvg.errors import InputError
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnvg.bptt import gradient_profile, linearize
-from rnnvg.bptt.linearize import ModuleLinearization
+from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.weights import CELLS, FUSED
 from rnnvg.bptt.why.gates import gate_values
 from rnnvg.depth.logs import NATS_PER_DECADE

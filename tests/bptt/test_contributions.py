@@ -124,7 +124,7 @@ def test_a_vanishing_gradient_that_no_float_can_hold():
 
 def test_an_exploding_gradient_keeps_its_logs_and_its_total_is_inf(monkeypatch):
     """At the zero state tanh'(0) = 1, so d+L/db|_t = 2^(T-1-t); over many segments."""
-    monkeypatch.setattr(sys.modules["rnnvg.bptt.linearize"], "SEGMENT_NUMBERS", 200)
+    monkeypatch.setattr(sys.modules["rnnvg.bptt.stack"], "SEGMENT_NUMBERS", 200)
     module = nn.RNN(1, 2, dtype=torch.float64)
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
@@ -208,8 +208,8 @@ def test_many_segments_and_many_matrices_at_a_time_agree_with_one(monkeypatch):
     module = nn.GRU(3, 6, num_layers=2, batch_first=True, dtype=torch.float64)
     inputs, grad = torch.randn(2, 40, 3, dtype=torch.float64), torch.randn(2, 40, 6, dtype=torch.float64)
     whole = temporal_contributions(module, inputs, output_grad=grad)
-    monkeypatch.setattr("rnnvg.bptt.why.contributions.MATRIX_NUMBERS", 300)
-    monkeypatch.setattr(sys.modules["rnnvg.bptt.linearize"], "SEGMENT_NUMBERS", 7 * 36)
+    monkeypatch.setattr("rnnvg.bptt.why.rank_one.MATRIX_NUMBERS", 300)
+    monkeypatch.setattr(sys.modules["rnnvg.bptt.stack"], "SEGMENT_NUMBERS", 7 * 36)
     parts = temporal_contributions(module, inputs, output_grad=grad)
     for name in whole.names:
         np.testing.assert_allclose(parts.log_norm[name], whole.log_norm[name], rtol=1e-12)

@@ -9,7 +9,7 @@ import torch
 from rnnvg.bptt import GradientProfile, curves, plots, temporal_contributions
 from rnnvg.bptt.entries import WAITING_STEPS, Summed
 from rnnvg.bptt.linearize import linearize
-from rnnvg.bptt.why import contributions
+from rnnvg.bptt.why import rank_one
 
 
 def profile(sources, steps, sequences=1, seed=0):
@@ -122,8 +122,8 @@ def test_a_horizon_takes_no_copy_of_the_gains():
 @pytest.mark.parametrize(("sequences", "makes"), [(1, False), (3, False), (40, True)])
 def test_contributions_of_few_sequences_make_no_matrix_a_step(sequences, makes, monkeypatch):
     made = []
-    products = contributions._products
-    monkeypatch.setattr(contributions, "_products", lambda *pair: made.append(pair[0].shape) or products(*pair))
+    products = rank_one._products
+    monkeypatch.setattr(rank_one, "_products", lambda *pair: made.append(pair[0].shape) or products(*pair))
     torch.manual_seed(0)
     module, inputs = torch.nn.LSTM(40, 30, bias=False, dtype=torch.float64), torch.randn(50, sequences, 40).double()
     found = temporal_contributions(module, inputs, output_grad=torch.randn(50, sequences, 30).double())

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rnnvg.bptt import Diagonal, linearize
-from rnnvg.bptt.linearize import ModuleLinearization
+from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.why.contributions import contributions_of
 from rnnvg.errors import InputError
 

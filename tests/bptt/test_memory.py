@@ -10,7 +10,8 @@ from torch import nn
 
 from rnnvg.bptt import memory
 from rnnvg.bptt.cells import Buffers
-from rnnvg.bptt.linearize import ModuleLinearization, linearize
+from rnnvg.bptt.linearize import linearize
+from rnnvg.bptt.stack import ModuleLinearization
 
 LIKE = torch.empty(0)
 SIZE = memory.LEAST_BYTES // 4

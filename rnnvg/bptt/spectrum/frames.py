@@ -13,8 +13,9 @@ from torch import Tensor
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.cells import cell_of
-from rnnvg.bptt.linearize import ModuleLinearization, Recurrence, linearize, module_layers
+from rnnvg.bptt.linearize import Recurrence, linearize, module_layers
 from rnnvg.bptt.segments import Linearization
+from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.weights import own_weights
 
 

@@ -18,8 +18,9 @@ from rnnvg.bptt import arguments, curves
 from rnnvg.bptt.adjoints import Sources, adjoints
 from rnnvg.bptt.cells import cell_of
 from rnnvg.bptt.covectors import unit_covectors
-from rnnvg.bptt.linearize import ModuleLinearization, ModuleSegment, module_layers
+from rnnvg.bptt.linearize import module_layers
 from rnnvg.bptt.logscale import log_norm
+from rnnvg.bptt.stack import ModuleLinearization, ModuleSegment
 from rnnvg.bptt.why import counterfactual
 from rnnvg.bptt.why.gates import GateStatistics, gate_statistics
 from rnnvg.bptt.why.paths import chain_parts, path_shares

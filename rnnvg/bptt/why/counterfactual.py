@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from rnnvg.bptt.linearize import ModuleLinearization
+from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.sweep import sweep
 
 

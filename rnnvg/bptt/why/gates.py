@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnvg.bptt.cells import Gate
-from rnnvg.bptt.linearize import ModuleLinearization, ModuleSegment
+from rnnvg.bptt.stack import ModuleLinearization, ModuleSegment
 
 CLOSED, OPEN = 0.1, 0.9  # a gate below or above counts as saturated (Karpathy, Johnson and Fei-Fei 2016)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.linearize import Local, ModuleLinearization
 from rnnvg.bptt.logscale import log_norm, scaled_vectors
+from rnnvg.bptt.stack import Local, ModuleLinearization
 
 
 def chain_parts(linear: ModuleLinearization, adjoints: Tensor, local: list[Local]) -> dict[str, Tensor]:
