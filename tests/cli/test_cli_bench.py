@@ -103,10 +103,23 @@ def figures(name):
     return {(each["cell"], each["metric"]) for each in tomllib.loads(grid.find(name).read_text())["published"]}
 
 
+# Minutes at the paper's own settings, so there is no small one; or the large setting of a benchmark that is here twice.
+AS_PUBLISHED = {
+    "adding-8-units",
+    "adding-8-units-rnn",
+    "associative-recall",
+    "embedded-reber",
+    "temporal-order-4-units",
+}
+LARGE = {"associative-recall-8192", "lem-adding-2000"}
+
+
 def test_every_published_benchmark_has_a_small_one():
-    published = [name for name in grid.names() if grid.overview(name)["published"] and not name.endswith("-small")]
-    assert len(published) == 8
-    for name in published:
+    published = {name for name in grid.names() if grid.overview(name)["published"] and not name.endswith("-small")}
+    assert published > AS_PUBLISHED | LARGE
+    long = published - AS_PUBLISHED - LARGE
+    assert len(long) == 8
+    for name in long:
         assert figures(name) == figures(f"{name}-small")
 
 
