@@ -121,12 +121,17 @@ ENTRIES = (
 
 
 def run(command: str, folder: Path) -> None:
-    """One command line of the package in `folder`, its messages shown."""
+    """One command line of the package in `folder`, its messages shown; where it ends early, how to go on."""
     program, *words = shlex.split(command)
     assert program == "rnnvg"
     print(f"$ {command}", flush=True)
     command_line = ["nice", "-n", "10", sys.executable, "-m", "rnnvg", *words]
-    subprocess.run(command_line, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    status = subprocess.run(command_line, cwd=folder, stdout=subprocess.DEVNULL, check=False).returncode
+    if status:
+        raise SystemExit(
+            f"`{command}` ended with exit status {status} before its figure was drawn. What is done is kept; to go on: "
+            f"python scripts/make_gallery.py --keep {folder}"
+        )
 
 
 def page(entries: tuple[Entry, ...]) -> str:

@@ -45,26 +45,38 @@ class Differences(Shown):
             noise", "too few pairs" for any difference to show, "one pair").
         settings, versions: name -> (value in A, value in B), where all of A differs from all of B.
         unpaired: "A" and "B" -> how many runs have no partner.
+        directories: A and B as they were passed.
     """
 
     rows: Frame
     settings: Mapping[str, tuple[Any, Any]]
     versions: Mapping[str, tuple[Any, Any]]
     unpaired: Mapping[str, int]
+    directories: tuple[str, str]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Short names of the two directories: as many last parts of their paths as tell them apart, or A and B."""
+        a, b = (Path(each).parts for each in self.directories)
+        for count in range(1, max(len(a), len(b)) + 1):
+            if a[-count:] != b[-count:]:
+                return str(Path(*a[-count:])), str(Path(*b[-count:]))
+        return "A", "B"
 
     def shown(self) -> Frame:
         """The rows for readers."""
-        told = []
+        lines = []
         for row in self.rows.itertuples():
             interval = "" if math.isnan(row.low) else f" [{row.low:.3g}, {row.high:.3g}]"
             sign = "x " if row.kind == "ratio" else ""
             change = "" if math.isnan(row.change) else f"{sign}{row.change:.3g}{interval}"
             p = "" if math.isnan(row.p_holm) else f"{row.p_holm:.2g}"
-            told.append(
+            lines.append(
                 (row.task, row.network, row.what, row.pairs, f"{row.a:.4g}", f"{row.b:.4g}", change, p, row.verdict)
             )
-        names = ["task", "network", "what", "pairs", "A", "B", "B against A", "p (Holm)", "verdict"]
-        return pd.DataFrame(told, columns=names)
+        a, b = self.names
+        names = ["task", "network", "what", "pairs", a, b, f"{b} against {a}", "p (Holm)", "verdict"]
+        return pd.DataFrame(lines, columns=names)
 
     def __str__(self) -> str:
         return self.sentence()
@@ -75,16 +87,18 @@ class Differences(Shown):
     def sentence(self) -> str:
         """What came out, in a sentence."""
         counts = self.rows["verdict"].value_counts()
-        told = f"{len(self.rows)} figures of {self.rows['pairs'].max()} pairs of networks at most: "
-        told += f"{counts.get('differs', 0)} differ beyond noise, {counts.get('within noise', 0)} do not, "
-        told += f"{counts.get('identical', 0)} are the same in every digit"
+        a, b = self.directories
+        most = int(self.rows["pairs"].max())
+        words = f"{b} against {a}, {len(self.rows)} figures of at most {most} pair{'s' * (most != 1)} of networks: "
+        words += f"{counts.get('differs', 0)} differ beyond noise, {counts.get('within noise', 0)} do not, "
+        words += f"{counts.get('identical', 0)} are the same in every digit"
         if counts.get("too few pairs", 0):
-            told += f", {counts['too few pairs']} have too few pairs to settle anything"
+            words += f", {counts['too few pairs']} have too few pairs to settle anything"
         if counts.get("one pair", 0):
-            told += f", {counts['one pair']} have one pair alone, which says nothing about noise"
+            words += f", {counts['one pair']} have only one pair, which says nothing about noise"
         if any(self.unpaired.values()):
-            told += f". Without a partner: {self.unpaired['A']} runs of A, {self.unpaired['B']} of B"
-        return f"{told}."
+            words += f". Runs without a partner: {self.unpaired['A']} in {a}, {self.unpaired['B']} in {b}"
+        return f"{words}."
 
 
 def compare(a: str | Path, b: str | Path) -> Differences:
@@ -118,8 +132,8 @@ def compare(a: str | Path, b: str | Path) -> Differences:
         paired += len(pairs)
         varying = [name for name in same if pairs[name].nunique() > 1]
         for values, group in pairs.groupby(varying, sort=True) if varying else [((), pairs)]:
-            told = [f"{_plain(name)} {value}" for name, value in zip(varying, values, strict=True)]
-            rows += [(task, " ".join([cell, *told]), *row) for row in _compared(group)]
+            differing = [f"{_plain(name)} {value}" for name, value in zip(varying, values, strict=True)]
+            rows += [(task, " ".join([cell, *differing]), *row) for row in _compared(group)]
     if not paired:
         raise InputError(
             f"No run in {str(a)!r} has a partner in {str(b)!r}: they share no task, cell, seed and settings. "
@@ -129,7 +143,7 @@ def compare(a: str | Path, b: str | Path) -> Differences:
     frame["p_holm"] = _holm(frame["p"].to_numpy(float))
     frame["verdict"] = [_verdict(row) for row in frame.itertuples()]
     unpaired = {"A": len(one) - paired, "B": len(other) - paired}
-    return Differences(frame[list(COLUMNS)], settings, _versions(a, b), unpaired)
+    return Differences(frame[list(COLUMNS)], settings, _versions(a, b), unpaired, (str(a), str(b)))
 
 
 def _compared(pairs: Frame) -> Iterator[tuple[Any, ...]]:

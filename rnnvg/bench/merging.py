@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -141,9 +142,10 @@ def _check_settings(stores: Sequence[Store], plans: Sequence[Plan | None]) -> No
             if found:
                 task, rows = found
                 listed = "; ".join(f"{name} = {a!r} and {b!r}" for name, a, b in rows[:_LISTED])
+                pair = shlex.join([str(other.directory), str(store.directory)])
                 raise InputError(
                     f"{shown(other.directory)} and {shown(store.directory)} hold results of {task} with {listed}, which are "
-                    "not repetitions of each other. Compare them: rnnvg bench compare A B."
+                    f"not repetitions of each other. Compare them: rnnvg bench compare {pair}"
                 )
 
 

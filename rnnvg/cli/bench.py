@@ -162,7 +162,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
 
     found = bench.compare(a, b)
     if as_json:
-        facts = {"settings": found.settings, "versions": found.versions, "unpaired": found.unpaired}
+        facts = {"directories": dict(zip("AB", found.directories, strict=True)), "settings": found.settings, "versions": found.versions, "unpaired": found.unpaired}
         output.result({**facts, "rows": output.rows(found.rows)})
     else:
         output.result(differences_in_words(found, output.width()))

@@ -129,7 +129,9 @@ def differences_in_words(found: Differences, width: int) -> str:
     """What differs between two directories."""
     from rnnvg.report.terminal import as_text
 
-    lines = [f"{key}: {a} in A, {b} in B." for key, (a, b) in {**found.settings, **found.versions}.items()]
+    one, other = found.directories
+    every = {**found.settings, **found.versions}
+    lines = [f"{key}: {a} in {one}, {b} in {other}." for key, (a, b) in every.items()]
     lines = ["Settings that differ:", *lines, ""] if lines else []
     lines += [as_text(found.shown(), width), "", textwrap.fill(found.sentence(), width)]
     return "\n".join(lines)

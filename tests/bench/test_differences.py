@@ -93,9 +93,28 @@ def test_one_pair_says_nothing_about_noise_and_versions_are_named(tmp_path):
     assert rows(found)["mse"].verdict == "one pair"
     assert found.versions == {"torch": ("1.0", "2.0")}
     assert found.unpaired == {"A": 1, "B": 0}
-    assert found.sentence().endswith("Without a partner: 1 runs of A, 0 runs of B.") or "1 runs of A, 0 of B" in (
-        found.sentence()
-    )
+    assert found.sentence().endswith(f"Runs without a partner: 1 in {tmp_path / 'a'}, 0 in {tmp_path / 'b'}.")
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (("runs/sums", "runs/other"), ("sums", "other")),
+        (("old/sums", "new/sums"), ("old/sums", "new/sums")),
+        (("sums", "new/sums"), ("sums", "new/sums")),
+        (("sums", "./sums"), ("A", "B")),
+    ],
+)
+def test_the_table_and_the_sentence_name_the_directories(tmp_path, monkeypatch, folders, names):
+    monkeypatch.chdir(tmp_path)
+    for folder in {each.removeprefix("./") for each in folders}:
+        publish(folder, spec(0), 0.1)
+    found = compare(*folders)
+    shown = found.shown()
+    assert tuple(shown.columns[4:6]) == names
+    assert shown.columns[6] == f"{names[1]} against {names[0]}"
+    assert shown.columns.is_unique
+    assert found.sentence().startswith(f"{folders[1]} against {folders[0]}, ")
 
 
 def test_networks_that_differ_within_a_directory_are_kept_apart(tmp_path):

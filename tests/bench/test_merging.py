@@ -90,7 +90,7 @@ def test_what_does_not_belong_together(two):
     publish(two / "slow", spec(0, lr=0.001))
     refused(
         f"{str(two / 'a')!r} and {str(two / 'slow')!r} hold results of adding with training.lr = 0.005 and 0.001, which are "
-        "not repetitions of each other. Compare them: rnnvg bench compare A B.",
+        f"not repetitions of each other. Compare them: rnnvg bench compare {two / 'a'} {two / 'slow'}",
         "a",
         "slow",
     )

@@ -268,6 +268,8 @@ def test_compare_and_export(rnnvg, spec, in_this_process, tmp_path):
     assert "0 differ beyond noise" in " ".join(shown.stdout.split())
     rows = json.loads(rnnvg("bench", "compare", "a", "b", "--json").stdout)["rows"]
     assert {row["verdict"] for row in rows} == {"identical"}
+    assert "b against a" in " ".join(shown.stdout.split("\n")[:3])
+    assert json.loads(rnnvg("bench", "compare", "a", "b", "--json").stdout)["directories"] == {"A": "a", "B": "b"}
     shown = rnnvg("bench", "export", "a", "--out", "tables")
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [
         "curves.csv", "horizons.csv", "runs.csv", "training.csv"]  # fmt: skip

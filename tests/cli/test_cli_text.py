@@ -2,10 +2,15 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from rnnvg import bench
+from rnnvg.bench import trained
+from rnnvg.functional import context_loss
+from rnnvg.text.lexicon import NOUNS, VERBS
 from rnnvg.text.manifest import data_file
 
 SENTENCE = "dog near the forest once , barks . cat under the old tree , purrs ."
@@ -148,3 +153,34 @@ def test_corpora_says_what_a_text_holds(rnnvg, tmp_path):
     assert rnnvg("text", "corpora", ".", "--vocabulary", 1).stderr == (
         "Error: `--vocabulary` must be a whole number of at least 2; got 1.\n"
     )
+
+
+@pytest.mark.parametrize("distance", [4, [3, 6]], ids=str)
+def test_a_generated_text_is_read_in_the_language_of_the_run(rnnvg, tmp_path, distance):
+    # Verbs decided at another distance are another language, on which the loss increase says nothing.
+    task = {"name": "next-word", "text": "agreement", "distance": distance, "n_words": 2000, "bptt": 10}
+    training = {"steps": 2, "batch": 4, "stop_when_solved": False}
+    spec = bench.run_spec(task, "gru", hidden=8, training=training, measure={"sequences": 2})
+    assert bench.execute(spec, tmp_path)["status"] == "ok"
+    run = tmp_path / "runs" / spec.id
+    result = rnnvg("text", "influence", "--weights", run, "--text", "agreement", "--words", 60, "--json", "-q")
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    words = shown["words"]
+    placed = [words.index(VERBS[NOUNS.index(word)], at) - at for at, word in enumerate(words[:-10]) if word in NOUNS]
+    assert len(placed) > 4
+    assert set(placed) == set([distance] if isinstance(distance, int) else distance)
+
+    model = trained.language_model(run)
+    ids = model.vocabulary.encode(words)
+    expected = context_loss(model.model, ids, generator=torch.Generator().manual_seed(0)).to_frame()
+    for told in (pd.DataFrame(shown["context"]), pd.read_csv(tmp_path / "runs" / "influence" / "context.csv")):
+        np.testing.assert_allclose(told["increase"], expected["increase"], rtol=1e-4, atol=1e-6)
+    assert shown["loss"] == pytest.approx(read_loss(model.model, ids), rel=1e-4)
+
+
+def read_loss(model, ids):
+    """Nats of every word but the first, a step of the network at a time."""
+    with torch.no_grad():
+        scores, _ = model(torch.as_tensor(ids)[:-1, None])
+    return torch.nn.functional.cross_entropy(scores[:, 0], torch.as_tensor(ids)[1:].long(), reduction="none").tolist()
