@@ -162,8 +162,9 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
 
     found = bench.compare(a, b)
     if as_json:
-        facts = {"directories": dict(zip("AB", found.directories, strict=True)), "settings": found.settings, "versions": found.versions, "unpaired": found.unpaired}
-        output.result({**facts, "rows": output.rows(found.rows)})
+        directories = dict(zip("AB", found.directories, strict=True))
+        facts = {"settings": found.settings, "versions": found.versions, "unpaired": found.unpaired}
+        output.result({"directories": directories, **facts, "rows": output.rows(found.rows)})
     else:
         output.result(differences_in_words(found, output.width()))
 
