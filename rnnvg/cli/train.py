@@ -120,7 +120,10 @@ def _told(result: dict[str, Any], store: Store, weights: Path) -> str:
 def _horizons(run: str, store: Store) -> list[str]:
     """The horizon at 1/e before and after training, from the run's own table."""
     found: Any = store.frame("horizons.csv")
-    found = found[(found["id"] == run) & (found["wrt"] == "state") & found["last"].notna()]
+    found = found[(found["id"] == run) & found["last"].notna()]
+    by = "state" if found["wrt"].eq("state").any() else "input"
+    found = found[found["wrt"] == by]
     found = found[found["threshold"] == found["threshold"].max()]
     told = [f"{'> ' if row.censored else ''}{row.last:.0f} at step {row.step:.0f}" for row in found.itertuples()]
-    return [f"Memory horizon (1/e): {told[0]}, {told[-1]}."] if len(told) > 1 else []
+    name = "Memory horizon" if by == "state" else "Memory horizon by the input"
+    return [f"{name} (1/e): {told[0]}, {told[-1]}."] if len(told) > 1 else []

@@ -20,16 +20,17 @@ COLUMNS = ["problem", "first", "second", "n", "n_censored", "ratio", "low", "hig
 COLUMNS += ["longer", "shorter", "equal", "unknown", "sign_test", "sign_flip", "least_p", "spread"]
 
 
-def table(seeds: Frame, wrt: str = "state", threshold: float = pooled.THRESHOLD) -> Frame:
+def table(seeds: Frame, wrt: str | None = None, threshold: float = pooled.THRESHOLD) -> Frame:
     """A row a problem and pair of networks with at least two seeds in common; columns as `compare_horizons` defines them.
 
     Args:
         seeds: problem, network, seed, wrt, threshold, when, last, censored, in the order of the legend.
+        wrt: None takes what the column `by` of `seeds` says, the state where there is none.
 
     ratio is nan where censoring leaves it open.
     """
     rows = []
-    known = pooled.at(seeds[seeds["last"].notna()], wrt, threshold, AFTER)
+    known = pooled.at(seeds[seeds["last"].notna()], wrt or pooled.by(seeds), threshold, AFTER)
     for problem, own in known.groupby("problem", sort=False):
         models = _by_seed(own, threshold)
         pairs = list(combinations(models, 2))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rnnvg.report import legend, style
+from rnnvg.report import legend, pooled, style, wording
 from rnnvg.report.page import Section, Table
 from rnnvg.report.picture import Picture
 from rnnvg.report.results import Frame, Results
@@ -74,7 +74,7 @@ class Part:
         title: heading.
         frame: results -> the tidy frame that everything below is made of, with the columns problem, network and cell; an
             empty frame leaves the section out.
-        lead: what is asked, the same for every run.
+        lead: what is asked, the same for every run; a function of the frame where it names what was measured.
         caption: how to read the figure, the same for every run.
         alt: what the figure shows, for readers who cannot see it; the networks and tasks are added.
         draw: draws the frame on Panels and adds their legend; None for a section without a figure.
@@ -91,7 +91,7 @@ class Part:
     name: str
     title: str
     frame: Callable[[Results], Frame]
-    lead: str = ""
+    lead: str | Callable[[Frame], str] = ""
     caption: str = ""
     alt: str = ""
     draw: Callable[[Frame, Panels], None] | None = None
@@ -111,14 +111,17 @@ class Part:
         if frame.empty:
             return None
         picture = self.picture(results, frame) if self.draw is not None else None
+        lead = self.lead(frame) if callable(self.lead) else self.lead
         return Section(
-            self.name, self.title, self.lead, picture, self.sentences(frame), self.tables(frame), folded=self.folded
+            self.name, self.title, lead, picture, self.sentences(frame), self.tables(frame), folded=self.folded
         )
 
     def picture(self, results: Results, frame: Frame | None = None, name: str = "") -> Picture:
         """The figure, saved; `name` is its own where a page has the section more than once."""
+        frame = frame if frame is not None else self.frame(results)
         panels = self.panels(results, frame)
-        return Picture.of(panels.figure, name or self.name, self.caption, f"{self.alt}: {who(results)}.", panels.groups)
+        caption = " ".join(filter(None, (self.caption, wording.by_input(pooled.by(frame)))))
+        return Picture.of(panels.figure, name or self.name, caption, f"{self.alt}: {who(results)}.", panels.groups)
 
     def panels(self, results: Results, frame: Frame | None = None) -> Panels:
         """The figure, drawn."""

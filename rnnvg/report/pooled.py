@@ -50,6 +50,11 @@ def at(frame: Frame, wrt: str = "state", threshold: float = THRESHOLD, when: str
     return frame[chosen if when is None else chosen & (frame["when"] == when)]
 
 
+def by(rows: Frame) -> str:
+    """What a section's frame takes the gradient by, from its column `by`: "state", or "input"."""
+    return str(rows["by"].iloc[0]) if len(rows) and "by" in rows else "state"
+
+
 def over(seeds: Frame) -> Spread | None:
     """The spread of some seeds' horizons (rows with last and censored); None for no seed."""
     if seeds.empty:

@@ -69,6 +69,17 @@ class Results:
             dict.fromkeys(runs["network"] if problem is None else runs.loc[runs["problem"] == problem, "network"])
         )
 
+    @property
+    def by(self) -> str:
+        """What figures take the gradient by: "state", or "input" where not every network has one by the state.
+
+        A network without a recurrence has no state; the input is what all share.
+        """
+        seen = self.horizons.groupby("wrt")["network"].unique()
+        measured = set(self.horizons["network"])
+        whole = [wrt for wrt in ("state", "input") if wrt in seen and set(seen[wrt]) == measured]
+        return whole[0] if whole else "state"
+
     def cell_of(self, network: str) -> str:
         """The cell of a network, which gives it its colour."""
         return str(self.runs.loc[self.runs["network"] == network, "cell"].iloc[0])

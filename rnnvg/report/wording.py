@@ -45,6 +45,15 @@ def number(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else f"{round(value):,}"
 
 
+def by_input(by: str) -> str:
+    """What captions say where the gradient is taken by the input; "" where it is taken by the state.
+
+    >>> by_input("state"), by_input("input")
+    ('', 'Gradients of all networks are by the input, for one without a recurrence has no state.')
+    """
+    return "Gradients of all networks are by the input, for one without a recurrence has no state." * (by == "input")
+
+
 def factor(value: float) -> str:
     """How many times as much, in words' precision.
 

@@ -296,7 +296,7 @@ def in_memory(*runs: dict) -> Results:
 
     Keys: task, cell, seed, init, length, status, reason, solved, loss (final), baseline_loss, baseline, training_steps;
     horizons {step: last, or (last, "censored")}, inputs (the same wrt the input), losses {step: held-out loss},
-    curves {step: log10 gain at distances 1, 2, ...}.
+    curves {step: log10 gain at distances 1, 2, ...}, input_curves (the same wrt the input).
     """
     records, curves, horizons, training = [], [], [], []
     for number, run in enumerate(runs):
@@ -330,9 +330,10 @@ def in_memory(*runs: dict) -> Results:
                 row = {"id": run_id, "step": step, "wrt": "input" if wrt == "inputs" else "state"}
                 row |= {"threshold": math.exp(-1), "last": last, "first_below": last + 1, "censored": bool(censored)}
                 horizons.append({**row, "rate": -0.1, "e_fold": None})
-        for step, gains in run.get("curves", {}).items():
-            for distance, gain in enumerate(gains, 1):
-                curves.append({"id": run_id, "step": step, "wrt": "state", "distance": distance, "log10_gain": gain})
+        for name, wrt in (("curves", "state"), ("input_curves", "input")):
+            for step, gains in run.get(name, {}).items():
+                for distance, gain in enumerate(gains, 1):
+                    curves.append({"id": run_id, "step": step, "wrt": wrt, "distance": distance, "log10_gain": gain})
         for step, loss in run.get("losses", {}).items():
             training.append({"id": run_id, "step": step, "split": "valid", "metric": "loss", "value": loss})
     columns = {

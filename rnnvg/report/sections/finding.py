@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def frame(results: Results) -> Frame:
     """A row a run and moment: id, problem, network, cell, seed, status, metric, value, baseline, best_loss, solved, when,
     last, censored.
 
-    A run without a horizon at a moment has a nan there.
+    A run without a horizon at a moment has a nan there; `by` is what the gradient is taken by, "state" or "input".
     """
     columns = [
         "id",
@@ -44,9 +45,9 @@ def frame(results: Results) -> Frame:
         "solved",
     ]
     runs = results.runs[columns]
-    seen = pooled.at(moments(results.horizons))
+    seen = pooled.at(moments(results.horizons), results.by)
     when = pd.DataFrame({"when": [BEFORE, AFTER]})
-    rows = runs.merge(when, how="cross")
+    rows = runs.merge(when, how="cross").assign(by=results.by)
     known = (
         seen[["id", "when", "last", "censored"]]
         if len(seen)
@@ -126,6 +127,8 @@ def tables(rows: Frame) -> list[Table]:
     )
     if each == 1:
         caption = caption.removeprefix("Median. ")
+    if pooled.by(rows) == "input":
+        caption += f" {wording.by_input('input')}"
     if rows["metric"].eq("perplexity").any():
         caption += (
             " Text is never solved: its perplexity stands between that of word frequencies alone and the best known"
@@ -187,12 +190,14 @@ def draw(rows: Frame, panels: Panels) -> None:
                 nothing(ax, "no measurement") if len(networks) == 1 else ax.annotate(
                     "no measurement", (0.5, place), color=style.MUTED, va="center"
                 )
-        ax.set_xlabel("horizon at 1/e (time steps)")
+        ax.set_xlabel(f"horizon{' by the input' * (pooled.by(rows) == 'input')} at 1/e (time steps)")
         ax.tick_params(axis="y", length=0)
         ax.grid(visible=False, axis="y")
         for edge in range(1, len(networks)):
             ax.axhline(edge - 0.5, color=style.GRID, linewidth=0.8, zorder=0)
-        ax.set_yticks(range(len(networks)), networks[::-1])
+        ax.set_yticks(
+            range(len(networks)), [textwrap.fill(each, 18, break_long_words=False) for each in networks[::-1]]
+        )
         ax.set_ylim(-0.55, len(networks) - 0.45)
     panels.legend(_entries(rows), networks=False)
 

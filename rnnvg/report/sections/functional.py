@@ -45,9 +45,9 @@ def joined(results: Results, asked: Frame) -> Frame:
     table = horizons(results, asked)
     runs = results.runs
     new = runs[(runs["task"] == TASK) & (runs["status"] == "ok") & ~runs["id"].isin(asked["id"])]
-    rows = table.merge(asked[["id", "delay", "right", "n"]], on="id")
+    rows = table.merge(asked[["id", "delay", "right", "n"]], on="id").assign(by=results.by)
     waiting = new[["problem", "network", "cell", "seed", "id"]].assign(quadrant="")
-    return pd.concat([rows, waiting], ignore_index=True) if len(waiting) else rows
+    return pd.concat([rows, waiting.assign(by=results.by)], ignore_index=True) if len(waiting) else rows
 
 
 def horizons(results: Results, asked: Frame, threshold: float = pooled.THRESHOLD) -> Frame:
@@ -57,13 +57,15 @@ def horizons(results: Results, asked: Frame, threshold: float = pooled.THRESHOLD
         asked: id, delay, right, n, chance, as `rnnvg.bench.remembered.remember` gives it.
 
     Returns:
-        problem, network, cell, seed, id, gradient (memory horizon by the state, steps), gradient_censored, d50 (steps),
-        d50_censored, slope, chance, misfit, reach (the longest delay of training, steps), quadrant. A network without a
-        gradient horizon has a nan there and an empty quadrant.
+        problem, network, cell, seed, id, gradient (memory horizon by `results.by`, steps), gradient_censored, d50
+        (steps), d50_censored, slope, chance, misfit, reach (the longest delay of training, steps), quadrant. A network
+        without a gradient horizon has a nan there and an empty quadrant.
     """
     after = moments(results.horizons)
     after = after[
-        (after["when"] == AFTER) & (after["wrt"] == "state") & np.isclose(after["threshold"].astype(float), threshold)
+        (after["when"] == AFTER)
+        & (after["wrt"] == results.by)
+        & np.isclose(after["threshold"].astype(float), threshold)
     ]
     after = after.set_index("id")
     specs = {record["id"]: record["spec"] for record in results.records}
@@ -174,7 +176,10 @@ def draw(rows: Frame, panels: Panels) -> None:
         upper.set_ylabel("share of right answers")
         _quadrants(lower, table, panels.looks)
         lower.set_xlabel("delay, and functional horizon at 50 % (time steps)")
-        lower.set_ylabel("memory horizon of the\ngradient at 1/e (time steps)")
+        of = (
+            "horizon of the gradient\nby the input" if pooled.by(rows) == "input" else "memory horizon of the\ngradient"
+        )
+        lower.set_ylabel(f"{of} at 1/e (time steps)")
     panels.legend(_entries(networks(rows), panels.looks), networks=False)
 
 

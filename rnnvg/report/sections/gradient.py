@@ -24,17 +24,25 @@ CLEAR = 10.0  # one network keeps more than another where it keeps ten times as 
 
 
 def frame(results: Results) -> Frame:
-    """What `pooled.curves` gives, and length: the distance at which the table reads the curves, one training length.
+    """What `pooled.curves` gives by the state or the input (`by`), and length: where the table reads the curves.
 
-    Where no curve is that long it is the largest distance that all curves of the problem have.
+    That is at one training length. Where no curve is that long it is the largest distance that all curves of the problem have.
     """
-    rows = pooled.curves(results)
+    rows = pooled.curves(results, results.by).assign(by=results.by)
     lengths = {}
     for problem, own in rows.groupby("problem", sort=False):
         least = int(own.groupby(["network", "when", "id"])["distance"].max().min())
         length = results.training_length(problem)
         lengths[problem] = least if length is None or length > least else length
     return rows.assign(length=rows["problem"].map(lengths))
+
+
+def lead(rows: Frame) -> str:
+    """What is asked of the state, or of the input where that is what all networks have."""
+    return (
+        f"The loss is applied at one time step. How much of its gradient is left at the network's {pooled.by(rows)}, "
+        "further and further back?"
+    )
 
 
 def sentences(rows: Frame) -> list[str]:
@@ -108,7 +116,7 @@ def draw(rows: Frame, panels: Panels) -> None:
             _curves(ax, panels, own[own["when"] == when], here, bottom)
             _guides(ax, panels.lengths[problem], bottom, top)
             ax.set_ylim(bottom, top)
-            ax.set_ylabel(f"gradient left,\n{when}")
+            ax.set_ylabel(f"gradient left{' at input' * (pooled.by(rows) == 'input')},\n{when}")
         column[-1].set_xlabel("distance (time steps back)")
     _decades(panels.axes[0, 0])
     panels.legend(_entries(rows))
@@ -171,8 +179,7 @@ PART = Part(
     name="gradient-against-distance",
     title="Gradient against distance",
     frame=frame,
-    lead="The loss is applied at one time step. How much of its gradient is left at the network's state, further and further "
-    "back?",
+    lead=lead,
     caption="Log axis, relative to one step back; each seed is a geometric mean over sequences. Thick: median over seeds. "
     "Dotted: thresholds. Below the frame the curves go on falling.",
     alt="Gradient magnitude against time-step distance on a log axis, before and after training",

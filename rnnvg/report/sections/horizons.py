@@ -18,6 +18,7 @@ from rnnvg.report.style import AFTER, BEFORE
 
 SHARED = {
     "input": "at the inputs, which all networks share",
+    "state": "at each network's own state",
     "covariance": "in units of how much each network's state varies",
 }
 
@@ -25,8 +26,8 @@ SHARED = {
 def frame(results: Results) -> Frame:
     """Horizons of every seed before and after training: names, seed, id, wrt, threshold, when, last, censored.
 
-    wrt "covariance" is the state in units of its own spread. A network without any measurement has a row of nan; runs is how
-    many seeds each network has.
+    wrt "covariance" is the state in units of its own spread; `by` is the wrt that figures draw. A network without any
+    measurement has a row of nan; runs is how many seeds each network has.
     """
     seen = moments(results.horizons)
     keys = ["problem", "network", "cell", "seed", "id", "wrt", "threshold", "when", "last", "censored"]
@@ -37,7 +38,7 @@ def frame(results: Results) -> Frame:
     )
     missing = runs[~runs["id"].isin(seen["id"])]
     parts = [each.reindex(columns=keys) for each in (seen, shared, missing) if len(each)]
-    rows = pd.concat(parts) if parts else runs.reindex(columns=keys)
+    rows = (pd.concat(parts) if parts else runs.reindex(columns=keys)).assign(by=results.by)
     size = runs.groupby(["problem", "network"])["id"].size().rename("runs").reset_index()
     return rows.merge(size, on=["problem", "network"]) if seen["id"].nunique() else rows.head(0)
 
@@ -49,10 +50,12 @@ def sentences(rows: Frame) -> list[str]:
 
 def _orders(rows: Frame) -> list[str]:
     """Hidden coordinates belong to each network, inputs to all: does the order of the networks depend on the choice?"""
-    reversals, compared = [], False
+    reversals, compared, by = [], False, pooled.by(rows)
     for wrt, how in SHARED.items():
+        if wrt == by:
+            continue
         for problem, own in rows[rows["when"] == AFTER].groupby("problem", sort=False):
-            state, other = (_spreads(pooled.at(own, each)) for each in ("state", wrt))
+            state, other = (_spreads(pooled.at(own, each)) for each in (by, wrt))
             both = [network for network in state if network in other]
             compared = compared or len(both) > 1
             for one, two in combinations(both, 2):
@@ -82,14 +85,14 @@ def _compare(one: Any, other: Any) -> int:
 
 
 def horizon_tables(rows: Frame) -> list[Table]:
-    """Horizons by the state, and folded behind them those by whatever else was measured, and the pairs of networks."""
-    known = rows[rows["last"].notna()]
+    """Horizons by what figures draw, and folded behind them those by whatever else was measured, and the pairs of networks."""
+    known, by = rows[rows["last"].notna()], pooled.by(rows)
     found = []
-    for wrt in sorted(known["wrt"].unique(), key=lambda each: each != "state"):
+    for wrt in sorted(known["wrt"].unique(), key=lambda each: each != by):
         if wrt == "covariance":
             continue
         caption = f"Memory horizons by the {wrt}, time steps: median (each seed), or [interval] from six seeds on."
-        found.append(Table.of(_shown(rows, wrt), caption, folded=wrt != "state"))
+        found.append(Table.of(_shown(rows, wrt), caption, folded=wrt != by))
     paired = pairs.shown(rows)
     if len(paired):
         caption = (

@@ -50,7 +50,7 @@ def frame(results: Results) -> Frame:
 def climbs(climbed: Frame, rungs: Frame, results: Results) -> Frame:
     """`ladder_points` beside `ladder_shown`, of climbs that tried a length; problem is the same for all."""
     points = ladder_points(climbed, rungs, results).assign(
-        setting=climbed["setting"].iloc[0], problem=results.problems[0]
+        setting=climbed["setting"].iloc[0], problem=results.problems[0], by=results.by
     )
     shown = ladder_shown(climbed, rungs).add_prefix("shown: ")
     return pd.concat([points, shown], axis=1)
@@ -68,8 +68,9 @@ def tables(rows: Frame) -> list[Table]:
 def draw(points: Frame, panels: Panels) -> None:
     """Length solved against gradient horizon, a point a network.
 
-    The horizon is the one at 1/e by the state after training at the largest length solved, or at the first length where
-    none was; median over seeds. An arrow up: solved the last length that was tried. Arrow down: not even the first.
+    The horizon is the one at 1/e by the state (or the input, `by`) after training at the largest length solved, or at the
+    first length where none was; median over seeds. An arrow up: solved the last length that was tried. Arrow down: not
+    even the first.
     """
     ax: Any = panels.axes[0, 0]
     most = max([10.0, *points["horizon"].dropna(), *points["length"].dropna()]) * 1.6
@@ -92,7 +93,8 @@ def draw(points: Frame, panels: Panels) -> None:
         if point.censored:
             ax.annotate("", (point.horizon, point.length), xytext=(14, 0), textcoords="offset points",
                         arrowprops={"arrowstyle": "<-", "color": colours[point.cell], "linewidth": 1.6})  # fmt: skip
-    ax.set_xlabel("gradient horizon at 1/e after training (time steps)")
+    what = "gradient horizon" + " by the input" * (pooled.by(points) == "input")
+    ax.set_xlabel(f"{what} at 1/e after training (time steps)")
     ax.set_ylabel(f"largest {points['setting'].iloc[0]} solved (time steps)")
     panels.legend(ax.get_legend_handles_labels()[0], networks=False)
 
@@ -100,7 +102,7 @@ def draw(points: Frame, panels: Panels) -> None:
 def ladder_points(climbed: Frame, rungs: Frame, results: Results) -> Frame:
     """What `draw_ladder` draws: network, cell, init, length, bound, horizon (steps), censored."""
     horizons = pooled.horizons(results)
-    horizons = horizons[(horizons["wrt"] == "state") & (horizons["when"] == AFTER)]
+    horizons = horizons[(horizons["wrt"] == results.by) & (horizons["when"] == AFTER)]
     horizons = horizons[horizons["threshold"].sub(pooled.THRESHOLD).abs() < 1e-6] if len(horizons) else horizons
     records = {record["id"]: record["spec"] for record in results.records}
     rows = []

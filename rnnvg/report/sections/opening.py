@@ -29,12 +29,12 @@ def frame(results: Results) -> Frame:
     order, opened_after, opened_at, fell_after and fell_at are those of `timing.timing`, on every row of a run.
     """
     loss = learned.frame(results)
-    seen = pooled.through_training(results)
+    seen = pooled.through_training(results, results.by)
     runs = learned.runs_of(loss)
     horizons = runs.merge(seen[["id", "step", "last", "censored"]], on="id").assign(split="horizon")
     rows = pd.concat([loss[loss["split"] == "valid"], horizons], ignore_index=True) if len(horizons) else loss
-    when = timing.timing(results)[["id", "order", "opened_after", "opened_at", "fell_after", "fell_at"]]
-    rows = rows.merge(when, on="id", how="left")
+    when = timing.timing(results, results.by)[["id", "order", "opened_after", "opened_at", "fell_after", "fell_at"]]
+    rows = rows.merge(when, on="id", how="left").assign(by=results.by)
     return rows if len(horizons) else rows.assign(last=float("nan"), censored=None)
 
 
@@ -86,6 +86,7 @@ def draw(rows: Frame, panels: Panels) -> None:
     """Held-out loss over memory horizon, sharing the training step: a column a problem, a line a run."""
     panels.figure.get_layout_engine().set(h_pad=0.06)  # type: ignore[union-attr]
     loss, seen = rows[rows["split"] == "valid"], rows[rows["split"] == "horizon"]
+    by_input = pooled.by(rows) == "input"
     for problem, (upper, lower), own in panels.each(rows):
         learned.curves(upper, panels, loss[loss["problem"] == problem])
         learned.levels(upper, own)
@@ -97,7 +98,9 @@ def draw(rows: Frame, panels: Panels) -> None:
         if length is not None:
             lower.axhline(length, color=style.INK, linewidth=0.9, linestyle=legend.TRAINING_DASHES, zorder=1)
         lower.set_xlabel("training step")
-        lower.set_ylabel("memory horizon at 1/e\n(time steps)")
+        lower.set_ylabel(
+            "horizon by the input\nat 1/e (time steps)" if by_input else "memory horizon at 1/e\n(time steps)"
+        )
     entries = learned.entries(loss, rows)
     if seen["censored"].eq(True).any():
         entries.append(legend.mark(">", "horizon beyond what was observed"))
