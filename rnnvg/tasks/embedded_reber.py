@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache, partial
+from itertools import compress
 
 import numpy as np
 import torch
@@ -183,10 +184,10 @@ def _show(batch: Batch) -> str:
     steps = len(tokens)
     may = _allowed(batch)[:, 0].tolist()
     rows = {
-        "step": [str(step) for step in range(steps)],
-        "input": [LETTERS[token] for token in tokens],
-        "target": [LETTERS[token] for token in due],
-        "allowed": ["".join(letter for letter, may_come in zip(LETTERS, row, strict=True) if may_come) for row in may],
+        "step": str,
+        "input": lambda step: LETTERS[tokens[step]],
+        "target": lambda step: LETTERS[due[step]],
+        "allowed": lambda step: "".join(compress(LETTERS, may[step])),
     }
     return (
         f"{table(rows, shown_steps(steps, [1, steps - 2]))}\n\n"
