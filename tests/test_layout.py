@@ -1,5 +1,8 @@
 """The house's rules that a machine can hold: how long a file may be, and its name. lint-imports holds the layers."""
 
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,12 +19,21 @@ def test_files_stay_short(path):
     assert len(path.read_text().splitlines()) <= 350
 
 
-def test_no_module_shadows_the_standard_library():
-    assert not [
-        path
-        for path in FILES
-        if path.stem in {"copy", "types", "random", "statistics", "token", "profile"} and path.parent == PACKAGE
+def test_no_module_shadows_another_one_but_those_that_the_documentation_names():
+    """A folder is searched first only where a file in it is run as a script, which none of the package is for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    imported = [
+        each
+        for name, extra in project["optional-dependencies"].items()
+        if name not in {"dev", "docs"}
+        for each in extra
     ]
+    required = {re.split(r"[^\w-]", each)[0].replace("-", "_") for each in project["dependencies"] + imported}
+    others = sys.stdlib_module_names | required
+    assert {"statistics", "torch", "lazy_loader", "lightning"} <= others
+    names = {path: path.parent.name if path.name == "__init__.py" else path.stem for path in FILES}
+    shadowing = {path.relative_to(PACKAGE).as_posix() for path, name in names.items() if name in others}
+    assert shadowing == {"bptt/profile.py", "bptt/lightning.py", "text/statistics.py"}
 
 
 def test_the_citation_is_of_this_version():
