@@ -37,7 +37,7 @@ VOCABULARY = "vocabulary.json"  # of next-word runs
 
 
 @dataclass(frozen=True)
-class Reading:
+class Contents:
     """What a directory holds.
 
     Attributes:
@@ -75,7 +75,7 @@ class Store:
         """Where a run's files are."""
         return self.runs / run
 
-    def read(self) -> Reading:
+    def read(self) -> Contents:
         """Every run that is done, checked against what was written.
 
         Raises:
@@ -88,7 +88,7 @@ class Store:
                 damaged[path.parent.name] = content
             else:
                 results[path.parent.name] = content
-        return Reading(results, damaged)
+        return Contents(results, damaged)
 
     def results(self) -> list[dict[str, Any]]:
         """Content of every result.json, sorted by id."""

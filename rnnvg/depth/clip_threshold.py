@@ -148,7 +148,7 @@ def _norm(value: Any, parameters: list[nn.Parameter]) -> float:
     if not value.requires_grad:
         raise InputError("`loss` does not depend on the model that it is handed; call that model inside it.")
     grads = torch.autograd.grad(value.reshape(()), parameters, allow_unused=True)
-    held = [torch.linalg.vector_norm(grad.to(torch.float64)) for grad in grads if grad is not None]
-    if not held:
+    norms = [torch.linalg.vector_norm(grad.to(torch.float64)) for grad in grads if grad is not None]
+    if not norms:
         raise InputError("`loss` does not depend on the model that it is handed; call that model inside it.")
-    return float(torch.linalg.vector_norm(torch.stack(held)))
+    return float(torch.linalg.vector_norm(torch.stack(norms)))

@@ -26,14 +26,16 @@ def trial(
     layers: Sequence[LayerView], optimise: torch.optim.Optimizer, compute: Callable[[], Tensor], updates: int
 ) -> dict[str, Move]:
     """Take `updates` steps; layer -> how it moved. No gradient of anything but what the optimiser holds is written to."""
-    held = [each for group in optimise.param_groups for each in group["params"] if each.requires_grad]
+    parameters = [each for group in optimise.param_groups for each in group["params"] if each.requires_grad]
 
     def closure() -> Tensor:
         # Not loss.backward(): what else the user's loss depends on would have its gradients written to.
         with torch.enable_grad():
             loss = compute()
-            grads = torch.autograd.grad(loss, held, allow_unused=True) if loss.requires_grad and held else []
-        for parameter, grad in zip(held, grads, strict=False):
+            grads = (
+                torch.autograd.grad(loss, parameters, allow_unused=True) if loss.requires_grad and parameters else []
+            )
+        for parameter, grad in zip(parameters, grads, strict=False):
             parameter.grad = grad
         return loss.detach()
 

@@ -93,18 +93,18 @@ def context_loss(
     >>> context_loss(model, task.corpus.test[:12], [1, 4]).to_frame()[["how", "context", "n"]].values.tolist()
     [['dropped', 1, 10], ['dropped', 4, 7], ['shuffled', 1, 9], ['shuffled', 4, 6]]
     """
-    words = check_text(model, ids)
-    size = len(words) - 1
+    text = check_text(model, ids)
+    size = len(text) - 1
     chosen = _contexts(contexts, size)
     generator = torch.Generator().manual_seed(0) if generator is None else check_generator(generator)
     changed: dict[str, dict[int, np.ndarray]] = {DROPPED: {}, SHUFFLED: {}}
     with evaluating(model):
         state = state_after(model, check_text(model, before, "before", least=0))
-        whole = read(model, words, state).loss
+        whole = read(model, text, state).loss
         for k in chosen:
-            changed[DROPPED][k] = _dropped(model, words, k)
+            changed[DROPPED][k] = _dropped(model, text, k)
             if k + 1 < size:
-                changed[SHUFFLED][k] = _shuffled(model, words, k, state, generator)
+                changed[SHUFFLED][k] = _shuffled(model, text, k, state, generator)
     return ContextLoss(whole, changed)
 
 
@@ -121,22 +121,22 @@ def _contexts(contexts: Sequence[int] | None, size: int) -> list[int]:
     return chosen
 
 
-def _dropped(model: SequenceModel, words: Tensor, k: int) -> np.ndarray:
+def _dropped(model: SequenceModel, text: Tensor, k: int) -> np.ndarray:
     """[T]: word s + 1 from words s - k + 1 to s and a zero state, for every s >= k."""
-    size = len(words) - 1
-    windows = words[:-1].unfold(0, k, 1)[1:]  # [T - k, k]; word 0 has been left behind
+    size = len(text) - 1
+    windows = text[:-1].unfold(0, k, 1)[1:]  # [T - k, k]; word 0 has been left behind
     loss = np.full(size, np.nan)
     most = max(1, READ_AT_ONCE // k)
     for start in range(0, len(windows), most):
         part = windows[start : start + most]
         at = torch.arange(start, start + len(part)) + k
-        loss[at.numpy()] = _price(model, list(part), words[at + 1], None)
+        loss[at.numpy()] = _price(model, list(part), text[at + 1], None)
     return loss
 
 
-def _shuffled(model: SequenceModel, words: Tensor, k: int, state: State, generator: torch.Generator) -> np.ndarray:
+def _shuffled(model: SequenceModel, text: Tensor, k: int, state: State, generator: torch.Generator) -> np.ndarray:
     """[T]: word s + 1 from words 0 to s - k in a drawn order, then s - k + 1 to s; for every s > k."""
-    size = len(words) - 1
+    size = len(text) - 1
     loss = np.full(size, np.nan)
     most = max(1, READ_AT_ONCE // size)
     for start in range(k + 1, size, most):
@@ -144,8 +144,8 @@ def _shuffled(model: SequenceModel, words: Tensor, k: int, state: State, generat
         texts = []
         for s in at.tolist():
             order = torch.randperm(s - k + 1, generator=generator)
-            texts.append(torch.cat([words[order], words[s - k + 1 : s + 1]]))
-        loss[at.numpy()] = _price(model, texts, words[at + 1], state)
+            texts.append(torch.cat([text[order], text[s - k + 1 : s + 1]]))
+        loss[at.numpy()] = _price(model, texts, text[at + 1], state)
     return loss
 
 

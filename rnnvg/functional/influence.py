@@ -87,16 +87,16 @@ class Influence(Shown):
         """
         import pandas as pd
 
-        held = np.asarray(self.ids.tolist() if words is None else list(words), dtype=object)
+        labels = np.asarray(self.ids.tolist() if words is None else list(words), dtype=object)
         log_norm = self.log_norm
         due, source = np.tril_indices(len(log_norm))
         return pd.DataFrame(
             {
                 "position": due + 1,
-                "word": held[due + 1],
+                "word": labels[due + 1],
                 "loss": self.loss[due],
                 "source_position": source,
-                "source_word": held[source],
+                "source_word": labels[source],
                 "distance": due + 1 - source,
                 "log10_influence": log_norm[due, source] / np.log(10),
             }
@@ -111,8 +111,8 @@ class Influence(Shown):
         from rnnvg.bptt.plots import COLOUR, new_axes, seen_points
 
         ax = new_axes() if ax is None else ax
-        words = np.unique(np.linspace(0, len(self.profile.sources) - 1, LINES).round().astype(int))
-        for row in log_gain(self.profile.log_norm[words], self.profile.distance, 0)[:, :-1, 0] / np.log(10):
+        rows = np.unique(np.linspace(0, len(self.profile.sources) - 1, LINES).round().astype(int))
+        for row in log_gain(self.profile.log_norm[rows], self.profile.distance, 0)[:, :-1, 0] / np.log(10):
             seen = seen_points(row, log=True)
             ax.plot(seen + 1, row[seen], color="0.6", linewidth=0.5, alpha=0.35)
         curve = self.curve()
@@ -146,11 +146,11 @@ def influence(model: SequenceModel, ids: Any, *, before: Any = ()) -> Influence:
     >>> found.loss.shape, found.log_norm.shape
     ((11,), (11, 11))
     """
-    words = check_text(model, ids)
+    text = check_text(model, ids)
     with evaluating(model):
         state = state_after(model, check_text(model, before, "before", least=0))
-        reading = read(model, words, state)
+        reading = read(model, text, state)
         profile = gradient_profile(
             model.core, reading.embedded, state, output_grad=reading.output_grad, sources="all", wrt="input"
         )
-    return Influence(words.numpy(), reading.loss, reading.first_choice, profile)
+    return Influence(text.numpy(), reading.loss, reading.first_choice, profile)

@@ -70,11 +70,11 @@ def recall_horizon(delay: ArrayLike, right: ArrayLike, n: ArrayLike, chance: flo
     >>> recall_horizon(d, 10_000 * (0.5 + 0.5 / (1 + (d / 6.0) ** 3)), 10_000, 0.5).d50.__round__(3)
     6.0
     """
-    delays, hits, asked = _checked(delay, right, n)
+    delays, hits, questions = _checked(delay, right, n)
     chance = check_float("chance", chance, above=0, below=1)
-    centre, slope = _fitted(delays, hits, asked, chance)
+    centre, slope = _fitted(delays, hits, questions, chance)
     fitted = _accuracy(delays, centre, slope, chance)
-    misfit = float(np.abs(fitted - hits / asked).max())
+    misfit = float(np.abs(fitted - hits / questions).max())
     if centre >= math.log(delays[-1]):
         return RecallHorizon(float(delays[-1]), True, None, chance, misfit)
     if centre < math.log(delays[0]):
@@ -116,7 +116,7 @@ def _accuracy(delays: np.ndarray, centre: float, slope: float, chance: float) ->
     return chance + (1 - chance) * expit(slope * (centre - np.log(delays)))
 
 
-def _fitted(delays: np.ndarray, hits: np.ndarray, asked: np.ndarray, chance: float) -> tuple[float, float]:
+def _fitted(delays: np.ndarray, hits: np.ndarray, questions: np.ndarray, chance: float) -> tuple[float, float]:
     from scipy.optimize import minimize
 
     logs = np.log(delays)
@@ -125,7 +125,7 @@ def _fitted(delays: np.ndarray, hits: np.ndarray, asked: np.ndarray, chance: flo
     def price(found: Any) -> float:
         # A fitted 1 with one wrong answer would cost infinitely much.
         share = np.clip(_accuracy(delays, found[0], math.exp(found[1]), chance), 1e-9, 1 - 1e-9)
-        return float(-(hits * np.log(share) + (asked - hits) * np.log1p(-share)).sum() / asked.sum())
+        return float(-(hits * np.log(share) + (questions - hits) * np.log1p(-share)).sum() / questions.sum())
 
     # The price has more than one valley: the best point of a grid is the start.
     starts = [
@@ -144,7 +144,7 @@ def _checked(delay: ArrayLike, right: ArrayLike, n: ArrayLike) -> tuple[np.ndarr
         raise InputError(f"`delay` must be at least two increasing numbers of steps above 0; got {delay!r}.")
     if hits.shape != delays.shape:
         raise InputError(f"`right` must have a number for each of the {len(delays)} delays; got shape {hits.shape}.")
-    asked = np.broadcast_to(np.asarray(n, dtype=np.float64), delays.shape)
-    if not ((asked > 0) & (hits >= 0) & (hits <= asked)).all():
+    questions = np.broadcast_to(np.asarray(n, dtype=np.float64), delays.shape)
+    if not ((questions > 0) & (hits >= 0) & (hits <= questions)).all():
         raise InputError("`right` must lie between 0 and `n`, the questions asked, at every delay; it does not.")
-    return delays, hits, asked
+    return delays, hits, questions

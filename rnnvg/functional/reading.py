@@ -43,19 +43,21 @@ def check_text(model: object, ids: Any, argument: str = "ids", least: int = 2) -
     if not isinstance(model, SequenceModel) or model.spec["kind"] != "tokens":
         found = f"one that reads {model.spec['kind']}" if isinstance(model, SequenceModel) else type(model).__name__
         raise InputError(f"`model` must be a SequenceModel that reads words; got {found}.")
-    words = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.array(ids)
-    words = words.astype(np.int64) if words.shape == (0,) else words
-    if words.ndim != 1 or words.dtype.kind not in "iu":
-        raise InputError(f"`{argument}` must be word ids, whole numbers in one row; got {words.dtype} {words.shape}.")
-    if len(words) < least:
+    numbers = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.array(ids)
+    numbers = numbers.astype(np.int64) if numbers.shape == (0,) else numbers
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise InputError(
-            f"`{argument}` needs at least {least} words, one to read and one to predict; got {len(words)}."
+            f"`{argument}` must be word ids, whole numbers in one row; got {numbers.dtype} {numbers.shape}."
+        )
+    if len(numbers) < least:
+        raise InputError(
+            f"`{argument}` needs at least {least} words, one to read and one to predict; got {len(numbers)}."
         )
     known = model.spec["n_inputs"]
-    strange = words[(words < 0) | (words >= known)]
+    strange = numbers[(numbers < 0) | (numbers >= known)]
     if len(strange):
         raise InputError(f"`{argument}` holds {int(strange[0])}, and the model knows the ids 0 to {known - 1}.")
-    return torch.from_numpy(words.astype(np.int64))
+    return torch.from_numpy(numbers.astype(np.int64))
 
 
 def read(model: SequenceModel, ids: Tensor, state: State = None) -> Reading:

@@ -113,17 +113,17 @@ def truncation(model: SequenceModel, ids: Any, bptt: int) -> Truncation:
     np.float64(1.0)
     """
     bptt = check_int("bptt", bptt, least=1)
-    words = check_text(model, ids)
-    size = len(words) - 1
+    text = check_text(model, ids)
+    size = len(text) - 1
     log_norm = np.where(np.tri(size, dtype=bool), -np.inf, np.nan)
     with evaluating(model):
         for start in range(0, size, bptt):
             stop = min(start + bptt, size)
-            state = state_after(model, words[:start])
-            part = read(model, words[start : stop + 1], state)
+            state = state_after(model, text[:start])
+            part = read(model, text[start : stop + 1], state)
             profile = gradient_profile(
                 model.core, part.embedded, state, output_grad=part.output_grad, sources="all", wrt="input"
             )
             for s in range(stop - start):
                 log_norm[start + s, start : start + s + 1] = profile.log_norm[s, s::-1, 0]
-    return Truncation(bptt, influence(model, words), log_norm)
+    return Truncation(bptt, influence(model, text), log_norm)

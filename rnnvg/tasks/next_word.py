@@ -106,7 +106,7 @@ class NextWord(Task):
         ids = self.corpus.split(split)
         if max_words is not None:
             ids = ids[: check_int("max_words", max_words, least=1) + 1]
-        nats = words = right = due = 0.0
+        nats = n_words = right = due = 0.0
         state = None
         with scoring.evaluating(model) as device:
             decided = None if self.corpus.decided is None else torch.tensor(self.corpus.decided, device=device)
@@ -116,13 +116,13 @@ class NextWord(Task):
                 state = after if self.streamed else None
                 scored = scoring.n_scored(batch)
                 nats += float(self.loss(outputs, batch)) * scored
-                words += scored
+                n_words += scored
                 if decided is not None:
                     planted = torch.isin(batch.targets, decided)
                     planted = planted if batch.weight is None else planted & (batch.weight > 0)
                     right += int((outputs.argmax(-1) == batch.targets)[planted].sum())
                     due += int(planted.sum())
-        loss = nats / words
+        loss = nats / n_words
         score = {"loss": loss, "perplexity": math.inf if loss > 700 else math.exp(loss)}
         if decided is not None:
             score["agreement_accuracy"] = right / due if due else math.nan
@@ -317,8 +317,8 @@ def _check_length(corpus: Corpus, text: str, steps: int) -> None:
 def _check_known(corpus: Corpus, text: str) -> None:
     unknown = corpus.vocabulary.unknown
     for split in SPLITS:
-        words = corpus.split(split)
-        if unknown is not None and all((part == unknown).all() for part in windows.parts(words)):
+        ids = corpus.split(split)
+        if unknown is not None and all((part == unknown).all() for part in windows.parts(ids)):
             raise InputError(
                 f"The text {text!r} has no word to {_USE[split]} that is in the vocabulary of "
                 f"{len(corpus.vocabulary)}; pass a larger `vocabulary`, or splits in the same language."

@@ -19,8 +19,8 @@ def drawn(ids: np.ndarray, steps: int, size: int, generator: torch.Generator) ->
     """`size` windows of `steps` words, each from anywhere in `ids` [N]."""
     size = check_int("size", size, least=1)
     starts = torch.randint(len(ids) - steps, (size,), generator=check_generator(generator)).numpy()
-    held = ids[starts + np.arange(steps + 1)[:, None]]
-    return Batch(_tensor(held[:-1]), _tensor(held[1:]))
+    windows = ids[starts + np.arange(steps + 1)[:, None]]
+    return Batch(_tensor(windows[:-1]), _tensor(windows[1:]))
 
 
 def consecutive(ids: np.ndarray, batch: int, steps: int) -> Iterator[Batch]:
@@ -77,9 +77,9 @@ def sentences(ids: np.ndarray, bounds: np.ndarray, chosen: np.ndarray) -> Batch:
     return Batch(_tensor(np.where(inside, ids[place], 0)), _tensor(np.where(inside, ids[place + 1], 0)), weight)
 
 
-def sentences_in_order(ids: np.ndarray, bounds: np.ndarray, words: int) -> Iterator[Batch]:
-    """Every sentence once, as many side by side as `words` allows when padded to the longest."""
-    side_by_side = max(1, words // int(np.diff(bounds).max()))
+def sentences_in_order(ids: np.ndarray, bounds: np.ndarray, most_words: int) -> Iterator[Batch]:
+    """Every sentence once, as many side by side as make at most `most_words` when padded to the longest."""
+    side_by_side = max(1, most_words // int(np.diff(bounds).max()))
     for start in range(0, len(bounds) - 1, side_by_side):
         yield sentences(ids, bounds, np.arange(start, min(start + side_by_side, len(bounds) - 1)))
 

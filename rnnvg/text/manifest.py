@@ -46,11 +46,11 @@ def verified_text(path: Path, sha256: str, remedy: str) -> str:
         InputError: the file is missing or other than listed.
     """
     try:
-        held = path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"The text {str(path)!r} cannot be read ({error.strerror}); {remedy}.") from error
-    if hashlib.sha256(held).hexdigest() != sha256:
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(
             f"The text {str(path)!r} is not the one listed in the manifest (its sha256 differs); {remedy}."
         )
-    return held.decode("utf-8")
+    return content.decode("utf-8")

@@ -34,28 +34,28 @@ def read_pieces(path: Path, digest: Any = None) -> Iterator[str]:
     check_regular(path, "text")
     try:
         with path.open("rb") as file:
-            held, offset, ended = b"", 0, True
+            rest, offset, ended = b"", 0, True
             while block := file.read(PIECE):
                 if digest is not None:
                     digest.update(block)
                 nul = block.find(0)
                 if nul >= 0:
-                    at = offset + len(held) + nul
+                    at = offset + len(rest) + nul
                     raise InputError(f"{str(path)!r} is not a text: byte {at} is NUL; pass a UTF-8 text file.")
-                held += block
-                ended = held.endswith(b"\n")
+                rest += block
+                ended = rest.endswith(b"\n")
                 # White space is a single byte that occurs in no other character: a cut after it splits none.
-                cut = max(held.rfind(white) for white in _WHITE) + 1
+                cut = max(rest.rfind(white) for white in _WHITE) + 1
                 if cut:
-                    yield _decoded(path, held[:cut], offset)
-                    held, offset = held[cut:], offset + cut
-                elif len(held) > LONGEST:
+                    yield _decoded(path, rest[:cut], offset)
+                    rest, offset = rest[cut:], offset + cut
+                elif len(rest) > LONGEST:
                     raise InputError(
                         f"{str(path)!r} is not a text of words: from byte {offset} on there is no white space for "
                         f"{LONGEST >> 20} MiB; pass a text with words between spaces."
                     )
-            if held:
-                yield _decoded(path, held, offset)
+            if rest:
+                yield _decoded(path, rest, offset)
             if not ended:
                 # A last line is a line, with or without its end.
                 yield "\n"

@@ -42,10 +42,10 @@ def mutual_information(ids: np.ndarray, distances: Sequence[int], *, most_words:
     if not len(distances):
         raise InputError("`distances` is empty; pass at least one, such as [1, 2, 5, 10].")
     chosen = [check_int("distances", d, least=1, most=len(ids) - 1) for d in distances]
-    words, place = np.unique(ids, return_inverse=True)
+    distinct, place = np.unique(ids, return_inverse=True)
     rank = np.argsort(np.argsort(-np.bincount(place), kind="stable"), kind="stable")
     classes = np.minimum(rank, most_words)[place].astype(np.int64)
-    width = min(len(words), most_words + 1)
+    width = min(len(distinct), most_words + 1)
     rows = []
     for d in chosen:
         n = len(classes) - d
@@ -91,7 +91,7 @@ class PowerLaw:
 
     def __str__(self) -> str:
         other = self.rms_exponential / self.rms if self.rms > 0 else math.inf
-        said = (
+        comparison = (
             f"an exponential is {other:.1f} times as far from the points"
             if other > 1
             else f"an exponential is nearer to the points, by a factor of {1 / other:.1f}"
@@ -99,7 +99,7 @@ class PowerLaw:
         floor = f", to a floor of {self.floor:.2g} nats" if self.floor > 1e-9 else ""
         return (
             f"Mutual information falls as distance to the power -{self.exponent:.2f} ({-self.high:.2f} to {-self.low:.2f})"
-            f"{floor}, seen up to {self.last} words; {said}."
+            f"{floor}, seen up to {self.last} words; {comparison}."
         )
 
 

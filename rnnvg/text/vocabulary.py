@@ -130,15 +130,15 @@ class Vocabulary:
             InputError: the file is missing or is not a vocabulary.
         """
         try:
-            held = json.loads(Path(path).read_text(encoding="utf-8"))
+            document = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"The vocabulary {str(path)!r} cannot be read: {error.strerror}.") from error
         except ValueError as error:
             raise InputError(f"The vocabulary {str(path)!r} is not JSON: {error}.") from error
-        words = held.get("words") if isinstance(held, dict) and held.get("schema") == _SCHEMA else None
+        words = document.get("words") if isinstance(document, dict) and document.get("schema") == _SCHEMA else None
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise InputError(
                 f"{str(path)!r} is not a vocabulary that rnnvg wrote; pass one that `Vocabulary.save` wrote."
             )
-        tokens = held.get("tokens")
+        tokens = document.get("tokens")
         return cls(words, tokens if isinstance(tokens, str) else None)

@@ -39,8 +39,8 @@ def read_window(path: str | Path, tokens: str, start: int, n_words: int) -> tupl
         raise InputError(f"The text {str(path)!r} {what}; pass a UTF-8 text file.")
     each = (word for piece in read_pieces(Path(path)) for word in cut(piece))
     skipped = max(0, start - BEFORE)
-    held = list(islice(each, skipped, start + n_words))
-    before, window = held[: start - skipped], held[start - skipped :]
+    words = list(islice(each, skipped, start + n_words))
+    before, window = words[: start - skipped], words[start - skipped :]
     if len(window) < 2:
         _refuse(path, cut, start)
     return before, window
@@ -59,11 +59,11 @@ def named_window(name: str, start: int, n_words: int, **settings: Any) -> tuple[
     n_words = check_int("words", n_words, least=2)
     corpus = texts.load(name, vocabulary=None, **settings)
     ids = corpus.test[max(0, start - BEFORE) : start + n_words]
-    held = corpus.vocabulary.decode(ids.tolist())
+    words = corpus.vocabulary.decode(ids.tolist())
     kept = min(start, BEFORE)
-    if len(held) < kept + 2:
+    if len(words) < kept + 2:
         _refuse_start(f"The test part of {name!r}", len(corpus.test), start)
-    return held[:kept], held[kept:]
+    return words[:kept], words[kept:]
 
 
 def has_name(text: str) -> bool:

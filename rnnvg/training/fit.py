@@ -18,7 +18,7 @@ from rnnvg.training import names, penalties
 from rnnvg.training import resume as resume_file
 from rnnvg.training.device import check_device
 from rnnvg.training.feed import DrawnFeed, StreamedFeed
-from rnnvg.training.loop import Loop, Plan, derived_generator
+from rnnvg.training.loop import FitArguments, Loop, derived_generator
 from rnnvg.training.resume import Parts, Progress
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def fit(
     check_task(task)
     if not isinstance(checkpoints, Iterable) or isinstance(checkpoints, torch.Tensor):
         raise InputError(f"`checkpoints` is a {type(checkpoints).__name__}; pass a list of training steps.")
-    plan = Plan(
+    arguments = FitArguments(
         steps=check_int("steps", steps, least=0),
         clip=math.inf if clip is None else check_float("clip", clip, above=0),
         eval_every=check_int("eval_every", eval_every, least=1),
@@ -173,8 +173,8 @@ def fit(
             f"`generator` must be a torch.Generator on the CPU; got {shown(generator)}. "
             "Pass torch.Generator().manual_seed(0)."
         )
-    if plan.resume is not None:
-        resume_file.check_path(plan.resume)
+    if arguments.resume is not None:
+        resume_file.check_path(arguments.resume)
     window = _window(task, bptt)
     feed = DrawnFeed(task, batch, generator) if window is None else StreamedFeed(task, batch, window)
     parts = Parts(model, OPTIMIZERS[optimizer](model.parameters(), lr=lr), feed, generator, Progress())
@@ -182,15 +182,15 @@ def fit(
         "task": {"name": task.name, **task.settings},
         "model": model.spec,
         "seed": generator.initial_seed(),
-        "steps": plan.steps,
+        "steps": arguments.steps,
         "batch": batch,
         "lr": lr,
         "optimizer": optimizer,
         "clip": clip,
         "bptt": window,
-        "eval_every": plan.eval_every,
-        "eval_size": plan.eval_size,
-        "stop_when_solved": plan.stop_when_solved,
+        "eval_every": arguments.eval_every,
+        "eval_size": arguments.eval_size,
+        "stop_when_solved": arguments.stop_when_solved,
         "decay": decay,
         "decay_every": decay_every,
         "warmup": warmup,
@@ -199,17 +199,17 @@ def fit(
     }
     settings = json.loads(json.dumps(settings))  # as they will be read back: lists for tuples
     taken_up = False
-    if plan.resume is not None:
-        taken_up = resume_file.restore(plan.resume, settings, parts)
+    if arguments.resume is not None:
+        taken_up = resume_file.restore(arguments.resume, settings, parts)
     if flossing is not None and not taken_up:
         penalties.floss(model, task, flossing, derived_generator("flossing", generator.initial_seed()))
     mode = model.training
     try:
-        score = Loop(task, plan, parts, settings).run()
+        score = Loop(task, arguments, parts, settings).run()
     finally:
         model.train(mode)
-    if plan.resume is not None:
-        resume_file.remove(plan.resume)
+    if arguments.resume is not None:
+        resume_file.remove(arguments.resume)
     return _result(parts.progress, score)
 
 

@@ -33,7 +33,7 @@ TELL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Plan:
+class FitArguments:
     """What a training does apart from its batches: fit()'s arguments, checked."""
 
     steps: int
@@ -59,8 +59,8 @@ class Loop:
         settings: what the numbers depend on, to be kept in the resume file.
     """
 
-    def __init__(self, task: Task, plan: Plan, parts: Parts, settings: dict[str, Any]) -> None:
-        self.task, self.plan, self.parts, self.settings = task, plan, parts, settings
+    def __init__(self, task: Task, arguments: FitArguments, parts: Parts, settings: dict[str, Any]) -> None:
+        self.task, self.arguments, self.parts, self.settings = task, arguments, parts, settings
         self.model, self.progress = parts.model, parts.progress
         self.parameters = list(parts.model.parameters())
         self.device = self.parameters[0].device
@@ -73,15 +73,15 @@ class Loop:
 
     def run(self) -> dict[str, float]:
         """Trains to the end and gives the final held-out score."""
-        progress, plan = self.progress, self.plan
+        progress, arguments = self.progress, self.arguments
         try:
             self.model.train()
             while True:
-                last = progress.step >= plan.steps
-                if (last or progress.step % plan.eval_every == 0) and progress.evaluated < progress.step:
+                last = progress.step >= arguments.steps
+                if (last or progress.step % arguments.eval_every == 0) and progress.evaluated < progress.step:
                     self._evaluate()
-                over = last or bool(progress.reason) or (plan.stop_when_solved and progress.solved_at is not None)
-                if (over or progress.step in plan.checkpoints) and progress.measured < progress.step:
+                over = last or bool(progress.reason) or (arguments.stop_when_solved and progress.solved_at is not None)
+                if (over or progress.step in arguments.checkpoints) and progress.measured < progress.step:
                     self._checkpoint()
                 if over:
                     break
@@ -94,13 +94,13 @@ class Loop:
 
     def _step(self) -> None:
         parts, progress = self.parts, self.progress
-        self.before = parts.generators() if self.plan.resume else None
+        self.before = parts.generators() if self.arguments.resume else None
         batch, state = parts.feed.draw()
         batch = batch if self.device.type == "cpu" else batch.to(self.device)
         outputs, state = self.model(batch.inputs, state)
         loss = self.task.loss(outputs, batch)
-        penalty = None if self.plan.penalty is None else self.plan.penalty(batch, progress.step)
-        value, norm = clipped_gradient(loss, parts.optimizer, self.parameters, self.plan.clip, penalty=penalty)
+        penalty = None if self.arguments.penalty is None else self.arguments.penalty(batch, progress.step)
+        value, norm = clipped_gradient(loss, parts.optimizer, self.parameters, self.arguments.clip, penalty=penalty)
         with self._changing():
             progress.pending.append(value)
             fault = not_finite(value, norm)
@@ -109,7 +109,7 @@ class Loop:
                     parts.optimizer.step()
                 parts.feed.advance(state)
                 progress.step += 1
-                if self.plan.decay_every is not None and progress.step % self.plan.decay_every == 0:
+                if self.arguments.decay_every is not None and progress.step % self.arguments.decay_every == 0:
                     self._decay()
                 if progress.step % TRAIN_ROW_EVERY == 0:
                     self._train_row(progress.step)
@@ -123,7 +123,7 @@ class Loop:
     @contextmanager
     def _warming_up(self) -> Iterator[None]:
         """The learning rate of a step among the first `warmup`, and the whole one afterwards."""
-        share = (self.progress.step + 1) / max(1, self.plan.warmup)
+        share = (self.progress.step + 1) / max(1, self.arguments.warmup)
         if share >= 1:
             yield
             return
@@ -144,7 +144,7 @@ class Loop:
         score = self._score("valid", self.task.score)
         with self._changing():
             self._rows("valid", score)
-            if self.plan.decay_every is None and not score["loss"] < progress.best:
+            if self.arguments.decay_every is None and not score["loss"] < progress.best:
                 self._decay()
             progress.best = min(progress.best, score["loss"])
             if progress.solved_at is None and self.task.solved(score):
@@ -152,15 +152,15 @@ class Loop:
             progress.evaluated = progress.step
 
     def _decay(self) -> None:
-        if self.plan.decay is not None:
+        if self.arguments.decay is not None:
             for group in self.parts.optimizer.param_groups:
-                group["lr"] *= self.plan.decay
+                group["lr"] *= self.arguments.decay
 
     def _checkpoint(self) -> None:
-        if self.plan.on_checkpoint is not None and self._finite_weights():
+        if self.arguments.on_checkpoint is not None and self._finite_weights():
             self._stop_clock()
             with torch.random.fork_rng(devices=[]):
-                self.plan.on_checkpoint(self.progress.step, self.model)
+                self.arguments.on_checkpoint(self.progress.step, self.model)
             self.since = time.perf_counter()
             self.model.train()
         self.progress.measured = self.progress.step
@@ -177,7 +177,7 @@ class Loop:
     def _score(self, name: str, score: Callable[..., dict[str, float]]) -> dict[str, float]:
         generator = derived_generator(name, self.seed)
         with torch.random.fork_rng(devices=[]):
-            return score(self.model, generator, self.plan.eval_size)
+            return score(self.model, generator, self.arguments.eval_size)
 
     def _train_row(self, step: int) -> None:
         pending = self.progress.pending
@@ -191,12 +191,12 @@ class Loop:
         return all(bool(parameter.isfinite().all()) for parameter in self.parameters)
 
     def _tell(self, loss: float) -> None:
-        if self.plan.on_progress is None:
+        if self.arguments.on_progress is None:
             return
         now, step = time.perf_counter(), self.progress.step
-        if step % TRAIN_ROW_EVERY == 0 or step == self.plan.steps or now - self.told > TELL_SECONDS:
+        if step % TRAIN_ROW_EVERY == 0 or step == self.arguments.steps or now - self.told > TELL_SECONDS:
             self.told = now
-            self.plan.on_progress(step, self.plan.steps, loss)
+            self.arguments.on_progress(step, self.arguments.steps, loss)
 
     def _stop_clock(self) -> None:
         now = time.perf_counter()
@@ -204,18 +204,18 @@ class Loop:
         self.since = now
 
     def _keep_now_and_then(self) -> None:
-        if self.plan.resume and time.perf_counter() - self.kept > self.plan.resume_every:
-            self._keep(self.plan.resume)
+        if self.arguments.resume and time.perf_counter() - self.kept > self.arguments.resume_every:
+            self._keep(self.arguments.resume)
 
     def _keep_at_interrupt(self) -> None:
         # An interrupt may fall anywhere. Before the optimiser's update a step can be done again from the generators'
         # states at its start; inside it there is nothing whole to write, and the last file stands.
-        if self.plan.resume and self.whole:
+        if self.arguments.resume and self.whole:
             try:
-                self._keep(self.plan.resume)
+                self._keep(self.arguments.resume)
             except OSError as error:
                 warnings.warn(
-                    f"The training could not be kept in {self.plan.resume}: {error}", RuntimeWarning, stacklevel=2
+                    f"The training could not be kept in {self.arguments.resume}: {error}", RuntimeWarning, stacklevel=2
                 )
 
     def _keep(self, path: Path) -> None:
