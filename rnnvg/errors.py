@@ -9,10 +9,14 @@ import difflib
 import math
 import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from typing import TypeVar
 
 # A count above it is a slip: of anything counted here, no machine holds so many.
 LARGEST = 2**62
+# An iterator that is read whole and gives more of anything than this has no end.
+MOST_ITEMS = 1_000_000
+Value = TypeVar("Value")
 
 
 class InputError(ValueError):
@@ -65,6 +69,31 @@ def check_flag(argument: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise InputError(f"`{argument}` is {shown(value)}; pass True or False.")
     return value
+
+
+def bounded(argument: str, values: Iterable[Value], most: int | None = None) -> Iterator[Value]:
+    """`values` one after another; an InputError where an iterator gives more than `most` (None: MOST_ITEMS).
+
+    A list, an array or a tensor has an end: it is never refused for its length. That something has a length is not enough: a
+    DataLoader has one by its class, whatever it loads.
+
+    >>> import itertools
+    >>> try:
+    ...     list(bounded("sources", itertools.count(), most=3))
+    ... except InputError as error:
+    ...     print(error)
+    `sources` has no end after 3; pass a list, or itertools.islice(sources, 200).
+    """
+    if isinstance(values, Sequence | Set | Mapping) or hasattr(values, "__array__"):
+        yield from values
+        return
+    most = MOST_ITEMS if most is None else most
+    for number, value in enumerate(values):
+        if number == most:
+            raise InputError(
+                f"`{argument}` has no end after {most}; pass a list, or itertools.islice({argument}, 200)."
+            )
+        yield value
 
 
 def check_function(argument: str, value: object, form: str) -> None:

@@ -13,7 +13,7 @@ from rnnvg.advise.remedies import NONE, chosen
 from rnnvg.advise.settings import Settings, settings
 from rnnvg.advise.trial import EXPLODING, read_trial, spec_of
 from rnnvg.bench import Event, RunSpec, Store, execute, run_all
-from rnnvg.errors import InputError, check_int
+from rnnvg.errors import InputError, bounded, check_int
 
 OnProgress = Callable[[int, int, str], object]
 Job = tuple[str, int]  # remedy and seed
@@ -62,7 +62,7 @@ def advise(
         )
     seeds, jobs = check_int("seeds", seeds, least=2), check_int("jobs", jobs, least=1)
     shared = settings(task, cell, **options)
-    fitting, left_out = chosen(shared.cell, None if remedies is None else tuple(remedies))
+    fitting, left_out = chosen(shared.cell, None if remedies is None else tuple(bounded("remedies", remedies)))
     names = [NONE, *(each.name for each in fitting)]
     if "clipping" in names:
         names += EXPLODING

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rnnvg.errors import InputError, check_name, nearest
+from rnnvg.errors import InputError, bounded, check_name, nearest
 from rnnvg.tasks import NAMES as TASKS
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def comparison(
 
     data = _default_comparison()
     if tasks is not None:
-        data["task"] = [_table(data, check_task(f"{flag}tasks", name)) for name in tasks]
+        data["task"] = [_table(data, check_task(f"{flag}tasks", name)) for name in bounded("tasks", tasks)]
     chosen = [table["name"] for table in data["task"]]
     if cells is not None:
-        data["cells"] = [models.check_cell(cell, f"{flag}cells") for cell in cells]
+        data["cells"] = [models.check_cell(cell, f"{flag}cells") for cell in bounded("cells", cells)]
     if seeds is not None:
         data["seeds"] = seeds
     if TEXT_TASK in chosen:

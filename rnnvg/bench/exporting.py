@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from rnnvg.bench import tables
-from rnnvg.bench.store import Store, load_results
+from rnnvg.bench.store import Store, runs_frame
 from rnnvg.errors import InputError, check_name
 from rnnvg.files import named_folder, table_mark, write_set
 
@@ -45,11 +45,13 @@ def export(directory: str | Path, out: str | Path, form: str = "csv") -> list[Pa
     check_name("format", form, FORMATS)
     if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
         raise InputError("`format` 'parquet' needs pyarrow. Install it with: pip install 'rnnvg[parquet]'.")
+    # One store: what it has hashed once it does not hash again for the next table.
     store, marks = Store(directory), {}
-    contents: dict[str, Any] = {f"runs.{form}": _bytes(load_results(directory), form)}
+    contents: dict[str, Any] = {f"runs.{form}": _bytes(runs_frame(store), form)}
+    results = store.results()
     for source, file in tables.MERGED.items():
         if form == "csv":  # as it lies in the runs, piece by piece: no number is read and written again
-            contents[file] = tables.merge(store.results(), store.runs, source)
+            contents[file] = tables.merge(results, store.runs, source)
             marks[file] = table_mark((*tables.NAMED, *tables.COLUMNS[source]))
         else:
             contents[f"{file.removesuffix('.csv')}.{form}"] = _bytes(store.frame(file), form)

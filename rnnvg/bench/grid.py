@@ -34,7 +34,7 @@ from rnnvg.bench.check import PARTS, Check, Entry
 from rnnvg.bench.extras import Needs, Published
 from rnnvg.bench.faults import refusal
 from rnnvg.bench.spec import NETWORK, RunSpec
-from rnnvg.errors import InputError, check_name, nearest
+from rnnvg.errors import InputError, bounded, check_name, nearest
 from rnnvg.files import read_regular
 
 # Longer files and deeper keys are no benchmark; a parser would take gigabytes for them.
@@ -112,12 +112,12 @@ class Grid:
         """
         data = self._copy()
         if tasks is not None:
-            chosen = [check_name("tasks", name, self.tasks) for name in tasks]
+            chosen = [check_name("tasks", name, self.tasks) for name in bounded("tasks", tasks)]
             data["task"] = [table for name in dict.fromkeys(chosen) for table in data["task"] if table["name"] == name]
         if cells is not None:
-            data["cells"] = list(cells)
+            data["cells"] = list(bounded("cells", cells))
         if seeds is not None:
-            data["seeds"] = seeds if isinstance(seeds, int) else list(seeds)
+            data["seeds"] = seeds if isinstance(seeds, int) else list(bounded("seeds", seeds))
         return from_dict(data, self.name)
 
     def change(self, task: str | None = None, **settings: Any) -> Grid:

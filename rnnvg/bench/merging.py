@@ -19,7 +19,7 @@ from typing import Any
 from rnnvg.bench.plan import FOLDER, Plan, kept
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import RESULT, Store
-from rnnvg.errors import InputError, shown
+from rnnvg.errors import InputError, bounded, shown
 from rnnvg.faults import disk_faults_named
 from rnnvg.files import make_folder, named_folder, read_regular, write_whole
 
@@ -112,7 +112,7 @@ def merge(directories: Sequence[str | Path], out: str | Path, first: bool = Fals
 
 
 def _stores(directories: Sequence[str | Path], target: Path) -> list[Store]:
-    stores = [Store(each) for each in directories]
+    stores = [Store(each) for each in bounded("directories", directories)]
     for store in stores:
         if not store.directory.is_dir():
             raise InputError(f"{shown(store.directory)} does not exist. Pass directories that rnnvg wrote.")

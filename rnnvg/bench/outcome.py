@@ -13,7 +13,7 @@ from rnnvg.bench.ladder import climbed_frame, rungs_frame
 from rnnvg.bench.plan import FOLDER, Plan, kept
 from rnnvg.bench.published import COLUMNS, NUMBERS, beside_published
 from rnnvg.bench.store import Store
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, bounded
 from rnnvg.files import write_set
 
 PUBLISHED = "published.csv"
@@ -56,7 +56,7 @@ def verdicts(places: Iterable[str | Path]) -> pd.DataFrame:
     Raises:
         InputError: as `outcome`, no such place, or no figure was published for any of the benchmarks.
     """
-    listed = list(places)
+    listed = list(bounded("places", places))
     frames = [frame for place in listed for frame in _published(place)]
     if not frames:
         listed = ", ".join(repr(str(each)) for each in listed)

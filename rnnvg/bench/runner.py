@@ -14,7 +14,7 @@ from rnnvg.bench.record import version
 from rnnvg.bench.silence import GIVE_UP
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import Store
-from rnnvg.errors import InputError, check_float, check_int
+from rnnvg.errors import InputError, bounded, check_float, check_int
 from rnnvg.faults import WITH_WORKERS, StorageError, check_memory_limit
 from rnnvg.files import check_room
 
@@ -83,12 +83,12 @@ def run_all(
     give_up = check_float("give_up", give_up, above=0)
     check_memory_limit(WITH_WORKERS)
     _check_main_process()
-    wanted = {spec.id: spec for spec in specs}
+    wanted = {spec.id: spec for spec in bounded("specs", specs)}
     if not wanted:
         raise InputError("`specs` is empty. Pass at least one run.")
     store, tell = Store(directory), observer or (lambda event: None)
     store.check_tables()
-    store.check_settings(wanted.values(), axes)
+    store.check_settings(wanted.values(), bounded("axes", axes))
     pending = _to_do(store, wanted, retry_failed, tell) or _followers(store, wanted, follow)
     tell(Event("plan", total=len(wanted), done=len(wanted) - len(pending)))
     if pending:

@@ -271,12 +271,16 @@ def load_results(directory: str | Path) -> pd.DataFrame:
     """
     if not isinstance(directory, (str, os.PathLike)):
         raise InputError(f"`directory` is a {type(directory).__name__}; pass the path of a directory that rnnvg wrote.")
-    store = Store(directory)
+    return runs_frame(Store(directory))
+
+
+def runs_frame(store: Store) -> pd.DataFrame:
+    """`load_results` of a store, which may have read its files already."""
     if not store.directory.is_dir():
-        raise InputError(f"`directory` {shown(directory)} does not exist. Pass a directory that rnnvg wrote.")
+        raise InputError(f"`directory` {shown(store.directory)} does not exist. Pass a directory that rnnvg wrote.")
     results = store.results()
     if not results:
-        raise InputError(f"`directory` {str(directory)!r} holds no results. Pass a directory that rnnvg wrote.")
+        raise InputError(f"`directory` {shown(store.directory)} holds no results. Pass a directory that rnnvg wrote.")
     return tables.one_row_each(results, store.frame("horizons.csv"))
 
 

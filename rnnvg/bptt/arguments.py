@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rnnvg.bptt.cells import Cell, cell_of, read_cells
 from rnnvg.bptt.tensors import check_has_values, check_tensor
 from rnnvg.bptt.weights import NARROW, at_least_single
-from rnnvg.errors import InputError, check_name, shown
+from rnnvg.errors import InputError, bounded, check_name, shown
 
 WRT = ("state", "hidden", "cell", "input")
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -241,7 +241,7 @@ def source_steps(
             raise InputError(f"`sources` is {count}; pass from 1 to {n_steps} sources for {n_steps} steps.")
         return _evenly(count, np.array(n_steps)), _evenly(count, own)
     try:
-        wanted = [_index(each) for each in sources]  # type: ignore[union-attr]
+        wanted = [_index(each) for each in bounded("sources", sources)]  # type: ignore[arg-type]
     except TypeError:
         raise InputError(
             f"`sources` is {shown(sources)}; pass 'last', 'all', a number of sources, or a list of step indices."

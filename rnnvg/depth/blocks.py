@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from rnnvg.bptt.segments import Coordinate, Linearization, Segment
 from rnnvg.depth.logs import log_norm
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, bounded
 
 Block = nn.Module | Callable[[Tensor], Tensor]
 
@@ -64,7 +64,9 @@ def trace(blocks: Sequence[Block], inputs: Tensor) -> list[Step]:
         raise InputError(f"`inputs` has dtype {inputs.dtype}; pass float32 or float64.")
     if not bool(torch.isfinite(inputs).all()):
         raise InputError("`inputs` holds a value that is not finite; pass finite numbers.")
-    blocks = copy.deepcopy(list(blocks))  # together, so that blocks that share a weight go on sharing it
+    blocks = copy.deepcopy(
+        list(bounded("blocks", blocks))
+    )  # together, so that blocks that share a weight go on sharing it
     if not blocks:
         raise InputError("`blocks` is empty; pass at least one module or function, the first layer first.")
     steps, state = [], inputs.detach()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.depth.isolated import copied, isolated
-from rnnvg.errors import InputError, check_float, check_function
+from rnnvg.errors import InputError, bounded, check_float, check_function
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -123,11 +123,7 @@ def suggest_clip(
         if not parameters:
             raise InputError("`model` has no parameter that requires a gradient; nothing is clipped.")
         norms = []
-        for batch in batches:
-            if len(norms) == MOST_BATCHES:
-                raise InputError(
-                    f"`batches` has no end after {MOST_BATCHES}; pass a list, or itertools.islice(batches, 200)."
-                )
+        for batch in bounded("batches", batches, MOST_BATCHES):
             norms.append(_norm(loss(measured, batch), parameters))
     found = np.array(norms)
     finite = found[np.isfinite(found)]

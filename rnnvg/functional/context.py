@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from rnnvg.errors import InputError, check_int
+from rnnvg.errors import InputError, bounded, check_int
 from rnnvg.functional.reading import check_text, read, state_after
 from rnnvg.models import SequenceModel
 from rnnvg.models.sequence_model import State
@@ -112,6 +112,7 @@ def _contexts(contexts: Sequence[int] | None, size: int) -> list[int]:
     if contexts is None:
         every = [lead * 10**power for power in range(6) for lead in (1, 2, 5)]
         contexts = [k for k in every if 2 * k <= size] or [1]
+    contexts = list(bounded("contexts", contexts))
     chosen = sorted({check_int("contexts", k, least=1) for k in contexts})
     if not chosen or chosen[-1] >= size:
         raise InputError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnvg.bptt import GradientProfile, gradient_profile
+from rnnvg.errors import bounded
 from rnnvg.functional.reading import check_text, read, state_after
 from rnnvg.models import SequenceModel
 from rnnvg.notebook import Shown
@@ -87,7 +88,7 @@ class Influence(Shown):
         """
         import pandas as pd
 
-        labels = np.asarray(self.ids.tolist() if words is None else list(words), dtype=object)
+        labels = np.asarray(self.ids.tolist() if words is None else list(bounded("words", words)), dtype=object)
         log_norm = self.log_norm
         due, source = np.tril_indices(len(log_norm))
         return pd.DataFrame(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnnvg.errors import InputError, check_float
+from rnnvg.errors import InputError, bounded, check_float
 from rnnvg.horizon import HorizonEstimate
 from rnnvg.horizon.pooling import pooled
 from rnnvg.notebook import Shown
@@ -103,6 +103,7 @@ def pool_recall(horizons: Sequence[RecallHorizon]) -> HorizonEstimate:
     >>> pool_recall([RecallHorizon(steps, False, 1.0, 0.25, 0.0) for steps in (8.0, 10.0, 12.0)]).n
     3
     """
+    horizons = list(bounded("horizons", horizons))
     if not horizons:
         raise InputError("`horizons` is empty; pass the RecallHorizon of at least one network.")
     d50 = np.array([each.d50 for each in horizons])

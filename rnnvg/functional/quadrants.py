@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnnvg.errors import InputError, check_float
+from rnnvg.errors import InputError, bounded, check_float
 
 BOTH = "remembers, and the gradient reaches"
 LATCHED = "remembers without gradient"
@@ -112,4 +112,5 @@ def quadrant(gradient: float, functional: float, reach: float) -> str:
 
 def count_quadrants(found: Sequence[str]) -> dict[str, int]:
     """How many networks are in each quadrant, empty ones too."""
-    return {name: list(found).count(name) for name in QUADRANTS}
+    found = list(bounded("found", found))
+    return {name: found.count(name) for name in QUADRANTS}

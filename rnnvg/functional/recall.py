@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rnnvg.errors import InputError, check_int
+from rnnvg.errors import InputError, bounded, check_int
 from rnnvg.functional.logistic import RecallHorizon, accuracy_at, recall_horizon
 from rnnvg.notebook import Shown
 from rnnvg.tasks import Task, delayed_recall
@@ -124,7 +124,7 @@ def recall_curve(
     tried = (
         spread(task.settings["delay"])
         if delays is None
-        else sorted({check_int("delays", each, least=1) for each in delays})
+        else sorted({check_int("delays", each, least=1) for each in bounded("delays", delays)})
     )
     if len(tried) < 2:
         raise InputError(f"`delays` must hold at least two different numbers of steps; got {delays!r}.")

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from rnnvg.errors import InputError, check_float
+from rnnvg.errors import InputError, bounded, check_float
 from rnnvg.horizon.decay import PIECE, check_numbers, decay_fit
 from rnnvg.missing import number
 from rnnvg.notebook import Shown
@@ -134,10 +134,10 @@ def check_horizons(argument: str, horizons: object) -> list[MemoryHorizon]:
     """
     found: list[MemoryHorizon] = []
     try:
-        each_of_them = iter(cast("Iterable[object]", horizons))
+        iter(cast("Iterable[object]", horizons))
     except TypeError:  # a tensor without axes too
-        each_of_them = iter([horizons])
-    for each in each_of_them:
+        horizons = [horizons]
+    for each in bounded(argument, cast("Iterable[object]", horizons)):
         if not isinstance(each, MemoryHorizon):
             raise InputError(
                 f"`{argument}` holds a {type(each).__name__}; pass a list of MemoryHorizon, one of each model."

@@ -74,13 +74,16 @@ def write(directory: str | Path | Results, quiet: bool = True, parts: Sequence[P
 
 def page(results: Results, parts: Sequence[Part] | None = None) -> Page:
     """The whole report of a directory of results: every part that the results hold something for."""
+    from rnnvg.errors import bounded
     from rnnvg.report import legend
     from rnnvg.report.page import Page
     from rnnvg.report.sections import COMPARISON
     from rnnvg.report.wording import count
 
     title, about = _benchmark(results)
-    first, *rest = [section for part in parts or COMPARISON if (section := part.section(results)) is not None]
+    first, *rest = [
+        section for part in bounded("parts", parts or COMPARISON) if (section := part.section(results)) is not None
+    ]
     return Page(
         title=title or TITLE,
         lead=" ".join([*about, LEAD]),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rnnvg.errors import InputError, check_int
+from rnnvg.errors import InputError, bounded, check_int
 
 
 def mutual_information(ids: np.ndarray, distances: Sequence[int], *, most_words: int = 200) -> pd.DataFrame:
@@ -39,7 +39,8 @@ def mutual_information(ids: np.ndarray, distances: Sequence[int], *, most_words:
     """
     ids = np.asarray(ids)
     most_words = check_int("most_words", most_words, least=1)
-    if not len(distances):
+    distances = list(bounded("distances", distances))
+    if not distances:
         raise InputError("`distances` is empty; pass at least one, such as [1, 2, 5, 10].")
     chosen = [check_int("distances", d, least=1, most=len(ids) - 1) for d in distances]
     distinct, place = np.unique(ids, return_inverse=True)

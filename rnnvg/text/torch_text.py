@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from rnnvg.errors import InputError, check_name
+from rnnvg.errors import InputError, bounded, check_name
 from rnnvg.text.corpus import SPLITS, Corpus, OpenIds, build_corpus
 from rnnvg.text.pieces import by_position
 from rnnvg.text.tokens import END_OF_LINE
@@ -31,6 +31,7 @@ DATASETS = {
     "PennTreebank": ("ptb.{}.txt", ("penn-treebank", "datasets/PennTreebank", "")),
 }
 NEWEST_LEGACY = (3, 12)  # torch 2.3 and torchtext 0.18.0 have no wheels for a newer Python
+MOST_LINES = 10_000_000  # of an iterator: an endless one is stopped here
 
 
 def from_torchtext(
@@ -189,7 +190,7 @@ def _pieces(dataset: Any) -> Iterable[list[str]]:
     if _is_dataset(dataset):
         yield from (list(example.text) for example in dataset.examples)
         return
-    for line in dataset:
+    for line in bounded("source", dataset, MOST_LINES):
         yield [*line.split(), END_OF_LINE] if isinstance(line, str) else list(line)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnvg.errors import InputError, check_int
+from rnnvg.errors import InputError, bounded, check_int
 from rnnvg.files import write_ours
 from rnnvg.text.tokens import UNKNOWN
 
+MOST_WORDS = 10_000_000  # of an iterator: an endless one is stopped here
 _SCHEMA = 1
 _MARK = re.compile(rb'\A\s*\{\s*"schema":\s*\d+,\s*"tokens":')
 
@@ -33,7 +34,7 @@ class Vocabulary:
     """
 
     def __init__(self, words: Iterable[str], tokens: str | None = None) -> None:
-        self.words, self.tokens = tuple(words), tokens
+        self.words, self.tokens = tuple(bounded("words", words, MOST_WORDS)), tokens
         self._ids = {word: index for index, word in enumerate(self.words)}
         if len(self.words) < 2:
             raise InputError(f"`vocabulary` needs at least two words; got {len(self.words)}.")
@@ -108,7 +109,7 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The words of `ids`."""
-        return [self.words[index] for index in ids]
+        return [self.words[index] for index in bounded("ids", ids, MOST_WORDS)]
 
     def save(self, path: str | Path) -> None:
         """Write the words as JSON; the file appears whole or not at all.

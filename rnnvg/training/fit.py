@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 import torch
 
-from rnnvg.errors import InputError, check_float, check_int, check_name, shown
+from rnnvg.errors import InputError, bounded, check_float, check_int, check_name, shown
 from rnnvg.models import SequenceModel, check_fits, check_task
 from rnnvg.training import names, penalties
 from rnnvg.training import resume as resume_file
@@ -149,7 +149,9 @@ def fit(
         stop_when_solved=bool(stop_when_solved),
         decay=None if decay is None else check_float("decay", decay, above=0, below=1),
         decay_every=_decay_every(decay, decay_every),
-        checkpoints=frozenset(check_int("checkpoints", step, least=0, most=steps) for step in checkpoints),
+        checkpoints=frozenset(
+            check_int("checkpoints", step, least=0, most=steps) for step in bounded("checkpoints", checkpoints)
+        ),
         on_checkpoint=on_checkpoint,
         on_progress=on_progress,
         warmup=0 if warmup is None else check_int("warmup", warmup, least=1),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rnnvg import models, tasks
-from rnnvg.bench import Store, export, measure, tables
+from rnnvg.bench import Store, export, measure, store, tables
 from rnnvg.bench.record import record
 from rnnvg.bptt import profile, sweep
 from rnnvg.report import results
@@ -20,7 +20,7 @@ CHECKPOINTS, DISTANCES = 20, 200
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     """Six runs whose curves take some 600 kB each."""
-    store = Store(tmp_path_factory.mktemp("runs"))
+    made = Store(tmp_path_factory.mktemp("runs"))
     for seed in range(6):
         one = fake_runs.spec(seed)
         outcome, files = fake_runs.outcome_of(one)
@@ -30,9 +30,9 @@ def directory(tmp_path_factory):
             for wrt in ("state", "input")
             for k in range(DISTANCES)
         ]
-        store.publish(record(one, outcome), files | {"curve.csv": tables.to_csv(rows, tables.CURVE)})
-    store.merge()
-    return store.directory
+        made.publish(record(one, outcome), files | {"curve.csv": tables.to_csv(rows, tables.CURVE)})
+    made.merge()
+    return made.directory
 
 
 def peak_of(work):
@@ -51,6 +51,20 @@ def test_exported_tables_are_those_of_the_runs_and_never_whole_in_memory(directo
     for name in ("curves.csv", "training.csv", "horizons.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (directory / name).read_bytes()
     assert peak < size / 2
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_an_export_hashes_every_file_once(directory, tmp_path, monkeypatch, form):
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    hashed = []
+    monkeypatch.setattr(
+        store, "_digest", lambda content, digest=store._digest: hashed.append(len(content)) or digest(content)
+    )
+    export(directory, tmp_path / "tables", form)
+    files = sum(len(result["files"]) for result in Store(directory).results())
+    hashed_by_a_reading = files + 6  # and each result.json's own checksum
+    assert len(hashed) == 2 * hashed_by_a_reading  # that of the export, and the count's own just now
 
 
 def test_a_report_reads_the_curves_before_and_after_training_alone(directory):
