@@ -94,12 +94,32 @@ class GradientProfile(Shown):
         It looks into the past; with a negative `reference` into the future, its distances as positive numbers.
 
         Raises:
-            InputError: `threshold` outside (0, 1), or no gain was observed at all.
+            InputError: `threshold` outside (0, 1), or no gain was observed at all: the message says why.
         """
         reference = self._reference(reference)
         gain = self.mean_log_gain(reference)
         past = gain[self.distance >= 0] if reference >= 0 else gain[self.distance <= 0][::-1]
+        if np.isnan(past).all():
+            raise InputError(self._nothing_observed(reference))
         return memory_horizon(past, threshold)
+
+    def _nothing_observed(self, reference: int) -> str:
+        """Why no gain relative to distance `reference` was observed, in one sentence."""
+        batch = self.log_norm.shape[2]
+        if np.isneginf(self.log_norm[:, self.distance == reference]).any():
+            return (
+                f"The gradient at distance {reference}, which all others are relative to, is exactly zero; pass another "
+                "reference=."
+            )
+        if (self.first_nonfinite >= 0).sum() == batch:
+            return (
+                f"No gradient was observed: the {'output' if self.wrt == 'input' else 'state'} of all {batch} sequences is "
+                f"inf or nan, first at step {self.first_nonfinite.min()}; pass inputs and weights under which it is finite."
+            )
+        return (
+            f"No gradient was observed at distance {reference}, which all others are relative to; pass sequences of more "
+            "steps, later sources, or another reference=."
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy: a row per source, distance and sequence that was observed; columns source, distance, sequence, log_norm."""

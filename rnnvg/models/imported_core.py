@@ -4,13 +4,16 @@
         def __init__(self, n_inputs, hidden): ...
         def step(self, x, state): ...          # x [B, n_inputs], state [B, hidden] or a tuple whose first tensor is the output
 
-or, without a recurrence, `forward(self, inputs)` from [T, B, n_inputs] to [T, B, hidden]. Optional: `start(self, inputs)`, the
+or, without a recurrence, `forward(self, inputs)` from [T, B, n_inputs] to [T, B, hidden], causal: an output depends on the
+inputs up to its own step. Optional: `start(self, inputs)`, the
 state before the first step of inputs [T, B, n_inputs], where it is not zeros [B, hidden].
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -21,6 +24,7 @@ from rnnvg.models.cores.stepped import StepState
 from rnnvg.tasks import imported
 
 _STEPS, _BATCH, _INPUTS, _HIDDEN = 3, 2, 5, 4
+_LONGER = 12  # steps, over which the future is looked for
 
 
 class Unrolled(nn.Module):
@@ -84,23 +88,54 @@ def check(path: str) -> None:
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
         core = _make(path, _INPUTS, _HIDDEN)
         inputs = torch.randn(_STEPS, _BATCH, _INPUTS)
-        try:
+        with _as_one_sentence(path, inputs):
             if isinstance(core, Unrolled):
                 before = core.start(inputs)
                 _check_state(path, before, core.step(inputs[0], before))
             outputs = core(inputs)[0]
-        except InputError:
-            raise
-        except Exception as error:  # whatever its code raises
-            raise InputError(
-                f"`cell` {path!r} cannot be run on inputs [{_STEPS}, {_BATCH}, {_INPUTS}] with hidden={_HIDDEN}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
     found = str(list(outputs.shape)) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
     if found != str([_STEPS, _BATCH, _HIDDEN]):
         raise InputError(
             f"`cell` {path!r} must give outputs [T, B, hidden] = [{_STEPS}, {_BATCH}, {_HIDDEN}]; it gave {found}."
         )
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
+        _check_what_it_reads(path, core.eval())
+
+
+@contextlib.contextmanager
+def _as_one_sentence(path: str, inputs: Tensor) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # whatever its code raises
+        raise InputError(
+            f"`cell` {path!r} cannot be run on inputs {list(inputs.shape)} with hidden={_HIDDEN}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_what_it_reads(path: str, core: nn.Module) -> None:
+    """Outputs change with the inputs, and none with those that come after it; in evaluation mode, with the same draws."""
+
+    def outputs(inputs: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        with _as_one_sentence(path, inputs):
+            return core(inputs)[0]
+
+    inputs, others = torch.randn(2, _LONGER, _BATCH, _INPUTS)
+    found = outputs(inputs)
+    if not torch.equal(found, outputs(inputs)):
+        return  # it draws numbers of its own: nothing can be said
+    if torch.equal(found, outputs(others)):
+        raise InputError(f"`cell` {path!r} gives outputs that do not depend on its inputs; let them reach the outputs.")
+    for step in (0, _LONGER // 2, _LONGER - 2):
+        changed = outputs(torch.cat([inputs[: step + 1], others[step + 1 :]]))
+        if not torch.allclose(found[: step + 1], changed[: step + 1], rtol=1e-4, atol=1e-5, equal_nan=True):
+            raise InputError(
+                f"`cell` {path!r} sees the future: its outputs up to step {step} change with later inputs; mask, shift or "
+                "pad it."
+            )
 
 
 def _check_state(path: str, before: StepState, after: Any) -> None:

@@ -1,9 +1,11 @@
 """input_profile: any sequence model by its input, against autograd's whole Jacobian, other profiles and exact cases."""
 
 import copy
+import dataclasses
 import math
 import random
 import re
+import types
 import warnings
 
 import numpy as np
@@ -488,7 +490,55 @@ def test_verify_sees_a_backward_pass_that_is_wrong():
 
 # bad input --------------------------------------------------------------------------------------------------------------
 
-REFUSALS = [
+UNBATCHED = (
+    "`inputs` has shape [4, 2], a number for each step and sequence, and `model` mixes them along both axes; for one sequence "
+    "without a batch axis pass inputs.unsqueeze(1), or inputs.unsqueeze(0) where the model takes the batch first; otherwise "
+    "take out what looks across the batch."
+)
+
+
+@dataclasses.dataclass
+class One:
+    y: object
+    steps: int = 4
+
+
+@dataclasses.dataclass
+class Two:
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+@dataclasses.dataclass(slots=True)
+class Usual:
+    hidden: torch.Tensor
+    logits: torch.Tensor
+
+
+def broken_lstm():
+    module = nn.LSTM(2, 3)
+    nn.init.constant_(module.weight_ih_l0, math.nan)
+    return module
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        lambda y: One(y),
+        lambda y: Usual(y * 0, y),
+        lambda y: types.SimpleNamespace(y=y, count=3),
+        lambda y: {"y": y},
+        lambda y: (y, None),
+        lambda y: [None, y],
+    ],
+)
+def test_what_a_model_returns_by_name_is_looked_into(returned):
+    inputs = wide(5, 2, 3)
+    found = input_profile(lambda x: returned(x.cumsum(0) ** 2), inputs)
+    np.testing.assert_array_equal(found.log_norm, input_profile(lambda x: x.cumsum(0) ** 2, inputs).log_norm)
+
+
+REFUSALS: list = [
     (lambda: input_profile(3, wide(4, 2, 1)), "`model` is a int; pass an nn.Module or a function of the inputs."),
     (
         lambda: input_profile(nn.Identity(), [1.0]),
@@ -585,6 +635,55 @@ REFUSALS = [
         lambda: input_profile(nn.Identity(), wide(100, 2, 1), sources="all", max_bytes=1000),
         "`sources` asks for 100 sources x 200 distances x 2 sequences, 0.0 GiB; pass fewer sources (an int), or "
         "max_bytes=320000 if there is room.",
+    ),
+]
+
+
+REFUSALS += [
+    (
+        lambda: input_profile(lambda x: Two(x, x.cumsum(0)), wide(4, 2, 1)),
+        "`model` returns first, second; pass outputs= with one of these names.",
+    ),
+    (
+        lambda: input_profile(lambda x: One([x]), wide(4, 2, 1)),
+        "`model` returns a One, which holds no tensor itself; pass outputs= with a function that picks one.",
+    ),
+    (
+        lambda: input_profile(lambda x: None, wide(4, 2, 1)),
+        "`model` returns a NoneType, which holds no tensor itself; pass outputs= with a function that picks one.",
+    ),
+    (
+        lambda: input_profile(lambda x: ({"y": x}, [x]), wide(4, 2, 1)),
+        "`model` returns a tuple of 2, which holds no tensor itself; pass outputs= with a function that picks one.",
+    ),
+    *(
+        (lambda module=module: input_profile(module, wide(4, 2)), UNBATCHED)
+        for module in (nn.LSTM(2, 3), nn.GRU(2, 3, batch_first=True), nn.TransformerEncoderLayer(2, 1, 4))
+    ),
+    (
+        lambda: input_profile(lambda x: x.cumsum(0)[-1, :1], wide(4, 2)),
+        "`model` turns [4, 2] into [1], which is neither an output for every step nor one for every sequence; for one "
+        "sequence without a batch axis pass inputs.unsqueeze(1), or inputs.unsqueeze(0) where the model takes the batch "
+        "first; pass outputs= with a function that gives [T, B, ...], [B, T, ...] or [B, ...].",
+    ),
+    (
+        lambda: input_profile(lambda x: x.cumsum(0) * math.nan, wide(4, 2, 1)).horizon(),
+        "No gradient was observed: the output of all 2 sequences is inf or nan, first at step 0; pass inputs and weights "
+        "under which it is finite.",
+    ),
+    (
+        lambda: input_profile(lambda x: x.cumsum(0), wide(1, 2, 1)).horizon(),
+        "No gradient was observed at distance 1, which all others are relative to; pass sequences of more steps, later "
+        "sources, or another reference=.",
+    ),
+    (
+        lambda: input_profile(lambda x: x * 2, wide(4, 2, 1)).horizon(),
+        "The gradient at distance 1, which all others are relative to, is exactly zero; pass another reference=.",
+    ),
+    (
+        lambda: gradient_profile(broken_lstm(), torch.randn(4, 2, 2)).horizon(),
+        "No gradient was observed: the state of all 2 sequences is inf or nan, first at step 0; pass inputs and weights under "
+        "which it is finite.",
     ),
 ]
 

@@ -141,10 +141,22 @@ def test_the_command_line_takes_both(tmp_path):
     assert json.loads(ended.stdout)["spec"]["cell"] == CELL
     shown = CliRunner().invoke(main, ["profile", "--task", TASK, "--cell", CELL, "--hidden", "8", "--json"])
     assert shown.exit_code == 0, shown.output
-    for bad in ("no_such_module:Core", "damped_cell:Dampd"):
+    for bad in (
+        "no_such_module:Core",
+        "damped_cell:Dampd",
+        "damped_cell:Growing",
+        "damped_cell:Peeking",
+        "damped_cell:Deaf",
+    ):
         ended = CliRunner().invoke(main, ["train", "--cell", bad, "--out", str(tmp_path)])
         assert ended.exit_code == 2
-        assert ended.stderr.startswith(f"Error: `cell` '{bad}': ")
+        assert ended.stderr.startswith(f"Error: `cell` '{bad}'")
+        file = tmp_path / "bad.toml"
+        file.write_text(f'cells = ["{bad}"]\nseeds = 1\n[task]\nname = "adding"\n')
+        ended = CliRunner().invoke(main, ["bench", "run", str(file), "--out", str(tmp_path / "bench")])
+        assert ended.exit_code == 2
+        assert f"line 1, `cells[1]` cannot be used: `cell` '{bad}'" in ended.stderr
+        assert not (tmp_path / "bench").exists()
 
 
 @pytest.mark.parametrize(
@@ -173,6 +185,20 @@ def test_the_command_line_takes_both(tmp_path):
         (
             "damped_cell:Narrow",
             "`cell` 'damped_cell:Narrow' must give outputs [T, B, hidden] = [3, 2, 4]; it gave [3, 2, 1].",
+        ),
+        (
+            "damped_cell:Peeking",
+            "`cell` 'damped_cell:Peeking' sees the future: its outputs up to step 0 change with later inputs; mask, shift or "
+            "pad it.",
+        ),
+        (
+            "damped_cell:Peeked",
+            "`cell` 'damped_cell:Peeked' sees the future: its outputs up to step 0 change with later inputs; mask, shift or "
+            "pad it.",
+        ),
+        (
+            "damped_cell:Deaf",
+            "`cell` 'damped_cell:Deaf' gives outputs that do not depend on its inputs; let them reach the outputs.",
         ),
         (
             "damped_cell:function",

@@ -77,15 +77,31 @@ def find_layout(forward: Forward, named: str | None, batch_first: bool) -> Layou
     if not fitting:
         raise InputError(
             f"`model` turns {list(leaf)} into {list(out)}, which is neither an output for every step nor one for every "
-            "sequence; pass outputs= with a function that gives [T, B, ...], [B, T, ...] or [B, ...]."
+            f"sequence; {_batch_of_one(leaf)}pass outputs= with a function that gives [T, B, ...], [B, T, ...] or "
+            "[B, ...]."
         )
     for each in fitting:
         if _separates(forward, each):
             return each
-    single = " (a sequence without a batch axis is a batch of 1: pass inputs.unsqueeze(1))" if len(leaf) == 2 else ""
+    single = _batch_of_one(leaf)
+    if single:
+        raise InputError(
+            f"`inputs` has shape {list(leaf)}, a number for each step and sequence, and `model` mixes them along both axes; "
+            f"{single}otherwise take out what looks across the batch."
+        )
     raise InputError(
         "`model` mixes its sequences: the gradient of one sequence's output reaches the input of another, so a batch cannot "
-        f"be measured at once; take out what looks across the batch, or pass one sequence at a time{single}."
+        "be measured at once; take out what looks across the batch, or pass one sequence at a time."
+    )
+
+
+def _batch_of_one(leaf: tuple[int, ...]) -> str:
+    """What to do where one sequence may have come without its batch axis; "" where it cannot have."""
+    if len(leaf) != 2:
+        return ""
+    return (
+        "for one sequence without a batch axis pass inputs.unsqueeze(1), or inputs.unsqueeze(0) where the model takes the "
+        "batch first; "
     )
 
 

@@ -7,6 +7,7 @@ Axes: T steps, B sequences, I numbers that the leaf has for each step and sequen
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import random
 import types
@@ -228,15 +229,30 @@ def picked(found: Any, outputs: Outputs) -> Tensor:
 
 
 def _usual(found: Any) -> Any:
-    if isinstance(found, Mapping):
-        tensors = [name for name, each in found.items() if isinstance(each, Tensor)]
-        name = next((name for name in USUAL_NAMES if name in tensors), tensors[0] if len(tensors) == 1 else None)
-        if name is None:
-            raise InputError(f"`model` returns {', '.join(map(str, found))}; pass outputs= with one of these names.")
-        return found[name]
+    """The tensor itself, the first of a tuple, or of what has names (a mapping, a dataclass) the usual or only one."""
+    if isinstance(found, Tensor):
+        return found
     if isinstance(found, (tuple, list)):
-        return next((each for each in found if isinstance(each, Tensor)), found)
-    return found
+        tensors: dict[Any, Any] = dict(enumerate(each for each in found if isinstance(each, Tensor)))
+        names: list[Any] = list(tensors)[:1]
+    else:
+        named = found if isinstance(found, Mapping) else _attributes(found)
+        tensors = {name: each for name, each in named.items() if isinstance(each, Tensor)}
+        names = [name for name in USUAL_NAMES if name in tensors][:1] or list(tensors)
+    if not names:
+        raise InputError(
+            f"`model` returns {_words(found)}, which holds no tensor itself; pass outputs= with a function that picks one."
+        )
+    if len(names) > 1:
+        raise InputError(f"`model` returns {', '.join(map(str, names))}; pass outputs= with one of these names.")
+    return tensors[names[0]]
+
+
+def _attributes(found: Any) -> dict[str, Any]:
+    """What an object that a model returns has by name: a dataclass's fields, or its public attributes."""
+    if dataclasses.is_dataclass(found):
+        return {each.name: getattr(found, each.name) for each in dataclasses.fields(found) if hasattr(found, each.name)}
+    return {name: each for name, each in getattr(found, "__dict__", {}).items() if not name.startswith("_")}
 
 
 def _words(found: Any) -> str:
