@@ -49,7 +49,7 @@ def remember(directory: str | Path, n: int = 500, tell: Callable[[str], object] 
     chosen = [each for each in done if each["spec"]["task"]["name"] == TASK and each["status"] == "ok"]
     if not chosen:
         raise InputError(
-            f"{str(directory)!r} holds no finished run of {TASK}, the task that asks at many delays. Train some first: "
+            f"{str(directory)!r} holds no finished run of {TASK}, whose queries come after many delays. Train some first: "
             f"rnnvg compare --tasks {TASK} --out {directory}."
         )
     rows: list[tuple[Any, ...]] = []

@@ -98,7 +98,7 @@ class _Run:
 
     def __init__(self, spec: RunSpec, folder: Path, on_progress: OnProgress | None) -> None:
         if spec.sources != tasks.imported.sources(spec.task["name"], spec.cell):
-            raise InputError("The source of its cell or task is another one here than the run was specified with.")
+            raise InputError("The source code of its cell or task has changed since the run was specified.")
         self.spec, self.folder, self.on_progress = spec, folder, on_progress
         self.task = _task(json.dumps(spec.task, sort_keys=True))
         generator = torch.Generator().manual_seed(spec.subseed("probe"))

@@ -257,7 +257,7 @@ class Sweep:
         if self.deaths[run] >= DEATHS:
             memory = _killed_for_memory() - self.killed_before
             why = (
-                " The system kills processes where no memory is left, and has done so meanwhile." if memory > 0 else ""
+                " The system has ended processes for lack of memory meanwhile." if memory > 0 else ""
             )
             self._write_off(attempt.spec, f"Its worker process was killed {self.deaths[run]} times.{why}")
             return

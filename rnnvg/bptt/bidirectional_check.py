@@ -44,7 +44,7 @@ class BothWaysOrigin:
         check_int("n", n, least=1)
         if arguments.weight_versions(self.module) != self.versions:
             raise InputError(
-                "`recurrence` has had a weight changed since the profile was measured; measure it again to verify."
+                "A weight of `recurrence` has changed since the profile was measured; measure it again to verify."
             )
         with torch.enable_grad():
             run = _Unrolled(self)

@@ -286,7 +286,7 @@ def _without_values(data: Tensor) -> str | None:
     if data.device.type == "meta":
         return "its tensors are on the meta device, which holds no values"
     if 0 in data.shape[:-1]:
-        return "it was handed no sequence or no step"
+        return "its inputs had no sequence or no step"
     return None
 
 

@@ -102,7 +102,7 @@ def certify(profile: GradientProfile, origin: Origin, n: int) -> Certificate:
     check_int("n", n, least=1)
     if arguments.weight_versions(origin.recurrence) != origin.versions:
         raise InputError(
-            "`recurrence` has had a weight changed since the profile was measured; measure it again to verify."
+            "A weight of `recurrence` has changed since the profile was measured; measure it again to verify."
         )
     run = _runner(origin)
     found: list[tuple[int, int, int, float, float]] = []

@@ -332,17 +332,17 @@ def _forward(kernel: _Run, exact: _Run, rounded: _Run, margin: float, dtype: tor
 def _sentence(frame: pd.DataFrame, begins: int | None, beyond: int | None, dtype: torch.dtype) -> str:
     width = str(dtype).removeprefix("torch.")
     first = (
-        f"The forward pass differs from the float64 step from step {beyond} on, beyond what rounding to {width} does. "
+        f"The forward pass differs from the float64 step from step {beyond} on, by more than rounding to {width} explains. "
         if beyond is not None
         else ""
     )
     if begins is None:
         last = int(frame["distance"].iloc[-1])
-        return f"{first}The gradient agrees with the float64 step at distances 0 to {last}, to what rounding to {width} does."
+        return f"{first}The gradient agrees with the float64 step at distances 0 to {last}, within rounding to {width}."
     row = frame[frame["distance"] == begins].iloc[0]
     return (
         f"{first}The gradient is wrong from distance {begins} on: relative error {row['error']:.1e}, where rounding to "
-        f"{width} does {max(row['rounding'], torch.finfo(dtype).eps):.0e}."
+        f"{width} explains {max(row['rounding'], torch.finfo(dtype).eps):.0e}."
     )
 
 

@@ -65,6 +65,6 @@ def check_size(n_sources: int, n_distances: int, batch: int, max_bytes: int) -> 
     needed = n_sources * n_distances * batch * 8
     if needed > max_bytes:
         raise InputError(
-            f"`sources` asks for {n_sources} sources x {n_distances} distances x {batch} sequences, {needed / 2**30:.1f} GiB; "
+            f"`sources` needs {n_sources} sources x {n_distances} distances x {batch} sequences, {needed / 2**30:.1f} GiB; "
             f"pass fewer sources (an int), or max_bytes={needed} if there is room."
         )

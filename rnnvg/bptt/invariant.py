@@ -153,10 +153,10 @@ def _origin(profile: GradientProfile) -> Origin:
     origin = profile.origin
     if not isinstance(origin, Origin):
         raise InputError(
-            "`profile` does not know its recurrence (it was loaded, or made of another); measure it again."
+            "`profile` has no recurrence with it (it was loaded from a file, or made from another profile); measure it again."
         )
     if arguments.weight_versions(origin.recurrence) != origin.versions:
-        raise InputError("`profile` is of a recurrence that has had a weight changed since; measure it again.")
+        raise InputError("A weight of the recurrence of `profile` has changed since; measure it again.")
     return origin
 
 

@@ -23,7 +23,7 @@ def chosen_passes(recorder: Recorder, backward: int | None) -> set[int]:
         error = recorder.failures[0]
         raise InputError(
             f"A hook of the watcher failed and left the program alone, so what it kept is incomplete "
-            f"({type(error).__name__}: {error}); there is nothing to answer from."
+            f"({type(error).__name__}: {error}); there is no complete record to compute from."
         ) from error
     left_out = f" Calls were left out because {' and '.join(sorted(recorder.unseen))}." if recorder.unseen else ""
     if not recorder.calls:
@@ -99,8 +99,8 @@ def check_sum(recorder: Recorder, found: TemporalContributions) -> None:
             raise InputError(
                 f"The contributions to `{name}` do not add up to its .grad (apart by {apart / size:.1e} of their size), so "
                 "something besides the outputs seen here reached the weights: a call outside the watch, a penalty on the "
-                "weights in the loss, a second use of them; or .grad was changed since (clip_grad_value_), then ask before "
-                "that."
+                "weights in the loss, a second use of them; or .grad was changed since (clip_grad_value_); then call "
+                "profile() before that."
             )
 
 

@@ -156,7 +156,7 @@ def _cause(recorder: Recorder) -> str:
         )
     return (
         "a weight, an input or the output was changed in place since, in a way that PyTorch does not count (a fused "
-        "optimiser's step, `.data`); ask for the profile before that, or pass snapshot=True to watch()"
+        "optimiser's step, `.data`); call profile() before that, or pass snapshot=True to watch()"
     )
 
 

@@ -165,7 +165,7 @@ def _call(module: nn.RNNBase, call: Call, chosen: set[int]) -> Sequences:
     data = call.inputs.data if isinstance(call.inputs, PackedSequence) else call.inputs
     if version(data) != call.input_version:
         raise InputError(
-            "The inputs of a watched call were overwritten in place since; ask for the profile before that."
+            "The inputs of a watched call were overwritten in place since; call profile() before that."
         )
     inputs = at_least_single(_by_time(call.inputs, module).detach())
     steps, batch = inputs.shape[:2]
@@ -226,8 +226,8 @@ def _seen(module: nn.RNNBase, call: Call, lengths: np.ndarray) -> tuple[Tensor, 
         known = steps <= last
     elif module.bidirectional:
         raise InputError(
-            "The output of a watched call was changed in place since, and a bidirectional module's final states say too "
-            "little of it; change a copy."
+            "The output of a watched call was changed in place since, and a bidirectional module's final states do not "
+            "determine it; change a copy."
         )
     else:
         known = steps == last

@@ -36,8 +36,9 @@ class Masked:
 
 
 MASKED = (
-    "The call had dropout between its layers, and a module that is run again draws other masks, so there is nothing to verify "
-    "it on; that its replay gave the output that was seen vouches for it, and that the contributions add up to .grad."
+    "The call had dropout between its layers, and a module that is run again draws other masks, so verify() has "
+    "no call to compare with. Two other checks were made: its replay gave the output that was seen, and the contributions add "
+    "up to .grad."
 )
 
 

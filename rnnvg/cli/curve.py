@@ -51,7 +51,7 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
             terminal.as_text(horizons, output.width()),
             f"Rate: {fit.rate:.3g} nats a step, half-life {fit.half_life:.3g} steps; {fit}.",
             "",
-            "Gain at each distance, relative to one step back (geometric mean)",
+            "Gain at each distance, relative to one step back: geometric mean and quantiles over sequences",
             terminal.as_text(_at_few_distances(profile), output.width()),
         ]
     )

@@ -26,8 +26,11 @@ def note(text: str) -> None:
 
 
 def width() -> int:
-    """How wide tables may be: the terminal's width; 100 characters in a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_IN_A_PIPE
+    """How wide tables may be: COLUMNS where the environment has it, else the terminal's width, and 100 in a pipe."""
+    wished = os.environ.get("COLUMNS", "")
+    if sys.stdout.isatty() or (wished.isdecimal() and int(wished) > 0):
+        return shutil.get_terminal_size().columns
+    return WIDTH_IN_A_PIPE
 
 
 def result(value: Any) -> None:

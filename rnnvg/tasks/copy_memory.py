@@ -34,7 +34,7 @@ ABOUT = Description(
         "delay": "steps between symbols and recall, the first sign among them; every distance is delay + recall",
         "n_symbols": "how many different symbols there are",
         "recall": "how many symbols to recall",
-        "delimiter": "the sign to recall: 'single', one step before the recall, or 'row', on through all of it",
+        "delimiter": "the sign to recall: 'single', one step before the recall, or 'row', at every step of it",
         "scored": "which steps are scored: 'all', or 'recall' alone",
     },
 )

@@ -71,7 +71,7 @@ def make(*, longest: int = 50) -> Task:
         baseline=right,
         baseline_loss=price,
         baseline_text=(
-            f"Who knows the grammar and guesses the letter that comes again is right at {100 * right:.4g} % of the steps, "
+            f"Knowing the grammar and guessing the letter that comes again is right at {100 * right:.4g} % of the steps, "
             f"at {price:.4g} nats a step."
         ),
         best_loss=least,

@@ -54,8 +54,8 @@ ABOUT = Description(
         "distance": "of 'agreement': how many words after its noun a verb stands, a number or a list (10)",
         "n_words": "of 'agreement': words to train on (200000)",
         "tail": "of 'agreement': distance k is drawn as often as k ** -tail; 0: all equally often (0)",
-        "bptt": "words of a training sequence, at most so many of a sentence",
-        "batching": "'continuous' (the text read on and on, the state carried) or 'sentences' (each by itself)",
+        "bptt": "words of a training sequence; with 'sentences' the most words of one",
+        "batching": "'continuous' (the whole text in order, the state carried over) or 'sentences' (each by itself)",
     },
     probe_sources=8,
 )
@@ -330,7 +330,7 @@ def _sentence_ends(corpus: Corpus, text: str) -> np.ndarray:
     known = [mark for mark in marks if mark in corpus.vocabulary]
     if not known:
         raise InputError(
-            f"`batching` 'sentences' needs the ends of sentences, and neither {END_OF_LINE!r} nor a stop is among the "
+            f"`batching` 'sentences' needs the ends of sentences, and neither {END_OF_LINE!r} nor a full stop is among the "
             f"words of the text {text!r}; pass 'continuous'."
         )
     return corpus.vocabulary.encode(known)

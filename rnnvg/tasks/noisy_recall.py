@@ -26,7 +26,7 @@ ABOUT = Description(
     unit="nats per scored step",
     solved=0.99,
     settings={
-        "delay": "steps from the sign to the last step, where it is due; every one of them brings noise",
+        "delay": "steps from the sign to the last step, where it is due; each of them carries noise",
         "noise": "standard deviation of the noise; the sign is +1 or -1",
     },
 )

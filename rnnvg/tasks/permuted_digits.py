@@ -19,7 +19,7 @@ ABOUT = replace(
     digits.ABOUT,
     name="permuted-digits",
     label="Permuted digits",
-    settings={**digits.ABOUT.settings, "order_seed": "what the order of the pixels is drawn from"},
+    settings={**digits.ABOUT.settings, "order_seed": "seed of the order of the pixels"},
 )
 
 

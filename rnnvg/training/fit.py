@@ -227,7 +227,7 @@ def _window(task: Task, bptt: int | None) -> int | None:
     if bptt is not None:
         if task.vocabulary is not None:
             raise InputError(
-                "`bptt` cuts a text that is read on and on; got it with batching 'sentences'. Pass bptt=None."
+                "`bptt` cuts a text that is read as one sequence; got it with batching 'sentences'. Pass bptt=None."
             )
         raise InputError(f"`bptt` cuts a text into windows; task {task.name!r} is not a text. Pass bptt=None.")
     return None

@@ -344,7 +344,7 @@ def test_failed_runs_are_done_again_on_request_and_other_versions_are_said(tmp_p
     assert (tmp_path / "set-aside" / f"{spec(1).id}-1" / "error.txt").read_text() == "bad luck\n"
     torch = version("torch")
     assert [event.text for event in of_kind(told, "note")] == [
-        f"Some results here are of torch 1.0; new ones are of {torch}."
+        f"Some results here were computed by torch 1.0; new ones are by {torch}."
     ]
 
 

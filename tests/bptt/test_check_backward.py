@@ -125,7 +125,7 @@ def test_pytorchs_own_kernels_are_right(data):
     assert list(frame["distance"]) == list(range(steps + (state is not None)))
     name = str(dtype).removeprefix("torch.")
     assert frame.attrs["sentence"] == (
-        f"The gradient agrees with the float64 step at distances 0 to {len(frame) - 1}, to what rounding to {name} does."
+        f"The gradient agrees with the float64 step at distances 0 to {len(frame) - 1}, within rounding to {name}."
     )
     assert not frame["wrong"].any()
 
@@ -202,7 +202,7 @@ def test_a_forward_pass_that_differs_is_named_too():
     inputs = torch.randn(12, 2, I)
     frame = check_backward(lstm_kernel(seed=1), lstm_step(), inputs, zero_state())
     assert frame.attrs["sentence"].startswith(
-        "The forward pass differs from the float64 step from step 0 on, beyond what rounding to float32 does. The gradient is"
+        "The forward pass differs from the float64 step from step 0 on, by more than rounding to float32 explains. The gradient is"
     )
     assert frame.attrs["forward_error"] > 0.1
 

@@ -264,7 +264,7 @@ def test_a_weight_changed_since_is_noticed():
     nn.init.constant_(module.weight_hh_l0, 0.4)
     with pytest.raises(
         InputError,
-        match=re.escape("`module` has had a weight changed since; compute the contributions again before verify()."),
+        match=re.escape("A weight of `module` has changed since; compute the contributions again before verify()."),
     ):
         found.verify()
 
@@ -326,11 +326,11 @@ def test_fraction_refuses_more_steps_than_there_are():
         ([[3], [3]], "the last 4 of 4 steps make 100 % of the update"),
         (
             [[49], [20]],
-            "sequences end at steps 20 to 49: no share of the last steps is meant; to_frame() has every step's",
+            "sequences end at steps 20 to 49: the share of the last steps is not defined; to_frame() has every step's",
         ),
         (
             [[10, 49], [49]],
-            "over 50 steps with losses at several: no share of the last steps is meant; to_frame() has every",
+            "over 50 steps with losses at several: the share of the last steps is not defined; to_frame() has every",
         ),
         ([[], []], "over 50 steps: the gradient of every parameter is zero"),
     ],

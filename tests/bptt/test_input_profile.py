@@ -470,7 +470,7 @@ def test_verify_sees_a_wrong_profile_and_a_changed_weight():
     assert found.verify(20).residual == pytest.approx(0.01, rel=0.05)
     with torch.no_grad():
         module.bias_ih_l0.add_(1)
-    with pytest.raises(InputError, match="`model` has had a weight changed since the profile was measured"):
+    with pytest.raises(InputError, match="A weight of `model` has changed since the profile was measured"):
         found.verify()
 
 

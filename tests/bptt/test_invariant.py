@@ -131,7 +131,7 @@ def test_misuse_is_said_in_one_sentence(tmp_path):
     cases = [
         (
             lambda: covariance_weighted(type(profile).load(tmp_path / "profile.npz")),
-            "`profile` does not know its recurrence (it was loaded, or made of another); measure it again.",
+            "`profile` has no recurrence with it (it was loaded from a file, or made from another profile); measure it again.",
         ),
         (
             lambda: covariance_weighted(diagonal),
@@ -149,6 +149,6 @@ def test_misuse_is_said_in_one_sentence(tmp_path):
     with torch.no_grad():
         module.weight_hh_l0.mul_(2)
     with pytest.raises(
-        InputError, match=r"^`profile` is of a recurrence that has had a weight changed since; measure it"
+        InputError, match=r"^A weight of the recurrence of `profile` has changed since; measure it"
     ):
         input_sensitivity(profile)

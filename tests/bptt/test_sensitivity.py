@@ -129,7 +129,7 @@ def test_words_and_figure():
             lambda: parameter_sensitivity(
                 lambda x, h: h, wide(4, 2, 1), torch.zeros(2, 1), parameters={"a": torch.ones(1)}
             ),
-            "`parameters` has 'a', which is no leaf tensor that requires a gradient; pass one.",
+            "`parameters` has 'a', which is not a leaf tensor that requires a gradient; pass one.",
         ),
         (
             lambda: parameter_sensitivity(nn.GRU(1, 1), torch.ones(4, 2, 1), parameters={"a": torch.ones(1)}),

@@ -118,7 +118,7 @@ def test_the_source_is_part_of_a_run(tmp_path, monkeypatch):
     assert after.id != before.id
     result = execute(before, tmp_path)
     assert result["status"] == "failed"
-    assert "The source of its cell or task is another one here than the run was specified with." in result["reason"]
+    assert "The source code of its cell or task has changed since the run was specified." in result["reason"]
 
 
 def test_the_command_line_takes_both(tmp_path):

@@ -182,7 +182,7 @@ def test_a_directory_without_delayed_recall(tmp_path):
     assert told.exit_code == 2
     assert told.stdout == ""
     assert told.stderr == (
-        f"Error: '{tmp_path / 'out'}' holds no finished run of delayed-recall, the task that asks at many delays. Train some "
+        f"Error: '{tmp_path / 'out'}' holds no finished run of delayed-recall, whose queries come after many delays. Train some "
         f"first: rnnvg compare --tasks delayed-recall --out {tmp_path / 'out'}.\n"
     )
 

@@ -462,7 +462,7 @@ def test_a_network_is_trained_on_sentences():
     with pytest.raises(InputError) as caught:
         training.fit(model, task, **settings, generator=seeded(), bptt=5)
     assert str(caught.value) == (
-        "`bptt` cuts a text that is read on and on; got it with batching 'sentences'. Pass bptt=None."
+        "`bptt` cuts a text that is read as one sequence; got it with batching 'sentences'. Pass bptt=None."
     )
 
 
@@ -472,7 +472,7 @@ def test_a_text_whose_sentences_do_not_end_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         tasks.make("next-word", text=path, batching="sentences")
     assert str(caught.value) == (
-        "`batching` 'sentences' needs the ends of sentences, and neither '<eos>' nor a stop is among the words of the text "
+        "`batching` 'sentences' needs the ends of sentences, and neither '<eos>' nor a full stop is among the words of the text "
         f"'{path}'; pass 'continuous'."
     )
     path.write_text("a b c\n" * 400)

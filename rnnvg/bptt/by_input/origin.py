@@ -50,7 +50,7 @@ class InputOrigin:
         check_int("n", n, least=1)
         if arguments.weight_versions(self.model) != self.versions:
             raise InputError(
-                "`model` has had a weight changed since the profile was measured; measure it again to verify."
+                "A weight of `model` has changed since the profile was measured; measure it again to verify."
             )
         subject = Subject(self.model, self.inputs, self.outputs, self.at, None if self.dtype is None else torch.float64)
         forward = subject.forward()

@@ -255,7 +255,7 @@ def _residuals(found: TemporalContributions) -> dict[str, float]:
     if isinstance(origin, str):
         raise InputError(origin)
     if origin is None or arguments.weight_versions(origin.module) != origin.versions:
-        raise InputError("`module` has had a weight changed since; compute the contributions again before verify().")
+        raise InputError("A weight of `module` has changed since; compute the contributions again before verify().")
     gradients = origin.gradients(found.names)
     residuals = {}
     for name, wanted in zip(found.names, gradients, strict=True):

@@ -80,7 +80,7 @@ def test_a_penalty_without_the_loss_itself():
 @pytest.mark.parametrize(
     ("shape", "device", "reason"),
     [
-        ((T, 0, I), "cpu", "it was handed no sequence or no step"),
+        ((T, 0, I), "cpu", "its inputs had no sequence or no step"),
         ((T, B, I), "meta", "its tensors are on the meta device"),
     ],
 )
