@@ -118,7 +118,9 @@ def _check_runnable(spec: RunSpec, task: Task) -> None:
         raise InputError(f"`training.bptt` cuts a text into windows; task {task.name!r} is not a text. Leave it out.")
     late = [step for step in training.checkpoints or () if step > training.steps]
     if late:
-        raise InputError(f"`training.checkpoints` has {late[0]}, after the last of {training.steps} steps. Pass earlier ones.")
+        raise InputError(
+            f"`training.checkpoints` has {late[0]}, after the last of {training.steps} steps. Pass earlier ones."
+        )
 
 
 def _check_size(spec: RunSpec, task: Task) -> None:

@@ -94,7 +94,12 @@ def run_all(
     if pending:
         check_room(store.directory, BYTES_A_RUN * len(pending))
         for other in store.other_versions("torch", version("torch")):
-            tell(Event("note", text=f"Some results here were computed by torch {other}; new ones are by {version('torch')}."))
+            tell(
+                Event(
+                    "note",
+                    text=f"Some results here were computed by torch {other}; new ones are by {version('torch')}.",
+                )
+            )
         try:
             with _workers(jobs if follow else min(jobs, len(pending)), scheduler, security) as client:
                 from rnnvg.bench.cluster import dashboard

@@ -256,9 +256,7 @@ class Sweep:
         self.deaths[run] += 1
         if self.deaths[run] >= DEATHS:
             memory = _killed_for_memory() - self.killed_before
-            why = (
-                " The system has ended processes for lack of memory meanwhile." if memory > 0 else ""
-            )
+            why = " The system has ended processes for lack of memory meanwhile." if memory > 0 else ""
             self._write_off(attempt.spec, f"Its worker process was killed {self.deaths[run]} times.{why}")
             return
         # At the end of the queue: whatever it does to its workers, the rest is done first.

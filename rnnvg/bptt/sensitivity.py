@@ -182,7 +182,9 @@ def _prepared(
         )
     for name, each in parameters.items():
         if not isinstance(each, Tensor) or not each.requires_grad or not each.is_leaf:
-            raise InputError(f"`parameters` has {name!r}, which is not a leaf tensor that requires a gradient; pass one.")
+            raise InputError(
+                f"`parameters` has {name!r}, which is not a leaf tensor that requires a gradient; pass one."
+            )
     return recurrence, inputs, state, dict(parameters)
 
 

@@ -164,9 +164,7 @@ def _chain(module: nn.RNNBase, calls: list[Call], chosen: set[int]) -> Sequences
 def _call(module: nn.RNNBase, call: Call, chosen: set[int]) -> Sequences:
     data = call.inputs.data if isinstance(call.inputs, PackedSequence) else call.inputs
     if version(data) != call.input_version:
-        raise InputError(
-            "The inputs of a watched call were overwritten in place since; call profile() before that."
-        )
+        raise InputError("The inputs of a watched call were overwritten in place since; call profile() before that.")
     inputs = at_least_single(_by_time(call.inputs, module).detach())
     steps, batch = inputs.shape[:2]
     lengths = np.full(batch, steps)

@@ -110,6 +110,8 @@ def applied() -> Iterator[None]:
         "path.simplify_threshold": 0.2,
         "savefig.facecolor": PAPER,
         "svg.fonttype": "path",
+        # Hinted letters are wider or narrower at other resolutions: a layout found for one would cut labels off in another.
+        "text.hinting": "none",
         "svg.hashsalt": "rnnvg",
         "text.color": INK,
         "xtick.color": MUTED,

@@ -202,7 +202,8 @@ def test_a_forward_pass_that_differs_is_named_too():
     inputs = torch.randn(12, 2, I)
     frame = check_backward(lstm_kernel(seed=1), lstm_step(), inputs, zero_state())
     assert frame.attrs["sentence"].startswith(
-        "The forward pass differs from the float64 step from step 0 on, by more than rounding to float32 explains. The gradient is"
+        "The forward pass differs from the float64 step from step 0 on, by more than rounding to float32 explains. "
+        "The gradient is"
     )
     assert frame.attrs["forward_error"] > 0.1
 

@@ -326,11 +326,11 @@ def test_fraction_refuses_more_steps_than_there_are():
         ([[3], [3]], "the last 4 of 4 steps make 100 % of the update"),
         (
             [[49], [20]],
-            "sequences end at steps 20 to 49: the share of the last steps is not defined; to_frame() has every step's",
+            "sequences end at steps 20 to 49: no share of the last steps is defined; to_frame() has every step's",
         ),
         (
             [[10, 49], [49]],
-            "over 50 steps with losses at several: the share of the last steps is not defined; to_frame() has every",
+            "over 50 steps with losses at several: no share of the last steps is defined; to_frame() has every",
         ),
         ([[], []], "over 50 steps: the gradient of every parameter is zero"),
     ],

@@ -148,7 +148,5 @@ def test_misuse_is_said_in_one_sentence(tmp_path):
             call()
     with torch.no_grad():
         module.weight_hh_l0.mul_(2)
-    with pytest.raises(
-        InputError, match=r"^A weight of the recurrence of `profile` has changed since; measure it"
-    ):
+    with pytest.raises(InputError, match=r"^A weight of the recurrence of `profile` has changed since; measure it"):
         input_sensitivity(profile)

@@ -25,6 +25,7 @@ def rnnvg(tmp_path, monkeypatch):
     """Calls the command line in an empty folder; the result has exit_code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
     return call
 
 

@@ -63,3 +63,10 @@ def test_names_are_completed(words, first):
         [sys.executable, "-m", "rnnvg"], capture_output=True, text=True, env={**os.environ, **environment}, check=False
     )
     assert done.stdout.split() == [f"plain,{first}"]
+
+
+@pytest.mark.parametrize(("columns", "most"), [("60", 60), ("", 100), ("wide", 100), ("0", 100)])
+def test_tables_in_a_pipe_are_as_wide_as_columns_says(rnnvg, monkeypatch, columns, most):
+    monkeypatch.setenv("COLUMNS", columns)
+    table = rnnvg("tasks").stdout.splitlines()
+    assert most - 25 < max(map(len, table)) <= most

@@ -182,8 +182,8 @@ def test_a_directory_without_delayed_recall(tmp_path):
     assert told.exit_code == 2
     assert told.stdout == ""
     assert told.stderr == (
-        f"Error: '{tmp_path / 'out'}' holds no finished run of delayed-recall, whose queries come after many delays. Train some "
-        f"first: rnnvg compare --tasks delayed-recall --out {tmp_path / 'out'}.\n"
+        f"Error: '{tmp_path / 'out'}' holds no finished run of delayed-recall, whose queries come after many delays. "
+        f"Train some first: rnnvg compare --tasks delayed-recall --out {tmp_path / 'out'}.\n"
     )
 
 

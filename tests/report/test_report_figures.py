@@ -5,11 +5,13 @@ import math
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from synthetic_results import in_memory
 
 from rnnvg.report import legend, pooled, style
+from rnnvg.report import svg as drawing
 from rnnvg.report.results import moments
 from rnnvg.report.sections import COMPARISON, finding, gradient, learned, opening
 from rnnvg.report.style import AFTER, BEFORE
@@ -325,3 +327,19 @@ def _lab(linear):
     xyz = np.array(to_xyz) @ linear / [0.9505, 1.0, 1.089]
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+LONG = "learning rate warmed up over a fifth of the steps"
+
+
+def test_a_layout_found_at_one_resolution_keeps_every_label_inside_at_another():
+    with style.applied():
+        figure = Figure(figsize=(11, 4), layout="constrained")
+        ax = figure.subplots()
+        ax.set_yticks([0, 1], [LONG, "as it is"])
+        drawing.to_svg(figure)
+        figure.set_layout_engine("none")
+        for dpi in (72, 100, 160, 300):
+            figure.set_dpi(dpi)
+            renderer = FigureCanvasAgg(figure).get_renderer()
+            assert ax.get_yticklabels()[0].get_window_extent(renderer).x0 > 0, dpi

@@ -472,8 +472,8 @@ def test_a_text_whose_sentences_do_not_end_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         tasks.make("next-word", text=path, batching="sentences")
     assert str(caught.value) == (
-        "`batching` 'sentences' needs the ends of sentences, and neither '<eos>' nor a full stop is among the words of the text "
-        f"'{path}'; pass 'continuous'."
+        "`batching` 'sentences' needs the ends of sentences, and neither '<eos>' nor a full stop is among the words of the "
+        f"text '{path}'; pass 'continuous'."
     )
     path.write_text("a b c\n" * 400)
     task = tasks.make("next-word", text=path, tokens="spaces", batching="sentences")

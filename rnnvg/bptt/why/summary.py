@@ -40,12 +40,12 @@ def sentence(found: TemporalContributions, recent: int) -> str:
         return f"over {T} steps: the gradient of every parameter is zero"
     if found.losses is None:
         return (
-            f"over {T} steps with losses at several: the share of the last steps is not defined; to_frame() has every step's"
+            f"over {T} steps with losses at several: no share of the last steps is defined; to_frame() has every step's"
         )
     ends = np.unique(found.losses[found.losses >= 0])
     if len(ends) > 1:
         where = f"{ends[0]} to {ends[-1]}"
-        return f"sequences end at steps {where}: the share of the last steps is not defined; to_frame() has every step's"
+        return f"sequences end at steps {where}: no share of the last steps is defined; to_frame() has every step's"
     end = int(ends[0]) + 1
     last = min(recent, end)
     return (
