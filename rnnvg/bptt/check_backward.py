@@ -70,7 +70,7 @@ def check_backward(
     >>> whole.load_state_dict({name + "_l0": value for name, value in cell.state_dict().items()})
     <All keys matched successfully>
     >>> print(check_backward(whole, cell, torch.randn(20, 4, 2)).attrs["sentence"])
-    The gradient agrees with the float64 step at distances 0 to 19, to what rounding to float32 does.
+    The gradient agrees with the float64 step at distances 0 to 19, within rounding to float32.
     """
     margin = check_float("margin", margin, above=1.0)
     given = _checked(inputs)

@@ -170,7 +170,7 @@ training.batch = 0
         ("lr = 0.004", "bptt = 3", "line 5, `task` cannot be run: `training.bptt` cuts a text into windows; task "
          "'adding' is not a text. Leave it out."),
         ("lr = 0.004", "steps = 9\ncheckpoints = [10]",
-         "line 5, `task` cannot be run: `training.checkpoints` has 10, after the last of 9 steps."),
+         "line 5, `task` cannot be run: `training.checkpoints` has 10, after the last of 9 steps. Pass earlier ones."),
         ("lr = 0.004", "when = 1979-05-27", "line 11, `training.when` is not known."),
         ("lr = 0.004", "lr = 1979-05-27", "line 11, `training.lr` must be a number, text in quotes, true or false, or "
          "a list of these; got datetime.date(1979, 5, 27)."),

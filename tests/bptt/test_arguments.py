@@ -218,7 +218,7 @@ def test_max_bytes():
     """S K B 8 bytes, refused before anything is computed."""
     long = torch.zeros(20_000, 1, I)
     message = (
-        "`sources` asks for 20000 sources x 20001 distances x 1 sequences, 3.0 GiB; "
+        "`sources` needs 20000 sources x 20001 distances x 1 sequences, 3.0 GiB; "
         "pass fewer sources (an int), or max_bytes=3200160000 if there is room."
     )
     refused(message, lstm, long, sources="all")

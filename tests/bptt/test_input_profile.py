@@ -455,7 +455,7 @@ def test_a_profile_by_the_input_has_all_that_profiles_have(tmp_path):
     assert found.plot().get_ylabel() == "log10 gain of the gradient, wrt input"
     with pytest.raises(InputError, match="This profile was loaded from a file"):
         loaded.verify()
-    with pytest.raises(InputError, match=r"^`profile` does not know its recurrence"):
+    with pytest.raises(InputError, match=r"^`profile` has no recurrence with it"):
         covariance_weighted(found)
 
 
@@ -633,7 +633,7 @@ REFUSALS: list = [
     ),
     (
         lambda: input_profile(nn.Identity(), wide(100, 2, 1), sources="all", max_bytes=1000),
-        "`sources` asks for 100 sources x 200 distances x 2 sequences, 0.0 GiB; pass fewer sources (an int), or "
+        "`sources` needs 100 sources x 200 distances x 2 sequences, 0.0 GiB; pass fewer sources (an int), or "
         "max_bytes=320000 if there is room.",
     ),
 ]
