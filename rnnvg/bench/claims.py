@@ -19,7 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from rnnvg.bench.stored import Claim, Damaged, fit, read_json
+from rnnvg.bench.stored import Claim
+from rnnvg.stored import Damaged, fit, read_json
 
 BEAT = 5.0
 # Network file systems may show a file's times up to a minute late.

@@ -11,7 +11,8 @@ from typing import Any
 
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import RESULT
-from rnnvg.bench.stored import Damaged, Timed, fit, read_json
+from rnnvg.bench.stored import Timed
+from rnnvg.stored import Damaged, fit, read_json
 
 
 class Timings:

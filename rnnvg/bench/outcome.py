@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from rnnvg.bench.ladder import climbed_frame, rungs_frame
 from rnnvg.bench.plan import FOLDER, Plan, kept
 from rnnvg.bench.published import COLUMNS, NUMBERS, beside_published
 from rnnvg.bench.store import Store
-from rnnvg.errors import InputError, bounded
-from rnnvg.files import write_set
+from rnnvg.errors import InputError, bounded, shown
+from rnnvg.files import read_regular, write_set
+from rnnvg.stored import MOST_BYTES
 
 PUBLISHED = "published.csv"
 _WORDS = {name: str for name in COLUMNS if name not in (*NUMBERS, "runs", "solved")}
@@ -83,7 +85,14 @@ def published_table(path: Path) -> pd.DataFrame:
     Raises:
         InputError: it has other columns.
     """
-    found = pd.read_csv(path, dtype=_WORDS, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
+    try:
+        content = io.BytesIO(read_regular(path, most=MOST_BYTES))
+        found = pd.read_csv(content, dtype=_WORDS, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
+        found = found.astype({name: float for name in NUMBERS if name in found})
+    except InputError:
+        raise
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{shown(path)} is not a whole table ({str(error).strip()[:100]}); write it again.") from None
     if list(found.columns) != list(COLUMNS):
         raise InputError(
             f"{str(path)!r} is not a table of published figures as this version writes it; write it again."

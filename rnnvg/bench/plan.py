@@ -18,9 +18,10 @@ from rnnvg.bench.choose import matches, only
 from rnnvg.bench.grid import Grid, from_dict
 from rnnvg.bench.ladder import Climb
 from rnnvg.bench.spec import SCHEMA, RunSpec
-from rnnvg.bench.stored import Benchmark, Damaged, fit, read_json
+from rnnvg.bench.stored import Benchmark
 from rnnvg.errors import InputError
 from rnnvg.files import write_set
+from rnnvg.stored import Damaged, fit, read_json
 
 FOLDER = "benchmarks"
 Results = Mapping[str, Mapping[str, Any]]

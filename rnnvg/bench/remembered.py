@@ -5,6 +5,7 @@ Runs of delayed-recall alone: there the delay can be chosen. Nothing is trained;
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from rnnvg.bench.store import WEIGHTS, Store
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, shown
 from rnnvg.files import write_set
+from rnnvg.stored import Damaged, read_table
 
 RECALL = "recall.csv"
 TASK = "delayed-recall"
@@ -74,12 +76,25 @@ def answers(directory: str | Path) -> pd.DataFrame | None:
         InputError: the file is there and is not one that `remember` wrote.
     """
     path = Path(directory) / RECALL
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)!r} cannot be read ({error}). Delete it, and pass --functional again.") from None
-    if list(frame.columns) != COLUMNS or frame.isna().to_numpy().any():
-        raise InputError(f"{str(path)!r} is not a table of answers. Delete it, and pass --functional again.")
+        frame = read_table(path, {"id": str, "delay": _count, "right": int, "n": _count, "chance": _share})
+        wrong = frame[(frame["right"] < 0) | (frame["right"] > frame["n"])]
+        if len(wrong):
+            raise Damaged(f"{path.name} is damaged at right, line {wrong.index[0] + 2}: more or fewer than were asked")
+    except Damaged as error:
+        raise InputError(f"{shown(path)} is damaged: {error}. Delete it, and pass --functional again.") from None
     return frame
+
+
+def _count(text: str) -> int:
+    if not 1 <= (number := int(text)) < 2**62:
+        raise ValueError
+    return number
+
+
+def _share(text: str) -> float:
+    if not 0 <= (number := float(text)) <= 1:
+        raise ValueError
+    return number

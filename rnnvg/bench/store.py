@@ -24,11 +24,12 @@ from pydantic import ValidationError
 
 from rnnvg.bench import tables
 from rnnvg.bench.spec import SCHEMA, RunSpec
-from rnnvg.bench.stored import Damaged, Result, fit, read_json
+from rnnvg.bench.stored import Result
 from rnnvg.errors import InputError, shown
 from rnnvg.faults import disk_faults_named
 from rnnvg.files import check_ours, make_folder, move_aside, named_folder, read_regular, table_mark, write_whole
 from rnnvg.missing import finite
+from rnnvg.stored import Damaged, fit, read_json
 
 RESULT = "result.json"
 WEIGHTS = "weights.safetensors"

@@ -1,30 +1,15 @@
-"""The files of a results directory that are read back: what each holds, and the one place where they are read.
-
-What does not fit is damaged: what and where, as a sentence. A file may have been edited, cut off, or written by anybody.
-"""
+"""The files of a results directory that are read back: what each holds. `rnnvg.stored` reads them."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from rnnvg.errors import InputError, shown
-from rnnvg.files import read_regular
-
-# No file of ours that is read whole is larger.
-MOST_BYTES = 1 << 26
-Model = TypeVar("Model", bound=BaseModel)
 _Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _Number = Annotated[float, Field(ge=-1e308, le=1e308)]
 # What a run writes beside its result: names in its own folder and nowhere else.
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
-
-
-class Damaged(InputError):
-    """A file does not hold what was written to it."""
 
 
 class _Stored(BaseModel):
@@ -108,35 +93,3 @@ class Claim(_Stored):
     token: str = ""
     pid: Annotated[int, Field(ge=1, le=2**31 - 1)]
     place: str
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        Damaged: it is not a regular file, cannot be read, or is not JSON.
-    """
-    try:
-        return json.loads(read_regular(path, most=MOST_BYTES))
-    except InputError as error:
-        raise Damaged(str(error)) from None
-    except RecursionError:
-        raise Damaged(f"{path.name} is nested too deeply") from None
-    except ValueError:  # not JSON, not UTF-8, or a number of thousands of digits
-        raise Damaged(f"{path.name} is not whole") from None
-
-
-def fit(model: type[Model], content: Any, name: str) -> Model:
-    """What a file holds, checked.
-
-    Raises:
-        Damaged: a key is missing or has another type: which.
-    """
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise Damaged(f"{name} is damaged at {shown(where)}: {first['msg']}"[:300]) from None
-    except RecursionError:
-        raise Damaged(f"{name} is nested too deeply") from None

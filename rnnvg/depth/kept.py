@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,12 +11,28 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
 from rnnvg.files import check_ours, make_folder, mark_of, remove_ours, write_whole
+from rnnvg.stored import Damaged, fit, read_json
 
 _KIND = "!"
 MARK = mark_of(".json", '{"made_from":')
 Value = TypeVar("Value")
+
+
+class Part(BaseModel):
+    """A part's file: what it was made from, its value, and the sha256 of the two, by which a change is found."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    made_from: Any
+    value: Any
+    checksum: str
+
+    def whole(self) -> bool:
+        """Whether it is as it was written."""
+        return self.checksum == _checksum(self.made_from, self.value)
 
 
 class Kept:
@@ -42,16 +59,18 @@ class Kept:
         if self.folder is None:
             return make()
         path = self.folder / f"{name}.json"
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["made_from"] == self.made_from:
-                return self._decoded(stored["value"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
-            pass  # missing, or not what this program wrote: made anew
+        if path.is_file():
+            try:
+                stored = fit(Part, read_json(path), path.name)
+                if stored.whole() and stored.made_from == self.made_from:
+                    return self._decoded(stored.value)
+            except (Damaged, ValueError, KeyError, TypeError, RecursionError):
+                pass  # not what this version wrote: made anew
         check_ours(path, MARK, "out")
         value = make()
         make_folder(self.folder)
-        write_whole(path, json.dumps({"made_from": self.made_from, "value": self._encoded(value)}))
+        stored = {"made_from": self.made_from, "value": self._encoded(value)}
+        write_whole(path, json.dumps(stored | {"checksum": _checksum(**stored)}))
         return value
 
     def has(self, name: str) -> bool:
@@ -105,3 +124,7 @@ class Kept:
         if kind == "dict":
             return {name: self._decoded(each) for name, each in stored["items"].items()}
         return self.classes[kind](**{name: self._decoded(each) for name, each in stored.items() if name != _KIND})
+
+
+def _checksum(made_from: Any, value: Any) -> str:
+    return hashlib.sha256(json.dumps([made_from, value], sort_keys=True).encode()).hexdigest()

@@ -99,9 +99,14 @@ def _whole(place: Path) -> bool:
     if not (place / MADE).is_file() or not (place / WORDS).is_file() or not (place / IDS).is_file():
         return False
     try:
-        made = json.loads((place / MADE).read_text(encoding="utf-8"))
-        return (place / IDS).stat().st_size == 4 * sum(made["sizes"].values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        sizes = json.loads((place / MADE).read_text(encoding="utf-8"))["sizes"]
+        if set(sizes) not in ({"all"}, set(SPLITS)) or any(
+            type(size) is not int or size < 0 for size in sizes.values()
+        ):
+            return False
+        Vocabulary.load(place / WORDS)
+        return (place / IDS).stat().st_size == 4 * sum(sizes.values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # an InputError is a ValueError
         return False
 
 

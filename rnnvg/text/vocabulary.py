@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rnnvg.errors import InputError, bounded, check_int
-from rnnvg.files import write_ours
+from rnnvg.files import check_regular, write_ours
 from rnnvg.text.tokens import UNKNOWN
 
 MOST_WORDS = 10_000_000  # of an iterator: an endless one is stopped here
@@ -131,9 +131,13 @@ class Vocabulary:
             InputError: the file is missing or is not a vocabulary.
         """
         try:
+            if Path(path).exists():
+                check_regular(path)  # a pipe may never end
             document = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"The vocabulary {str(path)!r} cannot be read: {error.strerror}.") from error
+        except RecursionError:
+            raise InputError(f"The vocabulary {str(path)!r} is not JSON: it is nested too deeply.") from None
         except ValueError as error:
             raise InputError(f"The vocabulary {str(path)!r} is not JSON: {error}.") from error
         words = document.get("words") if isinstance(document, dict) and document.get("schema") == _SCHEMA else None

@@ -11,15 +11,21 @@ import sys
 import time
 import warnings
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from rnnvg import bench, load_results
-from rnnvg.bench import grid, run, store
+from rnnvg.bench import grid, remembered, run, store
 from rnnvg.bench.claims import claimed
+from rnnvg.bench.outcome import published_table
+from rnnvg.bench.published import beside_published
 from rnnvg.cli import main
+from rnnvg.depth.kept import Kept
 from rnnvg.errors import InputError
 from rnnvg.faults import MachineError
+from rnnvg.text import mapped
+from rnnvg.text.vocabulary import Vocabulary
 
 SPEC = """title = "small"
 cells = ["rnn", "lstm"]
@@ -243,6 +249,117 @@ def test_a_tampered_directory_is_read_without_a_traceback(results, tmp_path):
 def test_300_tamperings_of_a_directory(results, tmp_path):
     look = [["bench", "status", "DIR"], ["report", "DIR", "-q"], ["bench", "compare", "DIR", "GOOD"]]
     check_tampering(results, tmp_path, 300, [*look, ["bench", "resume", "DIR", "-q", "--jobs", "1"]])
+
+
+def kept_part(folder):
+    """A part of a long measurement, kept, and a way to read it."""
+    made = {"a": 1.5, "b": (1, 2), "c": np.arange(4.0)}
+    return (
+        folder / "part.json",
+        lambda: sorted(Kept(folder, {"seed": 0}, ()).get("part", lambda: made)) == ["a", "b", "c"],
+    )
+
+
+def kept_answers(folder):
+    """The table of what networks answered."""
+    path = folder / remembered.RECALL
+    rows = [f"run-{index},{index + 1},{index},20,0.25" for index in range(8)]
+    path.write_text("\n".join([",".join(remembered.COLUMNS), *rows]) + "\n")
+
+    def read():
+        found = remembered.answers(folder)
+        return found is None or bool((found[["delay", "right", "n", "chance"]] >= 0).all(axis=None))
+
+    return path, read
+
+
+def kept_figures(folder):
+    """A table of published figures."""
+    path = folder / "published.csv"
+    path.write_text(beside_published([grid.read("chrono-copy")], []).to_csv(index=False))
+    return path, lambda: published_table(path)["published"].dtype == np.float64
+
+
+def kept_words(folder):
+    path = folder / "vocabulary.json"
+    Vocabulary(["<unk>", "to", "be"]).save(path)
+    return path, lambda: all(isinstance(word, str) for word in Vocabulary.load(path).words)
+
+
+def kept_text(folder):
+    """The note beside an encoded text: where it is damaged, the text is encoded again."""
+    text = folder / "text.txt"
+    text.write_text("to be or not to be . " * 40)
+
+    def read():
+        settings = {"vocabulary": None, "minimum_count": 1, "tokens": "spaces"}
+        found = mapped.load_mapped(text, {"all": text}, **settings)
+        return [len(found.train) + len(found.valid) + len(found.test), found.vocabulary.words[1:]]
+
+    wanted = read()
+    return next((folder / "cache").glob("texts/*/made.json")), lambda: read() == wanted
+
+
+PLACES = {
+    "part": kept_part,
+    "answers": kept_answers,
+    "figures": kept_figures,
+    "vocabulary": kept_words,
+    "text": kept_text,
+}
+
+
+def check_files(kind, folder, n):
+    """A file damaged in n ways: read whole, made again, or refused in a sentence; never a traceback, never a wait."""
+    choose, refused, longest = random.Random(16), 0, 0
+    for number in range(n):
+        own = folder / str(number)
+        own.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RNNVG_CACHE", str(own / "cache"))
+            path, read = PLACES[kind](own)
+            assert read()
+            what = f"{number}: {tamper(path, choose)} {path.name}"
+            try:
+                assert read(), what
+            except InputError as error:
+                refused += 1
+                longest = max(longest, len(str(error)))
+            except Exception as error:
+                raise AssertionError(what) from error
+    assert longest < 1000
+    return refused
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", PLACES)
+def test_damaged_files_beside_the_runs(kind, tmp_path):
+    assert check_files(kind, tmp_path, 25) > 0
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ("run,0,1,20,0.25", "at delay, line 2: '0'"),
+        ("run,3,21,20,0.25", "at right, line 2"),
+        ("run,3,-1,20,0.25", "at right, line 2"),
+        ("run,3,1.5,20,0.25", "at right, line 2: '1.5'"),
+        ("run,3,1,20,nan", "at chance, line 2: 'nan'"),
+        ("run,3,1," + "9" * 400 + ",0.25", "at n, line 2"),
+        ("run,3,1", "at n, line 2"),
+    ],
+)
+def test_a_row_of_answers_that_cannot_be_is_named(tmp_path, row, fault):
+    (tmp_path / remembered.RECALL).write_text(",".join(remembered.COLUMNS) + "\n" + row + "\n")
+    with pytest.raises(InputError, match=fault):
+        remembered.answers(tmp_path)
+
+
+def test_a_part_whose_value_was_changed_is_made_again(tmp_path):
+    assert Kept(tmp_path, {"seed": 0}, ()).get("part", lambda: 1.5) == 1.5
+    path = tmp_path / "part.json"
+    path.write_text(path.read_text().replace("1.5", "2.5"))
+    assert Kept(tmp_path, {"seed": 0}, ()).get("part", lambda: 1.5) == 1.5
 
 
 @pytest.mark.parametrize("pid", [-1, 0, 2**70, "7", None, 1.0, True])
