@@ -99,6 +99,7 @@ def test_the_first_screen_has_a_horizon_of_every_network():
 
 def test_names_of_networks_stay_inside_the_figure():
     (ax,) = axes(finding, *CLASSIC, INPUT_ALONE)
+    assert ax.get_yticklabels()[0].get_text() == "attention\n(no recurrence)"
     assert all(label.get_window_extent().x0 >= 0 for label in ax.get_yticklabels())
 
 

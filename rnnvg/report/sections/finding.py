@@ -23,6 +23,7 @@ NUMBER_WORDS = {2: "both", 3: "all three", 4: "all four", 5: "all five"}
 # Each network has a row, 1 high: before training in its upper half, after in its lower, the seeds under their median.
 LANES = {BEFORE: 0.28, AFTER: -0.16}
 SEEDS_BELOW = 0.17
+LONG_NAME = 18  # letters of a network's name beside the figure in one line
 
 
 def frame(results: Results) -> Frame:
@@ -195,11 +196,17 @@ def draw(rows: Frame, panels: Panels) -> None:
         ax.grid(visible=False, axis="y")
         for edge in range(1, len(networks)):
             ax.axhline(edge - 0.5, color=style.GRID, linewidth=0.8, zorder=0)
-        ax.set_yticks(
-            range(len(networks)), [textwrap.fill(each, 18, break_long_words=False) for each in networks[::-1]]
-        )
+        ax.set_yticks(range(len(networks)), [_two_lines(each) for each in networks[::-1]])
         ax.set_ylim(-0.55, len(networks) - 0.45)
     panels.legend(_entries(rows), networks=False)
+
+
+def _two_lines(network: str) -> str:
+    """A long name in lines that leave room for the panel, broken first before what stands in brackets."""
+    name, bracket, rest = network.partition(" (")
+    if len(network) <= LONG_NAME or not bracket:
+        return textwrap.fill(network, LONG_NAME, break_long_words=False)
+    return f"{textwrap.fill(name, LONG_NAME, break_long_words=False)}\n({rest}"
 
 
 def axis_end(rows: Frame, length: int | None) -> float:
