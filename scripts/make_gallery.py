@@ -3,7 +3,8 @@
     python scripts/make_gallery.py [--only NAME] [--keep DIR]
 
 Figures are drawn by the commands as they stand on the page, in one folder, in their order. With `--keep` the folder stays, and
-what is done already is not done again. All of it takes some minutes on two cores; its processes give way to others. The
+what is done already is not done again. All of it takes about 200 seconds of CPU; its processes give way to others, and each
+reads the source of the package when it starts, so leave that unchanged meanwhile. The
 page has every figure that was drawn.
 """
 
