@@ -141,7 +141,7 @@ def test_names_cannot_break_out_of_the_page():
                 [Table(nasty, [nasty], [[nasty]]), Table(nasty, [nasty], [[nasty]], folded=True)],
             )
         ],
-        paragraphs=[nasty],
+        first=Section("first", "", "", None, [nasty]),
         chips={nasty: "#ffffff"},
         names=[nasty],
         footer=nasty,
@@ -155,8 +155,7 @@ def test_a_paragraph_begins_in_bold_where_it_names_a_task():
     whole = Page(
         "t",
         "l",
-        [],
-        ["Adding problem: 3", "Adding problem, length 50: 4"],
+        [Section("one", "", "", None, ["Adding problem: 3", "Adding problem, length 50: 4"])],
         names=["Adding problem", "Adding problem, length 50"],
     )
     document = render(whole)
