@@ -23,8 +23,8 @@ CASES = {
     "tasks show cpoy": f"`task` has no 'cpoy'. Did you mean 'copy'? Pass one of: {TASKS}.",
     "tasks describe sums": f"`task` has no 'sums'. Pass one of: {TASKS}.",
     # settings
-    "profile --set lenght=5": "Task 'adding' has no setting 'lenght'. Did you mean 'length'? Its settings are: length, marks.",
-    "train --set lenght=5": "Task 'adding' has no setting 'lenght'. Did you mean 'length'? Its settings are: length, marks.",
+    "profile --set lenght=5": "Task 'adding' has no setting 'lenght'. Did you mean 'length'? Its settings are: length, marks, values.",
+    "train --set lenght=5": "Task 'adding' has no setting 'lenght'. Did you mean 'length'? Its settings are: length, marks, values.",
     "tasks show copy --length 5": "Task 'copy' has no setting 'length'. "
     "Its settings are: delay, n_symbols, recall, delimiter, scored.",
     "profile --length -5": "`length` must be a whole number of at least 2; got -5.",
@@ -56,7 +56,7 @@ CASES = {
     "compare --tasks adding, copy": "Got unexpected extra argument (copy). "
     "Names go together with commas: --tasks adding,copy.\nTry: rnnvg compare --help",
     "compare --tasks adding,copy --set lenght=5": "None of the tasks adding, copy has a setting 'lenght'. "
-    "Did you mean 'length'? They have: delay, delimiter, length, marks, n_symbols, recall, scored.",
+    "Did you mean 'length'? They have: delay, delimiter, length, marks, n_symbols, recall, scored, values.",
     "compare --tasks adding --length 1": "`length` must be a whole number of at least 2; got 1.",
     # texts
     "compare --text nowhere.txt": "`text` has no 'nowhere.txt'. Pass one of agreement, shakespeare, or a file or directory.",
