@@ -416,17 +416,23 @@ def test_a_fault_of_the_run_is_its_own(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_request_to_end_is_an_interrupt(tmp_path, name):
     command = ["train", "--task", "adding", "--steps", "1000000", "--go-on", "--out", str(tmp_path / "out")]
+    number = getattr(signal, name)
     process = subprocess.Popen(
-        [sys.executable, "-m", "rnnvg", *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", "rnnvg", *command],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup has hang-ups ignored
     )
     try:
         until = time.monotonic() + 120
         while not list(tmp_path.glob("out/runs/*/part-*.csv")) and time.monotonic() < until:
             time.sleep(0.1)
-        process.send_signal(getattr(signal, name))
+        process.send_signal(number)
         said = process.communicate(timeout=60)[1]
     finally:
         process.kill()
+        process.wait()
     assert process.returncode == 130
     assert "Interrupted; what is done is kept. To go on: " in said
     assert "leaked" not in said
