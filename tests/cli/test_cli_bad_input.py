@@ -23,8 +23,10 @@ CASES = {
     "tasks show cpoy": f"`task` has no 'cpoy'. Did you mean 'copy'? Pass one of: {TASKS}.",
     "tasks describe sums": f"`task` has no 'sums'. Pass one of: {TASKS}.",
     # settings
-    "profile --set lenght=5": "Task 'adding' has no setting 'lenght'. Did you mean 'length'? Its settings are: length, marks, values.",
-    "train --set lenght=5": "Task 'adding' has no setting 'lenght'. Did you mean 'length'? Its settings are: length, marks, values.",
+    "profile --set lenght=5": "Task 'adding' has no setting 'lenght'. Did you mean 'length'? "
+    "Its settings are: length, marks, values.",
+    "train --set lenght=5": "Task 'adding' has no setting 'lenght'. Did you mean 'length'? "
+    "Its settings are: length, marks, values.",
     "tasks show copy --length 5": "Task 'copy' has no setting 'length'. "
     "Its settings are: delay, n_symbols, recall, delimiter, scored.",
     "profile --length -5": "`length` must be a whole number of at least 2; got -5.",
