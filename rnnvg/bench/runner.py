@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnvg.bench.events import Event, Observer
 from rnnvg.bench.record import version
-from rnnvg.bench.silence import GIVE_UP
+from rnnvg.bench.silence import LONGEST_SILENCE
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import Store
 from rnnvg.errors import InputError, bounded, check_float, check_int
@@ -39,7 +39,7 @@ def run_all(
     retry_failed: bool = False,
     follow: Callable[[Mapping[str, Mapping[str, Any]]], Iterable[RunSpec]] | None = None,
     execute: Callable[..., dict[str, Any]] | None = None,
-    give_up: float = GIVE_UP,
+    longest_silence: float = LONGEST_SILENCE,
 ) -> list[dict[str, Any]]:
     """Does every run that `directory` does not hold yet, and writes the merged tables.
 
@@ -57,14 +57,15 @@ def run_all(
         follow: is handed the results by id when all runs are done, and says which ones are to follow; it is asked again
             until it names none that is not done. Of ladders, where the next length depends on the last.
         execute: what does a run, called as execute(spec, directory, on_progress); None: rnnvg.bench.run.execute.
-        give_up: seconds without a sign of life (a training step) after which a run is given up: its worker is ended, the
-            others go on, and it is left to do. It is named in a note after a minute.
+        longest_silence: seconds without a sign of life (a training step) after which a run is given up: its worker is ended,
+            the others go on, and it is left to do. It is named in a note after a minute.
 
     Returns:
         The content of result.json for each of `specs` and of those that followed, sorted by id.
 
     Raises:
-        InputError: jobs below 1; `give_up` not above 0; no specs; a directory that cannot be written or holds other settings.
+        InputError: jobs below 1; `longest_silence` not above 0; no specs; a directory that cannot be written or holds other
+            settings.
         WorkersLostError: the scheduler went away, or no worker comes up; or runs were given up, when the others are done.
         MachineError: this process may use too little memory (`ulimit -v`) for workers.
         KeyboardInterrupt: passed on when the workers have stopped. What is done is kept, and long runs have left a resume
@@ -80,7 +81,7 @@ def run_all(
     ['ok']
     """
     check_int("jobs", jobs, least=1)
-    give_up = check_float("give_up", give_up, above=0)
+    longest_silence = check_float("longest_silence", longest_silence, above=0)
     check_memory_limit(WITH_WORKERS)
     _check_main_process()
     wanted = {spec.id: spec for spec in bounded("specs", specs)}
@@ -108,7 +109,7 @@ def run_all(
                 if link := dashboard(client):
                     tell(Event("note", text=f"Dashboard: {link}"))
                 while pending:
-                    Sweep(client, store, pending, tell, execute, give_up).run()
+                    Sweep(client, store, pending, tell, execute, longest_silence).run()
                     if pending := _followers(store, wanted, follow):
                         tell(Event("plan", total=len(wanted), done=len(wanted) - len(pending)))
         except BaseException:

@@ -11,7 +11,7 @@ from contextlib import suppress
 import psutil
 
 # Seconds without a sign after which a run is named, and after which it is given up where nothing else is said.
-NAMED, GIVE_UP = 60.0, 1800.0
+NAMED, LONGEST_SILENCE = 60.0, 1800.0
 # The most that one look of the driver adds: a driver that was suspended itself has not waited for anybody meanwhile.
 _MOST = 5.0
 
@@ -20,11 +20,11 @@ class Silence:
     """How long one run has shown no sign of life, in seconds of the driver's own attention.
 
     Args:
-        give_up: seconds after which it is given up.
+        longest_silence: seconds after which it is given up.
     """
 
-    def __init__(self, give_up: float) -> None:
-        self.give_up = give_up
+    def __init__(self, longest_silence: float) -> None:
+        self.longest_silence = longest_silence
         self.broken()
 
     def broken(self) -> None:
@@ -34,7 +34,7 @@ class Silence:
     def passes(self, seconds: float) -> bool:
         """Whether the run is to be given up, after so many more seconds without a sign."""
         self.seconds += min(max(0.0, seconds), _MOST)
-        return self.seconds >= self.give_up
+        return self.seconds >= self.longest_silence
 
     def sentence(self, run: str, pid: int) -> str:
         """What to say of it now; empty where there is nothing to say, or nothing new: it is said again at twice the time."""
@@ -43,7 +43,7 @@ class Silence:
         shown, self.next = self.next, 2 * self.next
         return (
             f"{run}: no sign of life for {shown:.0f} seconds{_process(pid)}. "
-            f"It is given up after {self.give_up:.0f} (--give-up)."
+            f"It is given up after {self.longest_silence:.0f} (--longest-silence)."
         )
 
 

@@ -25,7 +25,7 @@ from rnnvg.bench.claims import Claims
 from rnnvg.bench.cluster import WorkersLostError, end_worker
 from rnnvg.bench.events import Event, Observer
 from rnnvg.bench.record import write_off
-from rnnvg.bench.silence import GIVE_UP, Silence
+from rnnvg.bench.silence import LONGEST_SILENCE, Silence
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import RESULT, Store
 from rnnvg.faults import MachineError, StorageError, disk_faults_named
@@ -61,7 +61,7 @@ class Sweep:
         specs: the runs, in the order in which they are to be started.
         tell: is called with every Event, in the thread that calls `run`.
         execute: what does a run; None: rnnvg.bench.run.execute.
-        give_up: seconds without a sign of life after which a run is given up; it is left to do.
+        longest_silence: seconds without a sign of life after which a run is given up; it is left to do.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Sweep:
         specs: Sequence[RunSpec],
         tell: Observer,
         execute: Callable[..., dict[str, Any]] | None = None,
-        give_up: float = GIVE_UP,
+        longest_silence: float = LONGEST_SILENCE,
     ) -> None:
         self.client, self.store, self.tell, self.execute = client, store, tell, execute
         self.topic = f"rnnvg-{uuid.uuid4().hex}"
@@ -83,7 +83,7 @@ class Sweep:
         self.seen_worker = time.monotonic()
         self.said_waiting = False
         self.killed_before = _killed_for_memory()
-        self.give_up, self.looked = give_up, time.monotonic()
+        self.longest_silence, self.looked = longest_silence, time.monotonic()
         # Runs that were given up, and the workers that had them, which get no other.
         self.left: list[str] = []
         self.still: set[str] = set()
@@ -113,8 +113,8 @@ class Sweep:
         if self.left:
             raise WorkersLostError(
                 f"{self.left[0]}{f' and {len(self.left) - 1} more' if self.left[1:] else ''} showed no sign of life for "
-                f"{self.give_up:.0f} seconds and {'were' if self.left[1:] else 'was'} given up. What is done is kept, and "
-                "the same command does the rest."
+                f"{self.longest_silence:.0f} seconds and {'were' if self.left[1:] else 'was'} given up. What is done is kept, "
+                "and the same command does the rest."
             )
 
     def _look(self) -> None:
@@ -175,7 +175,7 @@ class Sweep:
             pure=False,
             retries=0,
         )
-        self.running[address] = Attempt(spec, number, future, Silence(self.give_up))
+        self.running[address] = Attempt(spec, number, future, Silence(self.longest_silence))
         future.add_done_callback(lambda _: self.messages.put({"kind": "ended", "address": address, "attempt": number}))
 
     def _listen(self) -> None:
@@ -227,7 +227,9 @@ class Sweep:
             attempt.future.cancel()
             end_worker(self.client, address)
             self.claims.drop(self.store.folder(run))
-            self.tell(Event("left", run, text=f"{run} was given up after {self.give_up:.0f} seconds without a sign."))
+            self.tell(
+                Event("left", run, text=f"{run} was given up after {self.longest_silence:.0f} seconds without a sign.")
+            )
 
     def _ended(self, attempt: Attempt) -> None:
         future, spec = attempt.future, attempt.spec

@@ -42,7 +42,7 @@ _dry_run = click.option(
 )
 _retry = click.option("--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside.")
 _how = options.together(
-    *(_only, _shard, _jobs, _scheduler, _dry_run, _retry), options.give_up, options.quiet, options.as_json
+    *(_only, _shard, _jobs, _scheduler, _dry_run, _retry), options.longest_silence, options.quiet, options.as_json
 )
 
 
@@ -234,7 +234,7 @@ def _go(
     scheduler: str | None,
     dry_run: bool,
     retry_failed: bool,
-    give_up: float,
+    longest_silence: float,
     quiet: bool,
     as_json: bool,
     keep: bool = True,
@@ -278,7 +278,7 @@ def _go(
                     axes=plan.axes,
                     retry_failed=retry_failed,
                     follow=follow,
-                    give_up=give_up,
+                    longest_silence=longest_silence,
                 )
             except bench.WorkersLostError as error:
                 raise click.ClickException(str(error)) from error

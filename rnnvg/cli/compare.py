@@ -38,7 +38,7 @@ from rnnvg.models.names import OFFERED
     help="No run gets more training steps than this.  [default: 2000; next-word 700]",
 )
 @click.option("--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside.")
-@options.give_up
+@options.longest_silence
 @options.device
 @options.quiet
 @options.as_json
@@ -54,7 +54,7 @@ def command(
     jobs: int,
     max_steps: int | None,
     retry_failed: bool,
-    give_up: float,
+    longest_silence: float,
     device: str,
     quiet: bool,
     as_json: bool,
@@ -83,7 +83,9 @@ def command(
     grid = defaults.comparison(tasks, cells, seeds, text, max_steps, tell, chosen, device)
     tell(f"Preparing {len(grid.runs())} runs in {out} ...")
     try:
-        results = comparison.run(grid, out, jobs=jobs, retry_failed=retry_failed, give_up=give_up, quiet=quiet)
+        results = comparison.run(
+            grid, out, jobs=jobs, retry_failed=retry_failed, longest_silence=longest_silence, quiet=quiet
+        )
     except WorkersLostError as error:
         raise click.ClickException(str(error)) from error
     tell("Drawing the figures ...")

@@ -218,8 +218,8 @@ def together(*decorators: Decorator) -> Decorator:
 
 
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes; errors are still shown.")
-give_up = click.option(
-    "--give-up",
+longest_silence = click.option(
+    "--longest-silence",
     type=Real(0),
     default=1800.0,
     metavar="SECONDS",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnvg.bench.silence import GIVE_UP
+from rnnvg.bench.silence import LONGEST_SILENCE
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def run(
     *,
     jobs: int,
     retry_failed: bool = False,
-    give_up: float = GIVE_UP,
+    longest_silence: float = LONGEST_SILENCE,
     quiet: bool = False,
     auto: bool = False,
 ) -> list[dict[str, Any]]:
@@ -157,7 +157,7 @@ def run(
     bench.Plan.of(grid).beside(out).keep(out)
     names = {spec.id: f"{spec.task['name']} {spec.cell} s{spec.seed}" for spec in specs}
     with bench.ProgressBar(quiet, names=names, auto=auto) as bar:
-        how: dict[str, Any] = {"axes": grid.axes, "retry_failed": retry_failed, "give_up": give_up}
+        how: dict[str, Any] = {"axes": grid.axes, "retry_failed": retry_failed, "longest_silence": longest_silence}
         return bench.run_all(specs, out, jobs=jobs, observer=bar, **how)
 
 

@@ -18,15 +18,15 @@ from rnnvg.bench.store import Store
 
 
 def test_a_silent_run_is_named_once_and_again_at_twice_the_time():
-    still, said = Silence(give_up=300), []
+    still, said = Silence(longest_silence=300), []
     for second in range(299):
         assert not still.passes(1)
         if text := still.sentence("a-run", 0):
             said.append((second + 1, text))
     assert said == [
-        (60, "a-run: no sign of life for 60 seconds. It is given up after 300 (--give-up)."),
-        (120, "a-run: no sign of life for 120 seconds. It is given up after 300 (--give-up)."),
-        (240, "a-run: no sign of life for 240 seconds. It is given up after 300 (--give-up)."),
+        (60, "a-run: no sign of life for 60 seconds. It is given up after 300 (--longest-silence)."),
+        (120, "a-run: no sign of life for 120 seconds. It is given up after 300 (--longest-silence)."),
+        (240, "a-run: no sign of life for 240 seconds. It is given up after 300 (--longest-silence)."),
     ]
     assert still.passes(1)
     still.broken()
@@ -34,7 +34,7 @@ def test_a_silent_run_is_named_once_and_again_at_twice_the_time():
 
 
 def test_a_driver_that_was_suspended_itself_has_not_waited_for_anybody():
-    still = Silence(give_up=10)
+    still = Silence(longest_silence=10)
     assert not still.passes(100_000)
     assert not still.passes(-50)
     assert still.seconds == silence._MOST
@@ -54,7 +54,7 @@ def test_a_worker_that_stands_still_is_named_and_given_up_and_the_rest_is_done(t
     specs, start = [spec(seed) for seed in range(4)], time.monotonic()
     execute = fake_runs.steady if stopped else fake_runs.seed_one_hangs
     with pytest.raises(WorkersLostError) as raised:
-        run_all(specs, tmp_path, jobs=2, observer=observe, execute=execute, give_up=12)
+        run_all(specs, tmp_path, jobs=2, observer=observe, execute=execute, longest_silence=12)
     assert time.monotonic() - start < 100
     assert str(raised.value) == (
         f"{spec(1).id} showed no sign of life for 12 seconds and was given up. What is done is kept, and the same command "
@@ -78,5 +78,5 @@ def _runs(pid):
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), "soon", None])
 def test_the_time_is_a_number_above_zero(tmp_path, seconds):
-    with pytest.raises(InputError, match="`give_up` must be a finite number above 0"):
-        run_all([spec(0)], tmp_path, give_up=seconds, execute=quick)
+    with pytest.raises(InputError, match="`longest_silence` must be a finite number above 0"):
+        run_all([spec(0)], tmp_path, longest_silence=seconds, execute=quick)
