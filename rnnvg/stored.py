@@ -81,7 +81,9 @@ def read_table(path: Path, columns: Mapping[str, Callable[[Any], Any]], empty: t
     except (ValueError, IndexError) as error:  # not UTF-8, no columns, rows of different lengths
         raise Damaged(f"{path.name} is not a whole table ({str(error).strip()[:100]})") from None
     if list(frame.columns) != list(columns):
-        raise Damaged(f"{path.name} has the columns {shown(list(frame.columns))} instead of {', '.join(columns)}")
+        raise Damaged(
+            f"{path.name} has the columns {shown(', '.join(frame.columns))} instead of '{', '.join(columns)}'"
+        )
     for name, read in columns.items():
         cells: list[Any] = []
         for line, text in enumerate(frame[name], start=2):

@@ -57,7 +57,7 @@ class Compared:
 def compared(tmp_path_factory):
     directory = tmp_path_factory.mktemp("compared") / "out"
     command = [str(RNNVG), *TINY, "--out", str(directory)]
-    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
     first = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )

@@ -192,5 +192,6 @@ def test_answers_that_were_edited(tmp_path):
     with pytest.raises(InputError) as caught:
         answers(tmp_path)
     assert str(caught.value) == (
-        f"'{tmp_path / 'recall.csv'}' is not a table of answers. Delete it, and pass --functional again."
+        f"'{tmp_path / 'recall.csv'}' is damaged: recall.csv has the columns 'id, delay' instead of "
+        "'id, delay, right, n, chance'. Delete it, and pass --functional again."
     )
