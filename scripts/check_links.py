@@ -10,6 +10,7 @@ Without --external it needs no network, and lists how many addresses outside the
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import sys
 import urllib.error
@@ -42,6 +43,7 @@ def links(path: Path) -> Iterator[str]:
         yield from _LINK.findall(_CODE.sub("", text))
 
 
+@functools.cache
 def anchors(path: Path) -> set[str]:
     """The places of a page that can be linked to: headings as GitHub and MyST name them, ids of HTML."""
     text = path.read_text(encoding="utf-8")

@@ -13,6 +13,8 @@ from rnnvg.errors import InputError
 
 TINY = {"tasks": ["adding"], "cells": "rnn,gru", "seeds": 2, "max_steps": 2, "jobs": 1, "quiet": True}
 
+pytestmark = pytest.mark.xdist_group("both")  # one process runs the two comparisons
+
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):

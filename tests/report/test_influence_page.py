@@ -195,6 +195,7 @@ def test_a_screen_reader_finds_buttons_and_is_told_of_the_choice(tab):
     assert len(names) == len(WORDS)
     group = [each["name"]["value"] for each in nodes if each["role"]["value"] == "group"]
     assert "The text, word by word" in group
+    tab.point("#text button:nth-of-type(1)")
     tab.point("#text button:nth-of-type(7)")
     said = tab.ask("new Promise(done => setTimeout(() => done(document.getElementById('said').textContent), 600))")
     assert said.startswith("&amp;. Loss ")
