@@ -136,8 +136,8 @@ def _check_settings(stores: Sequence[Store], plans: Sequence[Plan | None]) -> No
     """Nothing where the runs belong in one table: those of one network differ by seed alone."""
     axes = {axis for plan in plans if plan is not None for axis in plan.axes}
     for index, store in enumerate(stores):
+        specs = [RunSpec.model_validate(result["spec"]) for result in store.results()]
         for other in stores[:index]:
-            specs = [RunSpec.model_validate(result["spec"]) for result in store.results()]
             found = other.differing_settings(specs, axes)
             if found:
                 task, rows = found

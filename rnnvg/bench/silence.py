@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import psutil
-
 # Seconds without a sign after which a run is named, and after which it is given up where nothing else is said.
 NAMED, LONGEST_SILENCE = 60.0, 1800.0
 # The most that one look of the driver adds: a driver that was suspended itself has not waited for anybody meanwhile.
@@ -51,6 +49,8 @@ def _process(pid: int) -> str:
     """The process, and how to wake it where it is known to have been stopped."""
     if not pid:
         return ""
+    import psutil
+
     with suppress(psutil.Error):
         if psutil.Process(pid).status() == psutil.STATUS_STOPPED:
             return f" from process {pid}, which was stopped (`kill -CONT {pid}` lets it go on)"

@@ -7,6 +7,7 @@ state, and is followed there. Axes: S sources, K distances, B sequences, N state
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,22 +47,8 @@ def profile_calls(
     most = MAX_BYTES if max_bytes is None else max_bytes
     if recorder.module.bidirectional:
         module, found = both_ways(recorder, chains, chosen)
-        state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
-        inputs, grad = (
-            each.transpose(0, 1) if module.batch_first else each for each in (found.inputs, found.output_grad)
-        )
-        profile = gradient_profile(
-            module,
-            inputs,
-            state,
-            output_grad=grad,
-            sources=sources,
-            lengths=found.lengths,
-            wrt=wrt,
-            layer=layer,
-            direction=direction,
-            max_bytes=most,
-        )
+        how = {"sources": sources, "wrt": wrt, "layer": layer, "direction": direction, "max_bytes": most}
+        profile = profile_seen(module, found, **how)
         return dataclasses.replace(profile, note=f"{profile.note} {note_of(recorder)}".strip())
     if direction is not None:
         raise InputError(f"`direction` is {direction!r} and the module runs one way; pass direction=None.")
@@ -80,14 +67,21 @@ def profile_calls(
     return side_by_side(parts, columns)
 
 
+def profile_seen(module: nn.RNNBase, found: Sequences, **how: Any) -> GradientProfile:
+    """`gradient_profile` of the collected calls of a bidirectional module, for the direct gradients that came back."""
+    inputs, grad = (each.transpose(0, 1) if module.batch_first else each for each in (found.inputs, found.output_grad))
+    return gradient_profile(module, inputs, found.module_state, output_grad=grad, lengths=found.lengths, **how)
+
+
 def contributions_of_calls(recorder: Recorder, backward: int | None) -> TemporalContributions:
     """Watcher.temporal_contributions."""
     chosen = chosen_passes(recorder, backward)
     chains = reached_chains(recorder, chosen)
     if recorder.module.bidirectional:
         module, found = both_ways(recorder, chains, chosen)
-        state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
-        contributions = contributions_both_ways(module, found.inputs, state, found.output_grad, found.lengths)
+        contributions = contributions_both_ways(
+            module, found.inputs, found.module_state, found.output_grad, found.lengths
+        )
         note = " ".join(filter(None, (contributions.note, note_of(recorder))))
         contributions = dataclasses.replace(contributions, note=note)
     else:
@@ -107,8 +101,7 @@ def both_ways(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) ->
             "detach them, or watch the calls separately."
         )
     module, found = collected(recorder, chains, chosen)
-    state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
-    again = Again(module, found.inputs, state, None, found.lengths)
+    again = Again(module, found.inputs, found.module_state, None, found.lengths)
     check_replay(recorder, again, again.output(), found.seen, found.known)
     output_grad, top = found.output_grad.clone(), 2 * (module.num_layers - 1)
     for last, which, (hidden, *cell) in found.ends:

@@ -7,6 +7,7 @@ Axes: T steps, B sequences of all calls, P output, L layers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,11 @@ class Sequences:
     seen: Tensor
     known: Tensor
     masks: list[Tensor]
+
+    @property
+    def module_state(self) -> Any:
+        """The initial state as a module takes it: a pair for an LSTM, else a tensor."""
+        return tuple(self.state) if len(self.state) > 1 else self.state[0]
 
 
 def steps_with_gradient(found: Sequences) -> np.ndarray:

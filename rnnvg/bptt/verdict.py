@@ -8,14 +8,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
 
 from rnnvg.bptt.arguments import all_finite
 from rnnvg.bptt.bidirectional import DIRECTIONS
 from rnnvg.bptt.calls import Call, Recorder
-from rnnvg.bptt.handed_on import both_ways
+from rnnvg.bptt.handed_on import both_ways, profile_seen
 from rnnvg.bptt.passes import chosen_passes
-from rnnvg.bptt.profile import GradientProfile, gradient_profile
+from rnnvg.bptt.profile import GradientProfile
 from rnnvg.bptt.sequences import Sequences, by_weights, collected, evenly, reached_chains, some_of, steps_with_gradient
 from rnnvg.bptt.several import pairs_side_by_side
 from rnnvg.bptt.windows import profile_within
@@ -72,7 +71,7 @@ def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float
             return _not_finite(int(first.min()), "The state")
         profiles.append(profile)
     if not profiles:
-        return {"verdict": CODES["not measured"]}, "Every gradient that came back is exactly zero."
+        return _all_zero()
     profile = profiles[0] if len(profiles) == 1 else pairs_side_by_side(profiles)
     return _judged(profile, distance, vanished, exploded)
 
@@ -88,21 +87,12 @@ def _measure_both_ways(
     found = some_of(found, SEQUENCES)
     steps = steps_with_gradient(found)
     if not len(steps):
-        return {"verdict": CODES["not measured"]}, "Every gradient that came back is exactly zero."
-    state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
-    inputs, grad = (each.transpose(0, 1) if module.batch_first else each for each in (found.inputs, found.output_grad))
+        return _all_zero()
     numbers: dict[str, float] = {}
     reasons = {}
     for direction in DIRECTIONS:
-        profile = gradient_profile(
-            module,
-            inputs,
-            state,
-            output_grad=grad,
-            sources=[int(steps[each]) for each in evenly(len(steps), SOURCES)],
-            lengths=found.lengths,
-            direction=direction,
-        )
+        sources = [int(steps[each]) for each in evenly(len(steps), SOURCES)]
+        profile = profile_seen(module, found, sources=sources, direction=direction)
         first = profile.first_nonfinite[profile.first_nonfinite >= 0]
         its, reason = (
             _not_finite(int(first.min()), "The state")
@@ -133,6 +123,10 @@ def _judged(profile: GradientProfile, distance: int, vanished: float, exploded: 
     numbers |= {"vanished": shares[0], "exploded": shares[1], "verdict_threshold": MAJORITY}
     word: Verdict = "vanishing" if shares[0] > MAJORITY else "exploding" if shares[1] > MAJORITY else "neither"
     return numbers | {"verdict": CODES[word]}, ""
+
+
+def _all_zero() -> tuple[dict[str, float], str]:
+    return {"verdict": CODES["not measured"]}, "Every gradient that came back is exactly zero."
 
 
 def _not_finite(step: int, what: str) -> tuple[dict[str, float], str]:

@@ -121,7 +121,7 @@ def linearised(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
 
 def linearised_unchecked(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
     """The collected calls, or a part of them that was checked as a whole, along their trajectory."""
-    state = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
+    state = found.module_state
     inputs = found.inputs.transpose(0, 1) if module.batch_first else found.inputs
     linear = linearize(module, inputs, state, masks=found.masks or None)
     assert isinstance(linear, ModuleLinearization)

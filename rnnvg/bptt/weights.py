@@ -74,19 +74,10 @@ def plain_module(module: Any, weights: dict[str, Tensor] | None = None) -> Any:
     kind = next((kind for kind in (*FUSED, *CELLS) if isinstance(module, kind)), None)
     if kind is None:
         return copy.deepcopy(module).requires_grad_(False).eval()
-    settings: dict[str, Any] = {"bias": module.bias, "device": "meta"}
-    if isinstance(module, (nn.RNN, nn.RNNCell)):
-        settings["nonlinearity"] = module.nonlinearity
+    settings: dict[str, Any] = {}
     if isinstance(module, nn.RNNBase):
-        settings |= {
-            "num_layers": module.num_layers,
-            "batch_first": module.batch_first,
-            "bidirectional": module.bidirectional,
-        }
-        if module.proj_size:
-            settings["proj_size"] = module.proj_size
-    plain = BLANK[kind](module.input_size, module.hidden_size, **settings)
-    plain.__class__ = kind
+        settings = {name: getattr(module, name) for name in ("num_layers", "batch_first", "bidirectional")}
+    plain = _blank(kind, module, module.input_size, **settings)
     for name, weight in (own_weights(module) if weights is None else weights).items():
         setattr(plain, name, nn.Parameter(at_least_single(weight.detach()).clone(), requires_grad=False))
     return plain.eval()
@@ -95,18 +86,22 @@ def plain_module(module: Any, weights: dict[str, Tensor] | None = None) -> Any:
 def one_layer(module: nn.RNNBase, layer: int, way: int = 0) -> nn.RNNBase:
     """One direction of layer `layer` of a plain module on its own, forwards and time first, over the same weights."""
     kind = next(kind for kind in FUSED if isinstance(module, kind))
-    settings: dict[str, Any] = {"bias": module.bias, "device": "meta"}
-    if isinstance(module, nn.RNN):
-        settings["nonlinearity"] = module.nonlinearity
-    if module.proj_size:
-        settings["proj_size"] = module.proj_size
     suffix = f"_l{layer}{'_reverse' * way}"
-    width = getattr(module, f"weight_ih{suffix}").shape[1]
-    single = BLANK[kind](width, module.hidden_size, **settings)
-    single.__class__ = kind
+    single = _blank(kind, module, getattr(module, f"weight_ih{suffix}").shape[1])
     for name in single._flat_weights_names:
         setattr(single, name, getattr(module, name.removesuffix("_l0") + suffix))
     return single.eval()
+
+
+def _blank(kind: type, module: Any, n_inputs: int, **settings: Any) -> Any:
+    """A module or cell of PyTorch's own with the hidden size and equations of `module`, without weights."""
+    if isinstance(module, (nn.RNN, nn.RNNCell)):
+        settings["nonlinearity"] = module.nonlinearity
+    if getattr(module, "proj_size", 0):
+        settings["proj_size"] = module.proj_size
+    blank = BLANK[kind](n_inputs, module.hidden_size, bias=module.bias, device="meta", **settings)
+    blank.__class__ = kind
+    return blank
 
 
 def at_least_single(tensor: Tensor) -> Tensor:

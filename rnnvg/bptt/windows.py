@@ -37,8 +37,7 @@ def profile_within(
     which = np.array([b for step in steps for b, length in enumerate(found.lengths) if step < length])
     start = np.maximum(0, last + 1 - distance)
     outputs, states = _states_at(module, found, start, which)
-    state: Any = tuple(found.state) if isinstance(module, nn.LSTM) else found.state[0]
-    again = Again(module, found.inputs, state, found.masks or None, found.lengths)
+    again = Again(module, found.inputs, found.module_state, found.masks or None, found.lengths)
     check_replay(recorder, again, outputs, found.seen, found.known)
     return profile_at(linearised_unchecked(recorder, module, _cut(found, start, last, which, states)), "last"), start
 

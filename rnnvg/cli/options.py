@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from rnnvg.bench.silence import LONGEST_SILENCE
 from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.files import ANY, MARKS, check_ours, named_folder
 from rnnvg.models.names import INITS, OFFERED
@@ -221,7 +222,7 @@ quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no not
 longest_silence = click.option(
     "--longest-silence",
     type=Real(0),
-    default=1800.0,
+    default=LONGEST_SILENCE,
     metavar="SECONDS",
     help="Give up a run that shows no sign of life for so long, do the others, and leave it to do; it is named after 60.",
 )

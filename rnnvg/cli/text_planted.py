@@ -10,7 +10,7 @@ import click
 from rnnvg.bench import defaults
 from rnnvg.cli import network, options, output
 from rnnvg.cli.exits import FAILED
-from rnnvg.models.names import OFFERED
+from rnnvg.models.names import OFFERED_TORCH
 
 # Of the distances in the text to learn from: mostly short, as in natural text.
 TAIL = 1.0
@@ -21,9 +21,9 @@ ASKED = 40_000
 @click.command()
 @click.option(
     "--cells",
-    type=options.Name(OFFERED[:4], several=True),
+    type=options.Name(OFFERED_TORCH, several=True),
     default="rnn,lstm,gru",
-    help=f"Which cells: {', '.join(OFFERED[:4])}.",
+    help=f"Which cells: {', '.join(OFFERED_TORCH)}.",
 )
 @click.option("--seeds", type=options.Whole(1), default=1, help="How many networks of each kind, trained apart.")
 @click.option("--longest", type=options.Whole(2), default=200, help="The longest distance from noun to verb, words.")

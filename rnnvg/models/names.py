@@ -5,5 +5,7 @@ CELLS = ("rnn", "rnn-relu", "lstm", "gru")  # PyTorch's own
 CORES = {"mingru": "MinGRU", "lru": "LRU", "lem": "LEM", "attention": "Attention", "tcn": "TCN"}
 OWN_CELLS = ("leaky", "residual", "layer-norm", *CORES)
 EVERY_CELL = (*CELLS, *OWN_CELLS)
-OFFERED = ("rnn", "lstm", "gru", "rnn-relu", *OWN_CELLS)  # as a command lists them: the default three first
+# As commands list them: the default three first.
+OFFERED_TORCH = ("rnn", "lstm", "gru", "rnn-relu")
+OFFERED = (*OFFERED_TORCH, *OWN_CELLS)
 INITS = ("default", "orthogonal", "identity", "forget-bias", "chrono", "keras", "xavier")

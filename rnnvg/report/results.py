@@ -6,7 +6,7 @@ same, and to the same network when everything but the seed is; where settings di
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -148,25 +148,28 @@ def _curves(store: Store, runs: Iterable[str]) -> Frame:
     """What a report draws of the curves of every run: those before and after training, and of those the gain alone."""
     from rnnvg.bench.tables import to_frame
 
-    found = []
-    for run in runs:
+    def ends(run: str) -> Frame:
         own = to_frame(store.folder(run) / "curve.csv", CURVES)
-        if len(own):
-            found.append(own[own["step"].isin([0, own["step"].max()])].assign(id=run))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["id", *CURVES])
+        return own[own["step"].isin([0, own["step"].max()])]
+
+    return _joined(runs, ends, CURVES)
 
 
 def _causes(store: Store, runs: Iterable[str]) -> Frame:
     """causes.csv of the runs that have one, with their ids."""
     from rnnvg.bench.store import CAUSES as FILE
 
-    found = [
-        pd.read_csv(store.folder(run) / FILE, dtype={"part": str}, keep_default_na=True).assign(id=run)
-        for run in runs
-        if (store.folder(run) / FILE).is_file()
-    ]
-    found = [frame for frame in found if len(frame)]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["id", *CAUSES])
+    return _joined(
+        (run for run in runs if (store.folder(run) / FILE).is_file()),
+        lambda run: pd.read_csv(store.folder(run) / FILE, dtype={"part": str}, keep_default_na=True),
+        CAUSES,
+    )
+
+
+def _joined(runs: Iterable[str], table: Callable[[str], Frame], columns: list[str]) -> Frame:
+    """The tables of several runs below each other, with the column id; `columns` where none has a row."""
+    found = [own.assign(id=run) for run in runs if len(own := table(run))]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["id", *columns])
 
 
 _HOW_TO_GET_SOME = "Run `rnnvg compare --out {}` first, or pass a directory that rnnvg wrote."

@@ -81,8 +81,8 @@ def page(results: Results, parts: Sequence[Part] | None = None) -> Page:
     from rnnvg.report.wording import count
 
     title, about = _benchmark(results)
-    drawn = list(bounded("parts", parts or COMPARISON))  # counted before the first is drawn
-    first, *rest = [section for part in drawn if (section := part.section(results)) is not None]
+    chosen = list(bounded("parts", parts or COMPARISON))  # counted before the first is drawn
+    first, *rest = [section for part in chosen if (section := part.section(results)) is not None]
     return Page(
         title=title or TITLE,
         lead=" ".join([*about, LEAD]),
