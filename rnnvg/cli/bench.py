@@ -72,7 +72,7 @@ def list_(as_json: bool) -> None:
         output.result(found)
         return
     formatter = click.HelpFormatter(width=output.width())
-    formatter.write_dl([(each["name"], _told(each)) for each in found])
+    formatter.write_dl([(each["name"], _overview(each)) for each in found])
     output.result(formatter.getvalue().rstrip())
 
 
@@ -305,7 +305,7 @@ def _patterns(how: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in given if part))
 
 
-def _told(about: dict[str, Any]) -> str:
+def _overview(about: dict[str, Any]) -> str:
     seeds = about["seeds"] if isinstance(about["seeds"], int) else len(about["seeds"])
     what = f"{', '.join(about['tasks'])}; {', '.join(about['cells'])}; {seeds} {'seeds' if seeds > 1 else 'seed'}"
     ladder = ", a ladder" if about["ladder"] else ""

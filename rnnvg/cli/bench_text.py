@@ -49,17 +49,18 @@ def ahead_in_words(facts: Mapping[str, Any], width: int) -> str:
 
     rows = [{**row, "about": "" if row["state"] == "done" else in_words(row["seconds"])} for row in facts["runs"]]
     lines = [as_text(pd.DataFrame(rows)[["run", "state", "about"]], width), ""] if rows else []
-    told = f"{facts['to_do']} of {len(rows)} runs would be done in {facts['directory']}"
+    sentence = f"{facts['to_do']} of {len(rows)} runs would be done in {facts['directory']}"
     if facts["climbing"]:
-        told += ", and those of further lengths, as the ladder goes"
+        sentence += ", and those of further lengths, as the ladder goes"
     if facts["seconds"] is None:
-        told += "; how long they take is unknown, for nothing like them was run there or beside it"
+        sentence += "; how long they take is unknown, for nothing like them was run there or beside it"
     elif facts["to_do"]:
-        told += f"; about {in_words(facts['seconds'])} with --jobs {facts['jobs']}, judged by {facts['timings']} earlier runs"
+        seconds, jobs, runs = in_words(facts["seconds"]), facts["jobs"], facts["timings"]
+        sentence += f"; about {seconds} with --jobs {jobs}, judged by {runs} earlier runs"
         if facts["unknown"]:
-            told += f", not counting {facts['unknown']} runs of which nothing is known"
-    told = [f"{told}.", *(f"{task} would not be run. {what}" for task, what in facts["missing"].items())]
-    return "\n".join([*lines, *(textwrap.fill(each, width) for each in told)])
+            sentence += f", not counting {facts['unknown']} runs of which nothing is known"
+    sentences = [f"{sentence}.", *(f"{task} would not be run. {what}" for task, what in facts["missing"].items())]
+    return "\n".join([*lines, *(textwrap.fill(each, width) for each in sentences)])
 
 
 def state_in_words(state: State) -> str:

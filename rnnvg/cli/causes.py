@@ -71,7 +71,7 @@ def theory(rest: dict[str, Any], seed: int, sequences: int, weighted: bool) -> T
         )
     profiles, prediction = [], None
     for each in range(seed, seed + NETWORKS):
-        model, task, spec = network.asked_for(None, rest, each, output.silent)
+        model, task, spec = network.from_options(None, rest, each, output.silent)
         probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
         if prediction is None:
             inputs = models.encoded(model, probe.inputs)
@@ -136,12 +136,12 @@ def theory_as_text(found: Theory) -> str:
     """Measured and predicted rate with the z-score, and a warning past the edge."""
     overlay, width = found.overlay, output.width()
     last = int(overlay.distance[-1])
-    told = [
+    lines = [
         f"Theory, {overlay.n_models} networks as they start, up to distance {last}",
         textwrap.fill(f"{overlay}.", width),
     ]
     if math.isfinite(overlay.rate_z) and abs(overlay.rate_z) > 3:
-        told.append(
+        lines.append(
             textwrap.fill(
                 "That is more than three standard errors: the theory is for wide networks and for inputs that are independent "
                 "from step to step.",
@@ -149,8 +149,8 @@ def theory_as_text(found: Theory) -> str:
             )
         )
     if found.prediction.warning is not None:
-        told.append(textwrap.fill(f"Warning: {found.prediction.warning}", width))
-    return "\n".join(told)
+        lines.append(textwrap.fill(f"Warning: {found.prediction.warning}", width))
+    return "\n".join(lines)
 
 
 def theory_as_json(found: Theory) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def command(
     from rnnvg.files import write_ours
 
     tell = output.silent if quiet else output.note
-    model, task, spec = network.asked_for(weights, rest, seed, tell)
+    model, task, spec = network.from_options(weights, rest, seed, tell)
     probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
     burn_in, steps = _window(burn_in, steps, int(probe.inputs.shape[0]))
     if n_exponents is not None:
@@ -196,19 +196,21 @@ def _sentences(found: LyapunovSpectrum) -> list[str]:
     else:
         fate = f"{'vanishes' if first < 0 else 'explodes'}, by a factor of e every {1 / abs(first):.3g} steps"
     growing = (found.exponents > 0).sum(1)
-    said = [f"In the long run the gradient {fate}."]
+    statements = [f"In the long run the gradient {fate}."]
     least, most, n = int(growing.min()), int(growing.max()), found.exponents.shape[1]
     many = str(least) if least == most else f"{least} to {most}"
-    said.append(f"Directions that grow: {many} of the {n} measured.")
+    statements.append(f"Directions that grow: {many} of the {n} measured.")
     dimension, entropy = float(found.kaplan_yorke_dimension.mean()), float(found.entropy_rate.mean())
     if most and not math.isnan(dimension) and not math.isnan(entropy):
-        said.append(f"Kaplan-Yorke dimension {dimension:.3g}; entropy rate {entropy:.3g} nats a step at most.")
+        statements.append(f"Kaplan-Yorke dimension {dimension:.3g}; entropy rate {entropy:.3g} nats a step at most.")
     if found.log_det_residual is None:
-        said.append("The certificate (sum of all exponents against the log determinants) needs every exponent.")
+        statements.append("The certificate (sum of all exponents against the log determinants) needs every exponent.")
     else:
         worst = float(np.abs(found.log_det_residual).max())
-        said.append(f"Certificate: their sum differs from the mean log determinant by {worst:.1e} nats a step at most.")
-    return said
+        statements.append(
+            f"Certificate: their sum differs from the mean log determinant by {worst:.1e} nats a step at most."
+        )
+    return statements
 
 
 def _drawn(found: LyapunovSpectrum, title: str, ending: str) -> bytes:

@@ -28,7 +28,9 @@ weights = click.option(
 )
 
 
-def asked_for(weights: Path | None, rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, Task, RunSpec]:
+def from_options(
+    weights: Path | None, rest: dict[str, Any], seed: int, tell: Any
+) -> tuple[SequenceModel, Task, RunSpec]:
     """The network, its task and the run that it belongs to.
 
     Args:

@@ -78,7 +78,7 @@ def command(
     rnnvg profile --cell gru --why --theory --figure why.png
     """
     tell = output.silent if quiet else output.note
-    model, task, spec = network.asked_for(weights, rest, seed, tell)
+    model, task, spec = network.from_options(weights, rest, seed, tell)
     import torch
 
     from rnnvg.bench import measure
@@ -119,10 +119,10 @@ def command(
         added |= {} if predicted is None else {"theory": causes.theory_as_json(predicted)}
         output.result({**curve.as_json(facts, profile), **added})
         return
-    said = [curve.as_text(facts, profile)]
-    said += [] if reasons is None else [causes.why_as_text(reasons)]
-    said += [] if predicted is None else [causes.theory_as_text(predicted)]
-    output.result("\n\n".join(said))
+    parts = [curve.as_text(facts, profile)]
+    parts += [] if reasons is None else [causes.why_as_text(reasons)]
+    parts += [] if predicted is None else [causes.theory_as_text(predicted)]
+    output.result("\n\n".join(parts))
 
 
 def _drawn(

@@ -46,8 +46,8 @@ def show(task: str, seed: int, text: str | None, length: int | None, delay: int 
 
     name = defaults.task_name(task, text)
     chosen = defaults.task_settings(text, length, delay, settings)
-    table, *said = tasks.make(name, **chosen).example(torch.Generator().manual_seed(seed)).split("\n\n")
-    output.result("\n\n".join([table, *(textwrap.fill(each, output.width()) for each in said)]))
+    table, *paragraphs = tasks.make(name, **chosen).example(torch.Generator().manual_seed(seed)).split("\n\n")
+    output.result("\n\n".join([table, *(textwrap.fill(each, output.width()) for each in paragraphs)]))
 
 
 @command.command()

@@ -50,16 +50,16 @@ def influence(
     if words > MOST_WORDS:
         raise InputError(f"`--words` must be a whole number from 2 to {MOST_WORDS}; got {words}.")
     window = text_window.read(model, text, tokens, start, words, device, quiet)
-    held = window.held
-    with network.computing(held.model):
-        found = influence_of(held.model, window.ids, before=window.before)
+    language_model = window.language_model
+    with network.computing(language_model.model):
+        found = influence_of(language_model.model, window.ids, before=window.before)
         generator = torch.Generator().manual_seed(seed)
-        context = context_loss(held.model, window.ids, before=window.before, generator=generator)
+        context = context_loss(language_model.model, window.ids, before=window.before, generator=generator)
     read = ReadText(
         words=window.words,
-        known=[word in held.vocabulary for word in window.words],
-        guesses=held.vocabulary.decode(found.first_choice.tolist()),
-        model=f"{CELL_LABELS[held.model.spec['cell']]} {held.name}",
+        known=[word in language_model.vocabulary for word in window.words],
+        guesses=language_model.vocabulary.decode(found.first_choice.tolist()),
+        model=f"{CELL_LABELS[language_model.model.spec['cell']]} {language_model.name}",
         source=window.source,
     )
     files = write_influence(out, read, found, context)

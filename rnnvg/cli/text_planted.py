@@ -15,7 +15,7 @@ from rnnvg.models.names import OFFERED_TORCH
 # Of the distances in the text to learn from: mostly short, as in natural text.
 TAIL = 1.0
 # Words that verbs are asked for in.
-ASKED = 40_000
+QUESTION_WORDS = 40_000
 
 
 @click.command()
@@ -130,14 +130,14 @@ def _measured(specs: list[Any], out: Path) -> tuple[Any, Any, Any, list[Any], fl
     first = dict(specs[0].task)
     task: Any = tasks.make(first.pop("name"), **first)
     # Long distances are rare in the text that was learned from; here all are asked for equally often.
-    asked: Any = tasks.make(
-        task.name, **{**task.settings, "tail": 0.0, "n_words": max(ASKED, task.settings["n_words"])}
+    questions: Any = tasks.make(
+        task.name, **{**task.settings, "tail": 0.0, "n_words": max(QUESTION_WORDS, task.settings["n_words"])}
     )
     parts, rows, reaches = [], [], []
     for spec in specs:
         model = trained.language_model(store.folder(spec.id)).model.to(spec.training.device)
         with network.computing(model):
-            found = agreement_by_distance(model, asked, split="train", max_words=ASKED)
+            found = agreement_by_distance(model, questions, split="train", max_words=QUESTION_WORDS)
             reached = reach(model, task, seed=spec.seed)
         horizon, censored = remembered(found)
         loss = (store.result(spec.id) or {})["score"]["loss"]

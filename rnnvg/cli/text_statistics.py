@@ -99,18 +99,17 @@ def _reach(path: Path, text: str, tokens: str | None, seed: int, tell: Any) -> R
     from rnnvg.report.style import CELL_LABELS
     from rnnvg.report.text_figures import Reach
 
-    held = trained.language_model(path)
-    tell(f"Following the gradients of {held.name} ...")
-    settings = {"bptt": held.task.get("bptt") or 35}
-    if text == "agreement":
-        kept = {name: held.task.get(name) for name in ("distance", "n_words")} if held.task.get("text") == text else {}
-        task = tasks.make("next-word", text=text, **settings, **kept)
-    else:
-        task = tasks.make(
-            "next-word", text=text, tokens=tokens or held.task.get("tokens"), vocabulary=held.vocabulary, **settings
-        )
-    cell = held.model.spec["cell"]
-    return Reach(f"{CELL_LABELS[cell]} {held.name}", cell, reach(held.model, task, seed=seed))
+    language_model = trained.language_model(path)
+    tell(f"Following the gradients of {language_model.name} ...")
+    own, vocabulary = language_model.task, language_model.vocabulary
+    settings: dict[str, Any] = {"bptt": own.get("bptt") or 35}
+    if text != "agreement":
+        settings |= {"tokens": tokens or own.get("tokens"), "vocabulary": vocabulary}
+    elif own.get("text") == text:
+        settings |= {name: own.get(name) for name in ("distance", "n_words")}
+    task = tasks.make("next-word", text=text, **settings)
+    cell = language_model.model.spec["cell"]
+    return Reach(f"{CELL_LABELS[cell]} {language_model.name}", cell, reach(language_model.model, task, seed=seed))
 
 
 def _gradients(reaches: list[Reach]) -> Any:
@@ -130,14 +129,14 @@ def _as_text(found: Any, law: Any, reaches: list[Reach], files: dict[str, Path])
     for reach in reaches:
         by_distance = dict(zip(reach.curve["distance"], reach.curve["log10_gain"], strict=True))
         table[reach.name] = [wording.power(by_distance[k]) if k in by_distance else "" for k in table["distance"]]
-    said = "Too few distances stand out of the noise for a power law." if law is None else str(law)
+    conclusion = "Too few distances stand out of the noise for a power law." if law is None else str(law)
     return "\n".join(
         [
             "Mutual information (nats) between words at a distance (words)"
             + (", and gradient by the input relative to the word before" if reaches else ""),
             terminal.as_text(table, output.width()),
             "",
-            said,
+            conclusion,
             "",
             f"Figure: {files['statistics.svg']}",
         ]

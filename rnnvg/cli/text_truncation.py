@@ -49,12 +49,14 @@ def truncation(
     if words > MOST_WORDS:
         raise InputError(f"`--words` must be a whole number from 2 to {MOST_WORDS}; got {words}.")
     window = text_window.read(model, text, tokens, start, words, device, quiet)
-    held = window.held
-    with network.computing(held.model):
-        found = truncation_of(held.model, window.ids, bptt or int(held.task.get("bptt") or DEFAULT_BPTT))
+    language_model = window.language_model
+    with network.computing(language_model.model):
+        found = truncation_of(
+            language_model.model, window.ids, bptt or int(language_model.task.get("bptt") or DEFAULT_BPTT)
+        )
     frame = found.to_frame()
     with style.applied():
-        figure = text_figures.draw_truncation(found, held.model.spec["cell"])
+        figure = text_figures.draw_truncation(found, language_model.model.spec["cell"])
         files = text_figures.write(out, "truncation", figure, {"truncation": frame})
     if as_json:
         facts = {"files": {name: str(path) for name, path in files.items()}, "bptt": found.bptt}

@@ -49,14 +49,14 @@ class Window:
     """What a model is to read.
 
     Attributes:
-        held: the model with its vocabulary.
+        language_model: the model with its vocabulary.
         words: as they stand in the text.
         ids: the same as the model knows them.
         before: ids of the words before, which set the state.
         source: where the text is from, for the reader.
     """
 
-    held: LanguageModel
+    language_model: LanguageModel
     words: list[str]
     ids: list[int]
     before: list[int]
@@ -73,17 +73,17 @@ def read(run: Path, text: str, tokens: str | None, start: int, words: int, devic
     from rnnvg.text.window import encode_window, has_name, named_window, read_window
 
     on = defaults.training_device(device, output.silent if quiet else output.note)
-    held = trained.language_model(run)
-    held.model.to(on)
+    language_model = trained.language_model(run)
+    language_model.model.to(on)
     if has_name(text):
         # A generated text in the form that the run was trained on; another form is another language.
-        own = held.task if text == held.task.get("text") else {}
+        own = language_model.task if text == language_model.task.get("text") else {}
         settings = {name: own[name] for name in ("distance", "tail") if text == "agreement" and name in own}
         before, shown = named_window(text, start, words, **settings)
     else:
-        before, shown = read_window(text, tokens or held.vocabulary.tokens or "words", start, words)
-    ids = encode_window(held.vocabulary, shown, repr(text))
+        before, shown = read_window(text, tokens or language_model.vocabulary.tokens or "words", start, words)
+    ids = encode_window(language_model.vocabulary, shown, repr(text))
     if not quiet:
         output.note(f"Reading {len(shown)} words of {text} ...")
     source = text if has_name(text) else Path(text).name
-    return Window(held, shown, ids, held.vocabulary.encode(before).tolist(), source)
+    return Window(language_model, shown, ids, language_model.vocabulary.encode(before).tolist(), source)

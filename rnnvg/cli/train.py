@@ -91,12 +91,12 @@ def command(
         result = bench.execute(spec, out, bar)
     store.merge()
     weights = store.folder(spec.id) / WEIGHTS
-    output.result({**result, "weights": str(weights)} if as_json else _told(result, store, weights))
+    output.result({**result, "weights": str(weights)} if as_json else _as_text(result, store, weights))
     if result["status"] == "failed":
         raise click.exceptions.Exit(FAILED)
 
 
-def _told(result: dict[str, Any], store: Store, weights: Path) -> str:
+def _as_text(result: dict[str, Any], store: Store, weights: Path) -> str:
     """How a run ended, in a few lines."""
     from rnnvg.report import wording
 
@@ -124,6 +124,6 @@ def _horizons(run: str, store: Store) -> list[str]:
     by = "state" if found["wrt"].eq("state").any() else "input"
     found = found[found["wrt"] == by]
     found = found[found["threshold"] == found["threshold"].max()]
-    told = [f"{'> ' if row.censored else ''}{row.last:.0f} at step {row.step:.0f}" for row in found.itertuples()]
+    horizons = [f"{'> ' if row.censored else ''}{row.last:.0f} at step {row.step:.0f}" for row in found.itertuples()]
     name = "Memory horizon" if by == "state" else "Memory horizon by the input"
-    return [f"{name} (1/e): {told[0]}, {told[-1]}."] if len(told) > 1 else []
+    return [f"{name} (1/e): {horizons[0]}, {horizons[-1]}."] if len(horizons) > 1 else []

@@ -77,8 +77,8 @@ def _horizons(ax: Axes, effects: Sequence[Effect]) -> None:
         for when, (colour, marker, offset, _) in LOOKS.items():
             change = each.log_change(when)
             if each.silent[when]:
-                said = f"no gradient left in {each.silent[when]} of {each.seeds}"
-                ax.text(0, row + offset, f"  {said}", color=colour, fontsize="small", va="center")
+                note = f"no gradient left in {each.silent[when]} of {each.seeds}"
+                ax.text(0, row + offset, f"  {note}", color=colour, fontsize="small", va="center")
             if change is not None:
                 _interval(ax, row + offset, change, (low, high), colour, marker)
     ax.axvline(0, color=style.MUTED, linewidth=0.9)

@@ -7,17 +7,18 @@ frames are then empty.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rnnvg.horizon import memory_horizon
-from rnnvg.report.results import Frame, Results, moments
+from rnnvg.report.results import Results, moments
 
 GROUP = ["problem", "network", "cell", "when"]
 
 
-def split(results: Results, quantity: str) -> Frame:
+def split(results: Results, quantity: str) -> pd.DataFrame:
     """ "nats", "share", "log_gain" or "counterfactual" by part and distance: GROUP, part, distance, value.
 
     The values are those of one run, the median seed: the one whose gain over the whole distance is the median (the lower of
@@ -28,7 +29,7 @@ def split(results: Results, quantity: str) -> Frame:
     return frame.merge(middle, on=[*GROUP, "id"])[[*GROUP, "part", "distance", "value"]]
 
 
-def _median_seeds(results: Results) -> Frame:
+def _median_seeds(results: Results) -> pd.DataFrame:
     """The run of each network and moment whose gain at the largest distance is the median: GROUP, id."""
     gains = moments(_of(results, "log_gain"))
     if gains.empty:
@@ -38,7 +39,7 @@ def _median_seeds(results: Results) -> Frame:
     return ordered.agg(lambda ids: ids.iloc[(len(ids) - 1) // 2]).reset_index()
 
 
-def exponents(results: Results) -> Frame:
+def exponents(results: Results) -> pd.DataFrame:
     """Leading Lyapunov exponents of every run at every checkpoint: problem, network, cell, id, step, index, value, stderr."""
     frame = _of(results, "exponent")
     frame = frame.assign(index=frame["part"].astype(float).astype(int))
@@ -48,7 +49,7 @@ def exponents(results: Results) -> Frame:
     return frame[columns].reset_index(drop=True)
 
 
-def source_map(results: Results, problem: str, network: str) -> Frame | None:
+def source_map(results: Results, problem: str, network: str) -> pd.DataFrame | None:
     """log10 gain after training of the first seed that has a map: rows sources, columns time steps; None where none has."""
     frame = _of(results, "map")
     frame = frame[(frame["problem"] == problem) & (frame["network"] == network)]
@@ -61,7 +62,7 @@ def source_map(results: Results, problem: str, network: str) -> Frame | None:
     )
 
 
-def gates(results: Results) -> Frame:
+def gates(results: Results) -> pd.DataFrame:
     """Gate statistics, median over seeds: GROUP, layer, gate, mean, closed, open, implied (time constant, steps), measured
     (e-fold)."""
     frame = moments(_of(results, "gate"))
@@ -82,7 +83,7 @@ def gates(results: Results) -> Frame:
     return table
 
 
-def theory(results: Results) -> Frame:
+def theory(results: Results) -> pd.DataFrame:
     """Measured and predicted gain at initialisation: problem, network, cell, distance, predicted, measured, stderr (nats).
 
     Distances up to the width, where the theory ends; measured is the mean over seeds of the curves at step 0.
@@ -99,12 +100,12 @@ def theory(results: Results) -> Frame:
     return frame[["problem", "network", "cell", "id", "distance", "predicted", "measured"]]
 
 
-def edges(results: Results) -> Frame:
+def edges(results: Results) -> pd.Series[Any]:
     """How much the zero state grows a step before training, by run id."""
     return _of(results, "edge").groupby("id")["value"].first()
 
 
-def theory_rates(rows_of_theory: Frame) -> Frame:
+def theory_rates(rows_of_theory: pd.DataFrame) -> pd.DataFrame:
     """Rates of `theory` (with a column edge), nats a step: problem, network, cell, n, measured, stderr, predicted, z, edge.
 
     z is in standard errors over seeds, nan for fewer than two; edge above 1 says that the zero state is unstable.
@@ -140,7 +141,7 @@ def theory_rates(rows_of_theory: Frame) -> Frame:
     )
 
 
-def recent(results: Results) -> Frame:
+def recent(results: Results) -> pd.DataFrame:
     """The fraction of the update from the last steps, median: problem, network, cell, last (steps), value, least, most."""
     frame = _of(results, "recent")
     frame = frame.assign(last=frame["part"].astype(float))
@@ -150,7 +151,7 @@ def recent(results: Results) -> Frame:
     ).reset_index()
 
 
-def covariance_horizons(results: Results, threshold: float) -> Frame:
+def covariance_horizons(results: Results, threshold: float) -> pd.DataFrame:
     """Horizons after training of the gradient in units of the state's spread: problem, network, id, last, censored."""
     rows = []
     frame = _of(results, "covariance").astype({"distance": int})
@@ -166,5 +167,5 @@ def covariance_horizons(results: Results, threshold: float) -> Frame:
     return pd.DataFrame(rows, columns=["problem", "network", "id", "last", "censored"])
 
 
-def _of(results: Results, quantity: str) -> Frame:
+def _of(results: Results, quantity: str) -> pd.DataFrame:
     return results.causes[results.causes["quantity"] == quantity]

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnvg.report import legend, style
-from rnnvg.report.depth_figures import BLUE, DASHES, GREEN, ORANGE, PINK, decades, panels, whole_numbers
-from rnnvg.report.results import Frame
+from rnnvg.report.depth_figures import BLUE, DASHES, GREEN, ORANGE, PINK, panels
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from rnnvg.depth.story import Story
@@ -44,15 +43,15 @@ def finding(story: Story) -> Figure:
     gradients, accuracy = axes[0]
     for name, (label, colour, dashes) in SHOWN.items():
         training = story.treated[name].training
-        first: Frame = training.gradients[training.gradients["step"] == training.gradients["step"].min()]
+        first: pd.DataFrame = training.gradients[training.gradients["step"] == training.gradients["step"].min()]
         relative = first["log10_norm"] - first["log10_norm"].iloc[-1]
         look: Any = {"color": colour, "linestyle": dashes, "linewidth": 2, "label": label}
         gradients.plot(first["layer"], relative.where(np.isfinite(relative)), **look)
         accuracy.plot(training.history["step"], training.history["accuracy"], **look)
     gradients.set_xlabel("layer (1 the first)")
     gradients.set_ylabel("gradient, relative\nto the last layer")
-    whole_numbers(gradients)
-    decades(gradients)
+    style.whole_numbers(gradients.xaxis)
+    style.decades(gradients.yaxis)
     accuracy.set_ylim(0, 1.03)
     accuracy.set_xlabel("training step")
     accuracy.set_ylabel("test accuracy")
@@ -69,14 +68,14 @@ def through_training(story: Story) -> Figure:
     for column, (name, title) in enumerate(TRAININGS.items()):
         training = story.treated[name].training
         upper, lower = axes[:, column]
-        gradients: Frame = training.gradients
+        gradients: pd.DataFrame = training.gradients
         n_layers = int(gradients["layer"].max())
         for layer, line in gradients.groupby("layer"):
             shade = colours(0.05 + 0.85 * (int(str(layer)) - 1) / max(1, n_layers - 1))
             seen = line["log10_norm"].where(np.isfinite(line["log10_norm"]))
             upper.plot(line["step"], seen, color=shade, linewidth=1.3, label=f"layer {layer}")
         upper.set_title(title)
-        decades(upper)
+        style.decades(upper.yaxis)
         lower.plot(training.history["step"], training.history["accuracy"], color=BLUE, linewidth=2)
         lower.set_ylim(0, 1.03)
         lower.set_xlabel("training step")
@@ -110,10 +109,10 @@ def diagnoses(story: Story) -> Figure:
             for place, layer in zip(at, found.layers, strict=True):
                 if layer.name in marked:
                     ax.axvspan(place - 0.5, place + 0.5, color=ORANGE, alpha=0.14, linewidth=0)
-            decades(ax)
+            style.decades(ax.yaxis)
         upper.set_title(VERDICTS[name])
         lower.set_xlabel("layer")
-        whole_numbers(lower)
+        style.whole_numbers(lower.xaxis)
     axes[0, 0].set_ylabel("gradient at the\nlayer's output")
     axes[1, 0].set_ylabel("update / weights")
     legend.above(
@@ -139,8 +138,8 @@ def clipping(story: Story) -> Figure:
         ax.set_title(f"{each.network.capitalize()} network")
         ax.set_xlabel("layer (1 the first)")
         ax.margins(y=0.25)
-        whole_numbers(ax)
-        decades(ax)
+        style.whole_numbers(ax.xaxis)
+        style.decades(ax.yaxis)
     axes[0, 0].set_ylabel("gradient norm of\nthe layer's weights")
     legend.above(figure, list(axes[0, 0].lines[:2]))
     return figure
@@ -166,12 +165,12 @@ def remedies(story: Story) -> Figure:
     for ax in (scores, times):
         ax.tick_params(labelleft=False)
     ratios.set_xlabel("first layer's gradient / last layer's")
-    _decades_across(ratios)
+    style.decades(ratios.xaxis, bins=5, steps=(1, 2, 4, 5, 10))
     scores.set_xlim(0, 1.03)
     scores.set_xlabel("test accuracy")
     times.set_xscale("log")
     times.set_xlabel("seconds")
-    _plain_seconds(times)
+    style.one_two_five(times.xaxis, most=6)
     legend.above(
         figure,
         [
@@ -195,7 +194,7 @@ def cells(story: Story) -> Figure:
         ax.set_title(when)
         ax.set_xlabel("distance (time steps back)")
         ax.set_xlim(left=0)
-        whole_numbers(ax)
+        style.whole_numbers(ax.xaxis)
     ax = axes[0, 2]
     for run in story.cells:
         steps = [0, *run.checkpoints, run.steps]
@@ -205,21 +204,6 @@ def cells(story: Story) -> Figure:
     ax.set_title("first step / last step")
     ax.set_xlabel("training step")
     axes[0, 0].set_ylabel("gradient, relative to one step back")
-    decades(axes[0, 0])
+    style.decades(axes[0, 0].yaxis)
     legend.above(figure, list(ax.lines))
     return figure
-
-
-def _decades_across(ax: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 4, 5, 10]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda decade, _: f"$10^{{{decade:g}}}$" if decade else "1"))
-
-
-def _plain_seconds(ax: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())

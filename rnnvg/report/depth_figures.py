@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnvg.report import legend, style
-from rnnvg.report.results import Frame
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -66,11 +66,15 @@ def chains(story: Story) -> Figure:
     axes[0, 2].set_yscale("log")
     for ax in axes[0]:
         ax.set_xlabel("layer (1 the first)")
-        whole_numbers(ax)
+        style.whole_numbers(ax.xaxis)
     for ax in axes[0, :2]:
-        decades(ax)
+        style.decades(ax.yaxis)
     legend.above(figure, list(axes[0, 0].lines[::-1]))
-    axes[0, 1].legend(_chain_entries(), ["sigmoid", "tanh", "ReLU"], fontsize="small", loc="lower right")
+    entries = [
+        legend.line(label, color=CHAIN_COLOURS[name], linestyle=CHAIN_DASHES[name], linewidth=2)
+        for name, label in (("sigmoid", "sigmoid"), ("tanh", "tanh"), ("relu", "ReLU"))
+    ]
+    axes[0, 1].legend(handles=entries, fontsize="small", loc="lower right")
     return figure
 
 
@@ -119,7 +123,7 @@ def slopes(story: Story) -> Figure:
         ax.set_title(when)
         ax.set_xlabel("layer (1 the first)")
         ax.set_ylim(0, 1.04)
-        whole_numbers(ax)
+        style.whole_numbers(ax.xaxis)
     axes[0, 0].set_ylabel("mean slope f′(z)")
     axes[0, 0].annotate("0.25, the sigmoid's largest", (1, 0.25), xytext=(0, 3), textcoords=POINTS, fontsize="small")
     legend.above(figure, list(axes[0, 0].lines[:3]))
@@ -137,8 +141,8 @@ def starts(story: Story) -> Figure:
     ax.set_title(f"{story.settings['depth']} sigmoid layers, {story.settings['width']} wide")
     ax.set_xlabel("layer (1 the first)")
     ax.set_ylabel("gradient, relative to the last layer")
-    whole_numbers(ax)
-    decades(ax)
+    style.whole_numbers(ax.xaxis)
+    style.decades(ax.yaxis)
     ax.legend(fontsize="small")
     _widths(axes[0, 1], story)
     _growth(axes[0, 2], story)
@@ -146,7 +150,7 @@ def starts(story: Story) -> Figure:
 
 
 def _widths(ax: Axes, story: Story) -> None:
-    table: Frame = story.widths
+    table: pd.DataFrame = story.widths
     ax.plot(
         table["width"], table["textbook"], color=style.MUTED, linestyle=(0, (5, 1.5)), label="(0.25 · 0.01 · √width)⁹"
     )
@@ -159,13 +163,13 @@ def _widths(ax: Axes, story: Story) -> None:
     ax.set_xlabel("width")
     ax.set_ylabel("first layer's gradient / last layer's")
     ax.set_ylim(min(table["measured"].min(), table["textbook"].min()) - 5, -4)
-    decades(ax)
+    style.decades(ax.yaxis)
     ax.legend(fontsize="small", loc="lower right")
 
 
 def _growth(ax: Axes, story: Story) -> None:
     for zero, colour, label in ((False, ORANGE, "gains start at 1"), (True, GREEN, "last gain of a block at 0")):
-        table: Frame = story.blocks[story.blocks["zero_last"] == zero]
+        table: pd.DataFrame = story.blocks[story.blocks["zero_last"] == zero]
         ax.plot(
             table["blocks"], table["predicted"], color=colour, linewidth=1.1, linestyle=(0, (5, 1.5)), label="_theory"
         )
@@ -194,27 +198,3 @@ def panels(
     for ax in axes.flat:  # each column can stand alone: on a narrow screen it does
         ax.tick_params(labelleft=True)
     return figure, axes
-
-
-def decades(ax: Axes) -> None:
-    """Powers of ten on a y axis that has their exponents."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    ax.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 3, 4, 5, 10]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda decade, _: f"$10^{{{decade:g}}}$" if decade else "1"))
-
-
-def whole_numbers(ax: Axes) -> None:
-    """Whole numbers on an x axis that counts layers."""
-    from matplotlib.ticker import MaxNLocator
-
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-
-
-def _chain_entries() -> list[Any]:
-    from matplotlib.lines import Line2D
-
-    return [
-        Line2D([], [], color=colour, linestyle=CHAIN_DASHES[name], linewidth=2)
-        for name, colour in CHAIN_COLOURS.items()
-    ]

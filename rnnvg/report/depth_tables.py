@@ -14,10 +14,11 @@ from rnnvg.report.depth_cures import VERDICTS
 from rnnvg.report.depth_figures import INIT_LABELS
 from rnnvg.report.depth_words import exact, predictions
 from rnnvg.report.page import Table
-from rnnvg.report.results import Frame
 from rnnvg.report.wording import number, power
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rnnvg.depth.story import Story
 
 
@@ -30,10 +31,10 @@ def finding(story: Story) -> list[Table]:
 def chains(story: Story) -> list[Table]:
     short = min(layers for _, layers in story.chains)
     line = story.chains["sigmoid", short]
-    frame: Frame = line.to_frame()
+    frame: pd.DataFrame = line.to_frame()
     first: Any = frame.iloc[0] - frame.iloc[-1]
     worst = max(each.residual for each in story.chains.values())
-    said = {
+    estimates = {
         "what happens": first["log10_gradient"],
         "a slope of 0.25 a layer: the most that slopes leave": first["log10_slope_bound"],
         "0.25 · |w| a layer: a true bound, which says nothing for |w| above 4": first["log10_bound"],
@@ -52,7 +53,7 @@ def chains(story: Story) -> list[Table]:
     }
     return [
         _table(
-            {"estimate": list(said), f"left after {short - 1} layers": _texts(_power, said.values())},
+            {"estimate": list(estimates), f"left after {short - 1} layers": _texts(_power, estimates.values())},
             f"Weights of {line.weight:g}: what is left, beside what is often said.",
         ),
         _table(
@@ -70,7 +71,7 @@ def activations(story: Story) -> list[Table]:
     def edge(value: float) -> str:
         return "never" if math.isnan(value) else f"{value:.1f}".replace("-0.0", "0.0")
 
-    frame: Frame = story.survey
+    frame: pd.DataFrame = story.survey
     columns = {
         "activation": [ACTIVATIONS[name].label for name in frame["activation"]],
         "f(z)": [ACTIVATIONS[name].formula for name in frame["activation"]],
@@ -90,8 +91,8 @@ def activations(story: Story) -> list[Table]:
 
 
 def starts(story: Story) -> list[Table]:
-    widths: Frame = story.widths
-    blocks: Frame = story.blocks
+    widths: pd.DataFrame = story.widths
+    blocks: pd.DataFrame = story.blocks
     plain, zero = (blocks[blocks["zero_last"] == each].set_index("blocks") for each in (False, True))
     return [
         _table(
@@ -167,7 +168,7 @@ def clipping(story: Story) -> list[Table]:
 def cells(story: Story) -> list[Table]:
     from rnnvg.depth.gated import cell_frame
 
-    frame: Frame = cell_frame(story.cells)
+    frame: pd.DataFrame = cell_frame(story.cells)
     columns = {
         "cell": [style.CELL_LABELS[cell] for cell in frame["cell"]],
         "weights": [f"{value:,}" for value in frame["parameters"]],
@@ -199,12 +200,12 @@ def settings(story: Story) -> list[Table]:
     return [Table("What the numbers depend on", ("setting", "value"), rows)]
 
 
-def _remedies(story: Story) -> Frame:
+def _remedies(story: Story) -> pd.DataFrame:
     import pandas as pd
 
     from rnnvg.depth.remedies import remedy_frame
 
-    frame: Frame = remedy_frame(list(story.treated.values()))
+    frame: pd.DataFrame = remedy_frame(list(story.treated.values()))
     status = ["" if each == "ok" else f" ({each})" for each in frame["status"]]
     return pd.DataFrame(
         {

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.report import style
-from rnnvg.report.results import Frame
 from rnnvg.report.wording import factor, listed, number, power
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rnnvg.depth.clipping import Clipped
     from rnnvg.depth.remedies import Treated
     from rnnvg.depth.story import Story
@@ -66,7 +67,7 @@ def chains(story: Story) -> list[str]:
 def activations(story: Story) -> list[str]:
     from rnnvg.depth.activations import ACTIVATIONS
 
-    largest: Frame = story.survey.set_index("activation")["max_slope"]
+    largest: pd.Series[Any] = story.survey.set_index("activation")["max_slope"]
     above = [ACTIVATIONS[str(name)].label for name in largest.index if largest[name] > 1.001]
     return [
         f"The slope is at most {largest['sigmoid']:.2f} for the sigmoid and {largest['tanh']:.2f} for tanh, and only at "
@@ -88,15 +89,16 @@ def slopes(story: Story) -> list[str]:
 
 def starts(story: Story) -> list[str]:
     orthogonal = story.starts["orthogonal"].log_ratio() / NATS_PER_DECADE
-    blocks: Frame = story.blocks
-    plain: Frame = blocks[~blocks["zero_last"]].set_index("blocks")["measured"]
+    blocks: pd.DataFrame = story.blocks
+    plain: pd.Series[Any] = blocks[~blocks["zero_last"]].set_index("blocks")["measured"]
     kept = blocks.loc[blocks["zero_last"], "measured"]
     many = int(plain.index.max())
+    growth = number(plain.loc[many])
     return [
         "Good weights are not enough where every slope is at most 0.25: even orthogonal ones leave "
         f"{power(orthogonal)} of the gradient.",
-        f"Residual blocks turn the product into a sum: over {many} of them the gradient grows by {number(plain[many])}, and "
-        f"by {number(kept.iloc[-1])} where the last gain of each block starts at 0.",
+        f"Residual blocks turn the product into a sum: over {many} of them the gradient grows by {growth}, and by "
+        f" {number(kept.iloc[-1])} where the last gain of each block starts at 0.",
     ]
 
 
@@ -155,5 +157,5 @@ def cells(story: Story) -> list[str]:
         f"{style.CELL_LABELS[run.cell]} (step {run.solved_at})" for run in story.cells if run.solved_at is not None
     ]
     left = [style.CELL_LABELS[run.cell] for run in story.cells if run.solved_at is None]
-    said = [f"{listed(solved)} solved it."] if solved else []
-    return [*said, *([f"{listed(left)} did not in {story.cells[0].steps} steps."] if left else [])]
+    solvers = [f"{listed(solved)} solved it."] if solved else []
+    return [*solvers, *([f"{listed(left)} did not in {story.cells[0].steps} steps."] if left else [])]

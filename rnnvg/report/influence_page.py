@@ -121,8 +121,6 @@ def draw(found: Influence, context: ContextLoss) -> Figure:
 
     Call it inside `style.applied()`.
     """
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
     figure, axes = style.panels(1, 2, height=2.9)
     found.plot(axes[0, 0]).set_xlabel("distance back (words)")
     own = axes[0, 1]
@@ -136,9 +134,8 @@ def draw(found: Influence, context: ContextLoss) -> Figure:
     own.set_xlabel("context that is kept (words)")
     own.set_ylabel("loss increase (nats a word)")
     own.legend()
-    for each in axes[0]:
-        each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        each.xaxis.set_minor_formatter(NullFormatter())
+    for ax in axes[0]:
+        style.plain_numbers(ax.xaxis)
     return figure
 
 

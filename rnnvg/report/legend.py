@@ -30,13 +30,10 @@ def looks(results: Results) -> dict[str, tuple[str, str, Any]]:
     return found
 
 
-def lines(look: dict[str, tuple[str, str, Any]]) -> list[Any]:
+def lines(look: dict[str, tuple[str, str, Any]]) -> list[Artist]:
     """An entry a network: its line."""
-    from matplotlib.lines import Line2D
-
     return [
-        Line2D([], [], color=colour, linestyle=dashes, linewidth=2.2, label=network)
-        for network, (colour, _, dashes) in look.items()
+        line(network, color=colour, linestyle=dashes, linewidth=2.2) for network, (colour, _, dashes) in look.items()
     ]
 
 
@@ -64,16 +61,18 @@ def columns(labels: list[str], width: float) -> int:
     return 1
 
 
+def line(label: str, **look: Any) -> Artist:
+    """An entry for a line, in no network's colour unless `look` has one."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **{"color": style.MUTED, **look})
+
+
 def mark(marker: str, label: str, **look: Any) -> Artist:
-    """An entry for a marker in no network's colour."""
-    from matplotlib.lines import Line2D
-
-    look = {"color": style.MUTED, "linestyle": "none", "markersize": 7, **look}
-    return Line2D([], [], marker=marker, label=label, **look)
+    """An entry for a marker."""
+    return line(label, marker=marker, **{"linestyle": "none", "markersize": 7, **look})
 
 
-def training_length() -> Artist:
+def training_length(label: str = "training length") -> Artist:
     """The entry for the dashed line at the length of a training sequence."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=style.INK, linewidth=0.9, linestyle=TRAINING_DASHES, label="training length")
+    return line(label, color=style.INK, linewidth=0.9, linestyle=TRAINING_DASHES)

@@ -10,7 +10,7 @@ import pandas as pd
 from rnnvg.horizon import MemoryHorizon, compare_horizons, least_p
 from rnnvg.missing import number
 from rnnvg.report import pooled, wording
-from rnnvg.report.results import Frame
+from rnnvg.report.results import each_row
 from rnnvg.report.style import AFTER
 
 LEVEL = 0.05
@@ -20,7 +20,7 @@ COLUMNS = ["problem", "first", "second", "n", "n_censored", "ratio", "low", "hig
 COLUMNS += ["longer", "shorter", "equal", "unknown", "sign_test", "sign_flip", "least_p", "spread"]
 
 
-def table(seeds: Frame, wrt: str | None = None, threshold: float = pooled.THRESHOLD) -> Frame:
+def table(seeds: pd.DataFrame, wrt: str | None = None, threshold: float = pooled.THRESHOLD) -> pd.DataFrame:
     """A row a problem and pair of networks with at least two seeds in common; columns as `compare_horizons` defines them.
 
     Args:
@@ -47,7 +47,7 @@ def table(seeds: Frame, wrt: str | None = None, threshold: float = pooled.THRESH
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def shown(seeds: Frame) -> Frame:
+def shown(seeds: pd.DataFrame) -> pd.DataFrame:
     """`table` for readers."""
     rows = [
         {
@@ -57,12 +57,12 @@ def shown(seeds: Frame) -> Frame:
             "longer in": f"{row.longer} of {row.n}" + (f", {row.equal} tied" if row.equal else ""),
             "sign-flip test": _test(row),
         }
-        for row in table(seeds).itertuples()
+        for row in each_row(table(seeds))
     ]
     return pd.DataFrame(rows)
 
 
-def sentences(seeds: Frame) -> list[str]:
+def sentences(seeds: pd.DataFrame) -> list[str]:
     """Whether so many seeds can settle an order of networks at all."""
     frame = table(seeds)
     if frame.empty:
@@ -84,8 +84,8 @@ def _test(row: Any) -> str:
     return f"p = {row.sign_flip:.2g}{settled}"
 
 
-def _by_seed(rows: Frame, threshold: float) -> dict[str, dict[int, MemoryHorizon]]:
+def _by_seed(rows: pd.DataFrame, threshold: float) -> dict[str, dict[int, MemoryHorizon]]:
     models: dict[str, dict[int, MemoryHorizon]] = {}
-    for row in rows.to_dict("records"):
-        models.setdefault(row["network"], {})[int(row["seed"])] = MemoryHorizon.from_row(row, threshold)
+    for row in each_row(rows):
+        models.setdefault(row.network, {})[int(row.seed)] = MemoryHorizon.from_row(row._asdict(), threshold)
     return models

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from rnnvg.report import legend, pooled, style, wording
 from rnnvg.report.page import Section, Table
 from rnnvg.report.picture import Picture
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results
 from rnnvg.report.wording import count, listed
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -42,7 +43,7 @@ class Panels:
     lengths: dict[str, int | None]
     groups: list[list[Artist]] = field(default_factory=list)
 
-    def each(self, frame: Frame) -> Iterator[tuple[str, Any, Frame]]:
+    def each(self, frame: pd.DataFrame) -> Iterator[tuple[str, Any, pd.DataFrame]]:
         """Problem, its column of axes [rows], and its rows of `frame`; panels without a row say that nothing was measured."""
         for place, problem in enumerate(self.problems):
             own = frame[frame["problem"] == problem]
@@ -90,19 +91,19 @@ class Part:
 
     name: str
     title: str
-    frame: Callable[[Results], Frame]
-    lead: str | Callable[[Frame], str] = ""
+    frame: Callable[[Results], pd.DataFrame]
+    lead: str | Callable[[pd.DataFrame], str] = ""
     caption: str = ""
     alt: str = ""
-    draw: Callable[[Frame, Panels], None] | None = None
+    draw: Callable[[pd.DataFrame, Panels], None] | None = None
     rows: int | Callable[[int], int] = 1
     height: Callable[[int], float] | float = 2.4
     sharey: bool = False
     own_problems: bool = False
     single: bool = False
     network_rows: bool = False
-    sentences: Callable[[Frame], list[str]] = lambda frame: []
-    tables: Callable[[Frame], list[Table]] = lambda frame: []
+    sentences: Callable[[pd.DataFrame], list[str]] = lambda frame: []
+    tables: Callable[[pd.DataFrame], list[Table]] = lambda frame: []
     folded: bool = False
 
     def section(self, results: Results) -> Section | None:
@@ -116,14 +117,14 @@ class Part:
             self.name, self.title, lead, picture, self.sentences(frame), self.tables(frame), folded=self.folded
         )
 
-    def picture(self, results: Results, frame: Frame | None = None, name: str = "") -> Picture:
+    def picture(self, results: Results, frame: pd.DataFrame | None = None, name: str = "") -> Picture:
         """The figure, saved; `name` is its own where a page has the section more than once."""
         frame = frame if frame is not None else self.frame(results)
         panels = self.panels(results, frame)
         caption = " ".join(filter(None, (self.caption, wording.by_input(pooled.by(frame)))))
         return Picture.of(panels.figure, name or self.name, caption, f"{self.alt}: {who(results)}.", panels.groups)
 
-    def panels(self, results: Results, frame: Frame | None = None) -> Panels:
+    def panels(self, results: Results, frame: pd.DataFrame | None = None) -> Panels:
         """The figure, drawn."""
         if self.draw is None:
             raise TypeError(f"The section {self.name!r} has no figure.")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from rnnvg.horizon import Spread, spread
 from rnnvg.missing import number
-from rnnvg.report.results import Frame, Results, moments
+from rnnvg.report.results import Results, moments
 from rnnvg.report.style import AFTER, BEFORE
 
 THRESHOLD = math.exp(-1)
@@ -21,7 +21,7 @@ NUMBERS = ["median", "low", "high", "coverage", "bound", "least", "most"]
 COLUMNS = ["problem", "network", "cell", "wrt", "threshold", "when", "runs", "n", "n_censored", *NUMBERS, "spread"]
 
 
-def horizons(results: Results) -> Frame:
+def horizons(results: Results) -> pd.DataFrame:
     """Memory horizons over seeds, a row per problem, network, wrt, threshold and moment.
 
     Columns: problem, network, cell, wrt, threshold, when, runs (how many there should be), n (how many were measured),
@@ -42,7 +42,7 @@ def horizons(results: Results) -> Frame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def at(frame: Frame, wrt: str = "state", threshold: float = THRESHOLD, when: str | None = None) -> Frame:
+def at(frame: pd.DataFrame, wrt: str = "state", threshold: float = THRESHOLD, when: str | None = None) -> pd.DataFrame:
     """The rows of a frame of horizons for one wrt and threshold, and one moment if given."""
     if frame.empty:
         return frame
@@ -50,12 +50,12 @@ def at(frame: Frame, wrt: str = "state", threshold: float = THRESHOLD, when: str
     return frame[chosen if when is None else chosen & (frame["when"] == when)]
 
 
-def by(rows: Frame) -> str:
+def by(rows: pd.DataFrame) -> str:
     """What a section's frame takes the gradient by, from its column `by`: "state", or "input"."""
     return str(rows["by"].iloc[0]) if len(rows) and "by" in rows else "state"
 
 
-def over(seeds: Frame) -> Spread | None:
+def over(seeds: pd.DataFrame) -> Spread | None:
     """The spread of some seeds' horizons (rows with last and censored); None for no seed."""
     if seeds.empty:
         return None
@@ -63,7 +63,7 @@ def over(seeds: Frame) -> Spread | None:
     return spread(last, np.where(seeds["censored"].to_numpy(dtype=bool), np.inf, last))
 
 
-def _pool(group: Frame) -> dict[str, object]:
+def _pool(group: pd.DataFrame) -> dict[str, object]:
     found = over(group)
     if found is None:
         return {"n": 0, "n_censored": 0, **dict.fromkeys(NUMBERS, math.nan), "spread": None}
@@ -81,7 +81,7 @@ def _pool(group: Frame) -> dict[str, object]:
     }
 
 
-def curves(results: Results, wrt: str = "state") -> Frame:
+def curves(results: Results, wrt: str = "state") -> pd.DataFrame:
     """Gain against distance of every seed before and after training: id, problem, network, cell, seed, when, distance,
     log10_gain (decades relative to one step back; -inf is an exact zero)."""
     frame = moments(results.curves[results.curves["wrt"] == wrt])
@@ -89,7 +89,7 @@ def curves(results: Results, wrt: str = "state") -> Frame:
     return frame.loc[frame["log10_gain"].notna(), columns].reset_index(drop=True)
 
 
-def median_curves(single: Frame) -> Frame:
+def median_curves(single: pd.DataFrame) -> pd.DataFrame:
     """The median over seeds of what `curves` gives: problem, network, cell, when, distance, log10_gain, n.
 
     Distances that only some of the seeds reach are left out, so that the median is of the same models all along.
@@ -102,14 +102,14 @@ def median_curves(single: Frame) -> Frame:
     return kept[[*GROUP, "distance", "log10_gain", "n"]].reset_index(drop=True)
 
 
-def measured(results: Results, split: str, metric: str = "loss") -> Frame:
+def measured(results: Results, split: str, metric: str = "loss") -> pd.DataFrame:
     """A metric against the training step, on "train" or "valid": the names of a run, id, step, value."""
     frame = results.training
     frame = frame[(frame["metric"] == metric) & (frame["split"] == split)]
     return frame.sort_values(["id", "step"], kind="stable").reset_index(drop=True)
 
 
-def through_training(results: Results, wrt: str = "state", threshold: float = THRESHOLD) -> Frame:
+def through_training(results: Results, wrt: str = "state", threshold: float = THRESHOLD) -> pd.DataFrame:
     """Horizon of every run at every checkpoint: problem, network, cell, id, seed, status, step, last, censored."""
     frame = at(results.horizons, wrt, threshold)
     columns = ["problem", "network", "cell", "id", "seed", "status", "step", "last", "censored"]

@@ -6,10 +6,10 @@ same, and to the same network when everything but the seed is; where settings di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -21,10 +21,6 @@ from rnnvg.tasks import NAMES as TASKS
 
 if TYPE_CHECKING:
     from rnnvg.bench.store import Store
-
-# A pandas.DataFrame. pandas' own annotations read frame[mask] as anything it could be; a type checker then finds fault
-# with every line that is right, and a cast on each would hide those that are not.
-Frame: TypeAlias = Any
 
 NAMED = ["problem", "network", "cell", "seed", "status"]
 CURVES = ["step", "wrt", "distance", "log10_gain"]
@@ -48,13 +44,13 @@ class Results:
         directory: where they were read from; None for results that were never in files.
     """
 
-    runs: Frame
-    curves: Frame
-    horizons: Frame
-    training: Frame
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    horizons: pd.DataFrame
+    training: pd.DataFrame
     records: list[dict[str, Any]] = field(repr=False)
     damaged: dict[str, str] = field(default_factory=dict)
-    causes: Frame = field(default_factory=lambda: pd.DataFrame(columns=["id", *NAMED, *CAUSES]))
+    causes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["id", *NAMED, *CAUSES]))
     directory: Path | None = None
 
     @property
@@ -96,11 +92,11 @@ class Results:
 
 def collect(
     records: Iterable[dict[str, Any]],
-    curves: Frame,
-    horizons: Frame,
-    training: Frame,
+    curves: pd.DataFrame,
+    horizons: pd.DataFrame,
+    training: pd.DataFrame,
     damaged: dict[str, str] | None = None,
-    causes: Frame | None = None,
+    causes: pd.DataFrame | None = None,
 ) -> Results:
     """Name the runs of `records` and give the frames their names; horizons that were not measured are left out."""
     records = sorted(records, key=lambda record: record["id"])
@@ -144,18 +140,18 @@ def read(directory: str | Path) -> Results:
     return replace(found, directory=Path(directory))
 
 
-def _curves(store: Store, runs: Iterable[str]) -> Frame:
+def _curves(store: Store, runs: Iterable[str]) -> pd.DataFrame:
     """What a report draws of the curves of every run: those before and after training, and of those the gain alone."""
     from rnnvg.bench.tables import to_frame
 
-    def ends(run: str) -> Frame:
+    def ends(run: str) -> pd.DataFrame:
         own = to_frame(store.folder(run) / "curve.csv", CURVES)
         return own[own["step"].isin([0, own["step"].max()])]
 
     return _joined(runs, ends, CURVES)
 
 
-def _causes(store: Store, runs: Iterable[str]) -> Frame:
+def _causes(store: Store, runs: Iterable[str]) -> pd.DataFrame:
     """causes.csv of the runs that have one, with their ids."""
     from rnnvg.bench.store import CAUSES as FILE
 
@@ -166,7 +162,7 @@ def _causes(store: Store, runs: Iterable[str]) -> Frame:
     )
 
 
-def _joined(runs: Iterable[str], table: Callable[[str], Frame], columns: list[str]) -> Frame:
+def _joined(runs: Iterable[str], table: Callable[[str], pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     """The tables of several runs below each other, with the column id; `columns` where none has a row."""
     found = [own.assign(id=run) for run in runs if len(own := table(run))]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["id", *columns])
@@ -175,7 +171,23 @@ def _joined(runs: Iterable[str], table: Callable[[str], Frame], columns: list[st
 _HOW_TO_GET_SOME = "Run `rnnvg compare --out {}` first, or pass a directory that rnnvg wrote."
 
 
-def moments(frame: Frame) -> Frame:
+def each_row(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples, whose fields a type checker takes for anything: pandas does not know their types."""
+    return iter(frame.itertuples())
+
+
+def each_network(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Problem, network and their rows of a frame, in its order."""
+    for (problem, network), own in rows.groupby(["problem", "network"], sort=False):
+        yield str(problem), str(network), own
+
+
+def by_network(rows: pd.DataFrame, cells: Callable[[pd.DataFrame], dict[str, Any]]) -> pd.DataFrame:
+    """A table for readers: a row a task and network, with the cells that its rows of a section's frame come to."""
+    return pd.DataFrame([{"task": task, "network": name, **cells(own)} for task, name, own in each_network(rows)])
+
+
+def moments(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of `frame` (with id, step and status) measured before and after training, told apart by a column `when`.
 
     Before is step 0, of every run that has it. After is the last checkpoint, of runs that came to their end ("ok"): a
@@ -226,7 +238,7 @@ def _numbers_in_order(column: pd.Series) -> pd.Series:
     return column.astype(str).str.replace(r"\d+", lambda digits: digits.group().zfill(9), regex=True)
 
 
-def _named(frame: Frame, names: Frame) -> Frame:
+def _named(frame: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
     kept = frame.drop(columns=[column for column in NAMED if column in frame])
     return names.merge(kept, on="id", how="inner")  # in the order of the legend: what is drawn later lies above
 
@@ -234,7 +246,7 @@ def _named(frame: Frame, names: Frame) -> Frame:
 def _problem_names(records: list[dict[str, Any]]) -> dict[str, str]:
     settings = {record["id"]: dotted(record["spec"]["task"]) for record in records}
     names = {each["id"]: task_label(str(each["spec"]["task"]["name"]), each.get("task")) for each in records}
-    return _told_apart(names, settings, ", ")
+    return _with_differences(names, settings, ", ")
 
 
 def _network_names(records: list[dict[str, Any]]) -> dict[str, str]:
@@ -249,10 +261,10 @@ def _network_names(records: list[dict[str, Any]]) -> dict[str, str]:
         rest = {key: value for key, value in spec.items() if key not in ("task", "seed", "schema", "measure", "init")}
         settings[run] = dotted(rest)
         groups[run] = (names[run], str(spec["task"]))
-    return _told_apart(names, settings, "/", groups)
+    return _with_differences(names, settings, "/", groups)
 
 
-def _told_apart(
+def _with_differences(
     names: dict[str, str], settings: dict[str, dict[str, Any]], between: str, groups: dict[str, Any] | None = None
 ) -> dict[str, str]:
     """`names`, and behind each the settings in which runs of one group (of one name, if no groups are given) differ."""
@@ -264,6 +276,6 @@ def _told_apart(
         keys = dict.fromkeys(key for run in runs for key in settings[run])
         differ = [key for key in keys if len({str(settings[run].get(key)) for run in runs}) > 1]
         for run in runs:
-            told = [f"{key.rpartition('.')[2]} {settings[run].get(key)}" for key in differ]
-            apart[run] = between.join([names[run], *told])
+            differences = [f"{key.rpartition('.')[2]} {settings[run].get(key)}" for key in differ]
+            apart[run] = between.join([names[run], *differences])
     return apart

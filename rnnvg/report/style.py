@@ -201,3 +201,34 @@ def horizon_axis(axes: Axes, which: str, most: float) -> None:
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     set_limits(-0.15, most)
+
+
+def decades(axis: Any, bins: int = 6, steps: tuple[int, ...] = (1, 2, 3, 4, 5, 10)) -> None:
+    """Powers of ten on an axis that has their exponents."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=bins, integer=True, steps=list(steps)))
+    axis.set_major_formatter(FuncFormatter(lambda decade, _: f"$10^{{{decade:g}}}$" if decade else "1"))
+
+
+def whole_numbers(axis: Any) -> None:
+    """Whole numbers on an axis that counts."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def plain_numbers(axis: Any) -> None:
+    """Numbers as they are, instead of powers of ten, on a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def one_two_five(axis: Any, most: int | None = None) -> None:
+    """Ticks at 1, 2, 5, 10, 20, ... on a logarithmic axis, at most so many."""
+    from matplotlib.ticker import LogLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=most))
+    plain_numbers(axis)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from rnnvg.report import pooled, wording
-from rnnvg.report.results import Frame, Results, read
+from rnnvg.report.results import Results, read
 from rnnvg.report.sections import learned, settings
 
 
-def horizon_table(source: str | Path | Results) -> Frame:
+def horizon_table(source: str | Path | Results) -> pd.DataFrame:
     """Memory horizons over seeds: a row per problem, network, wrt, threshold and moment.
 
     Args:
@@ -29,7 +31,7 @@ def horizon_table(source: str | Path | Results) -> Frame:
     return frame.drop(columns="spread").assign(horizon=written) if len(frame) else frame.drop(columns="spread")
 
 
-def score_table(source: str | Path | Results) -> Frame:
+def score_table(source: str | Path | Results) -> pd.DataFrame:
     """Scores against baselines: a row per problem and network.
 
     Args:
@@ -48,7 +50,7 @@ def score_table(source: str | Path | Results) -> Frame:
     return learned.scores(learned.runs_of(learned.frame(results_of(source)))).drop(columns="values")
 
 
-def settings_table(source: str | Path | Results) -> Frame:
+def settings_table(source: str | Path | Results) -> pd.DataFrame:
     """Every setting that the results depend on, a row each, and the versions that they were made with.
 
     Returns:

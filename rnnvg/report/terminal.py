@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from rnnvg.report import tables
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results, each_row
 from rnnvg.report.sections import finding
 
 _PLAIN = str.maketrans({"∞": "inf", "–": "-", "\u00a0": "", "“": '"', "”": '"', "·": "*", "′": "'"})
@@ -28,7 +28,7 @@ def summary(source: str | Path | Results, width: int = 100) -> str:
         parts += ["", as_text(shown, width), "", textwrap.fill(plain(table.caption), width)]
     broken = results.runs[results.runs["status"] != "ok"]
     if len(broken):
-        parts += ["", *(f"{run.id} {run.status}: {run.reason}" for run in broken.itertuples())]
+        parts += ["", *(f"{run.id} {run.status}: {run.reason}" for run in each_row(broken))]
     return "\n".join(parts)
 
 
@@ -37,7 +37,7 @@ def plain(text: str) -> str:
     return text.translate(_PLAIN)
 
 
-def as_text(frame: Frame, width: int = 100) -> str:
+def as_text(frame: pd.DataFrame, width: int = 100) -> str:
     """A table in ASCII, left-aligned, at most `width` characters wide; cells that do not fit go on below."""
     if frame.empty:
         return "(no rows)"

@@ -188,12 +188,8 @@ def _reaches(ax: Axes, reaches: Sequence[Reach]) -> None:
 
 
 def _log_distances(ax: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    style.one_two_five(ax.xaxis)
 
 
 def _title(ax: Axes, text: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rnnvg.report import pooled
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results, each_row
 
 OPEN = 2.0  # a horizon that has not more than doubled has not opened
 FALL = 0.95  # a loss that never gets below this share of the baseline has not fallen
@@ -17,7 +17,7 @@ BEFORE, AFTER, TOGETHER = "before", "after", "together"
 NEVER_OPENED, CLOSED, NEVER_FELL = "never opened", "closed again", "never fell"
 
 
-def timing(results: Results, wrt: str = "state", threshold: float = pooled.THRESHOLD) -> Frame:
+def timing(results: Results, wrt: str = "state", threshold: float = pooled.THRESHOLD) -> pd.DataFrame:
     """When the horizon of each finished run opened, and when its loss fell.
 
     The horizon has opened at the checkpoint from which on it stays at or above half of the way, in logs, from its start
@@ -34,7 +34,7 @@ def timing(results: Results, wrt: str = "state", threshold: float = pooled.THRES
     seen = pooled.through_training(results, wrt, threshold)
     loss = pooled.measured(results, "valid")
     rows = []
-    for run in results.runs[results.runs["status"] == "ok"].itertuples():
+    for run in each_row(results.runs[results.runs["status"] == "ok"]):
         horizon = seen[seen["id"] == run.id]
         if len(horizon) < 2:  # one look at a network shows no change
             continue
@@ -80,7 +80,7 @@ def _opened(step: np.ndarray, last: np.ndarray) -> tuple[float, float] | str:
     return float(step[below[-1]]), float(step[below[-1] + 1])
 
 
-def _fell(loss: Frame, baseline: float) -> tuple[float, float]:
+def _fell(loss: pd.DataFrame, baseline: float) -> tuple[float, float]:
     loss = loss[np.isfinite(loss["value"])]
     if len(loss) < 2:
         return math.nan, math.nan

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from rnnvg.horizon import spread
-from rnnvg.report import causes, style, wording
+from rnnvg.report import causes, legend, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part
-from rnnvg.report.results import Frame
+from rnnvg.report.results import by_network
 
 frame = causes.exponents
 
 
-def sentences(rows: Frame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """In how many runs the largest exponent was above zero at some checkpoint."""
     largest = _largest(rows)
     if largest.empty:
@@ -28,43 +28,37 @@ def sentences(rows: Frame) -> list[str]:
     return [f"The largest exponent is above zero at some checkpoint in {crossed} of {many}."]
 
 
-def _largest(rows: Frame) -> Frame:
+def _largest(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["index"] == 1) & np.isfinite(rows["value"])]
 
 
-def tables(rows: Frame) -> list[Table]:
+def tables(rows: pd.DataFrame) -> list[Table]:
     """The largest exponent before and after training."""
-    shown = []
-    for (problem, network), own in _largest(rows).groupby(["problem", "network"], sort=False):
+
+    def cells(own: pd.DataFrame) -> dict[str, str]:
         ends = own.groupby("id", sort=False)["value"].agg(["first", "last", "max"])
-        shown.append(
-            {
-                "task": problem,
-                "network": network,
-                **{
-                    name: wording.over(spread(ends[end]), _signed)
-                    for name, end in (("before", "first"), ("after", "last"))
-                },
-                "half-life after": wording.half_life(ends["last"].median()),
-                "above zero at some time": f"{int((ends['max'] > 0).sum())} of {len(ends)}",
-            }
-        )
+        return {
+            "before": wording.over(spread(ends["first"].to_numpy()), _signed),
+            "after": wording.over(spread(ends["last"].to_numpy()), _signed),
+            "half-life after": wording.half_life(ends["last"].median()),
+            "above zero at some time": f"{int((ends['max'] > 0).sum())} of {len(ends)}",
+        }
+
+    shown = by_network(_largest(rows), cells)
     caption = (
         "Largest exponent in nats a step: median (each seed). Below zero the gradient shrinks in the long run by "
         "a factor of e "
         "every 1/exponent steps; above zero it explodes. Half-life: steps, at the median; inf where nothing decays."
     )
-    return [Table.of(pd.DataFrame(shown), caption)] if shown else []
+    return [Table.of(shown, caption)] if len(shown) else []
 
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}"
 
 
-def draw(rows: Frame, panels: Panels) -> None:
+def draw(rows: pd.DataFrame, panels: Panels) -> None:
     """Leading Lyapunov exponents against the training step: a column a problem, a line a run, the first one thick."""
-    from matplotlib.lines import Line2D
-
     for _, (ax,), own in panels.each(rows):
         for (network, run, index), line in own.groupby(["network", "id", "index"], sort=False):
             colour, marker, dashes = panels.looks[str(network)]
@@ -78,11 +72,8 @@ def draw(rows: Frame, panels: Panels) -> None:
         ax.axhline(0.0, color=style.INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
         ax.set_xlabel("training step")
         ax.set_ylabel("Lyapunov exponent\n(nats per time step)")
-    extra = [
-        Line2D([], [], color=style.MUTED, linewidth=1.4, label="largest"),
-        Line2D([], [], color=style.MUTED, linewidth=0.7, alpha=0.6, label="second and third"),
-    ]
-    panels.legend(extra)
+    second = legend.line("second and third", linewidth=0.7, alpha=0.6)
+    panels.legend([legend.line("largest", linewidth=1.4), second])
 
 
 PART = Part(

@@ -12,7 +12,7 @@ import pandas as pd
 from rnnvg.report import legend, pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, nothing
-from rnnvg.report.results import Frame, Results, moments
+from rnnvg.report.results import Results, moments
 from rnnvg.report.style import AFTER, BEFORE
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ SEEDS_BELOW = 0.17
 LONG_NAME = 18  # letters of a network's name beside the figure in one line
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """A row a run and moment: id, problem, network, cell, seed, status, metric, value, baseline, best_loss, solved, when,
     last, censored.
 
@@ -60,7 +60,7 @@ def frame(results: Results) -> Frame:
 # Words ------------------------------------------------------------------------------------------------------------------
 
 
-def sentences(rows: Frame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """Where the gradient came to reach farther through training, and where it did not; one sentence."""
     runs = _opened(rows)
     if runs.empty:
@@ -83,7 +83,7 @@ def sentences(rows: Frame) -> list[str]:
     return [f"After training the gradient reaches more than twice as far back as before: {', '.join(parts)}."]
 
 
-def _opened(rows: Frame) -> Frame:
+def _opened(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a run with a horizon at both moments: network, problem, opened."""
     wide = rows.pivot_table(
         index=["id", "network", "problem"], columns="when", values="last", sort=False, aggfunc="first"
@@ -100,7 +100,7 @@ def _everywhere(problems: list[str]) -> str:
     return f" on {NUMBER_WORDS.get(len(problems), 'all')} tasks"
 
 
-def _partly(counts: Frame, networks: int) -> str:
+def _partly(counts: pd.DataFrame, networks: int) -> str:
     """Where one network reaches back, with at most two pairs of counts, or one where two networks are worded so."""
     whole = [str(problem) for problem, row in counts.iterrows() if row["sum"] == row["size"]]
     partly = [(str(problem), row) for problem, row in counts.iterrows() if 0 < row["sum"] < row["size"]]
@@ -114,7 +114,7 @@ def _partly(counts: Frame, networks: int) -> str:
 # The table --------------------------------------------------------------------------------------------------------------
 
 
-def tables(rows: Frame) -> list[Table]:
+def tables(rows: pd.DataFrame) -> list[Table]:
     """Task x network: horizon of each seed before and after training, score against baseline, solved."""
     best = {str(problem): _best(own) for problem, own in rows.groupby("problem", sort=False)}
     shown = [
@@ -138,7 +138,7 @@ def tables(rows: Frame) -> list[Table]:
     return [Table.of(pd.DataFrame(shown), caption)]
 
 
-def _best(rows: Frame) -> str:
+def _best(rows: pd.DataFrame) -> str:
     """The lowest perplexity known: of a generated text the least possible one, else the best network's; else empty."""
     ended = rows[(rows["metric"] == "perplexity") & (rows["status"] == "ok")]
     if ended.empty:
@@ -147,7 +147,7 @@ def _best(rows: Frame) -> str:
     return f"{wording.number(ended['value'].min())} (here)" if least.empty else wording.number(math.exp(least.iloc[0]))
 
 
-def _row(problem: str, network: str, rows: Frame, best: dict[str, str]) -> dict[str, str]:
+def _row(problem: str, network: str, rows: pd.DataFrame, best: dict[str, str]) -> dict[str, str]:
     runs = rows[rows["when"] == BEFORE]
     ended = runs[runs["status"] == "ok"]
     metric = next(iter(runs["metric"].dropna()), None)
@@ -172,7 +172,7 @@ def _row(problem: str, network: str, rows: Frame, best: dict[str, str]) -> dict[
 # The figure -------------------------------------------------------------------------------------------------------------
 
 
-def draw(rows: Frame, panels: Panels) -> None:
+def draw(rows: pd.DataFrame, panels: Panels) -> None:
     """Horizons in time steps, a panel a problem, a row a network; what is only known to be larger is marked ">"."""
     networks = list(panels.looks)
     for problem, (ax,), own in panels.each(rows):
@@ -183,7 +183,8 @@ def draw(rows: Frame, panels: Panels) -> None:
             ax.axvline(length, color=style.INK, linewidth=0.9, linestyle=legend.TRAINING_DASHES, zorder=1)
         for place, network in enumerate(reversed(networks)):
             mine = own[(own["network"] == network) & own["last"].notna()]
-            for when, seeds in mine.groupby("when", sort=False):
+            for when in (BEFORE, AFTER):
+                seeds = mine[mine["when"] == when]
                 if len(seeds) > 1:
                     _seeds(ax, seeds, place + LANES[when] - SEEDS_BELOW, panels.looks[network], when)
                 _median(ax, seeds, place + LANES[when], panels.looks[network], when, most)
@@ -209,12 +210,12 @@ def _two_lines(network: str) -> str:
     return f"{textwrap.fill(name, LONG_NAME, break_long_words=False)}\n({rest}"
 
 
-def axis_end(rows: Frame, length: int | None) -> float:
+def axis_end(rows: pd.DataFrame, length: int | None) -> float:
     """Where the horizon axis of a problem ends, in steps: past every seed and the training length."""
     return 1.9 * max([2.0, *rows["last"].dropna(), float(length or 0)])
 
 
-def _seeds(ax: Axes, seeds: Frame, at: float, look: tuple[str, str, Any], when: str) -> None:
+def _seeds(ax: Axes, seeds: pd.DataFrame, at: float, look: tuple[str, str, Any], when: str) -> None:
     colour, marker, _ = look
     offsets = at + 0.035 * (np.arange(len(seeds)) - (len(seeds) - 1) / 2)
     censored = seeds["censored"].to_numpy(dtype=bool)
@@ -235,7 +236,7 @@ def _seeds(ax: Axes, seeds: Frame, at: float, look: tuple[str, str, Any], when: 
             )
 
 
-def _median(ax: Axes, seeds: Frame, at: float, look: tuple[str, str, Any], when: str, most: float) -> None:
+def _median(ax: Axes, seeds: pd.DataFrame, at: float, look: tuple[str, str, Any], when: str, most: float) -> None:
     colour, marker, _ = look
     found = pooled.over(seeds)
     if found is None:
@@ -260,15 +261,13 @@ def _median(ax: Axes, seeds: Frame, at: float, look: tuple[str, str, Any], when:
     )
 
 
-def _entries(rows: Frame) -> list[Any]:
-    from matplotlib.lines import Line2D
-
+def _entries(rows: pd.DataFrame) -> list[Any]:
     entries = [legend.mark("o", BEFORE, markerfacecolor="none", markeredgewidth=1.6), legend.mark("o", AFTER)]
     seeds = rows[rows["last"].notna()].groupby(["problem", "network", "when"])["id"].nunique()
     if len(seeds) and seeds.max() > 1:
         name = "range over seeds" if seeds.max() < 6 else "interval over seeds"
         entries.append(legend.mark("o", "one seed", markersize=4.2, alpha=0.75))
-        entries.append(Line2D([], [], color=style.MUTED, linewidth=1.8, label=name))
+        entries.append(legend.line(name, linewidth=1.8))
     if rows["censored"].eq(True).any():
         entries.append(legend.mark(">", "more than was observed"))
     return [*entries, legend.training_length()]

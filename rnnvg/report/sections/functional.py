@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rnnvg.bench.remembered import TASK, answers
+from rnnvg.bench import remembered
 from rnnvg.functional.logistic import RecallHorizon, accuracy_at, recall_horizon
 from rnnvg.functional.quadrants import BOTH, LATCHED, NEITHER, UNUSED, quadrant, rank_correlation
 from rnnvg.horizon import spread
 from rnnvg.report import legend, pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part
-from rnnvg.report.results import Frame, Results, moments
+from rnnvg.report.results import Results, by_network, each_row, moments
 from rnnvg.report.style import AFTER
 from rnnvg.report.wording import count, listed
 
@@ -34,27 +34,27 @@ _CORNERS = {
 }
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """`joined` where `rnnvg report --functional` has asked the networks; empty where it has not."""
-    asked = answers(results.directory) if results.directory is not None else None
-    return pd.DataFrame(columns=["problem"]) if asked is None else joined(results, asked)
+    answers = remembered.answers(results.directory) if results.directory is not None else None
+    return pd.DataFrame(columns=["problem"]) if answers is None else joined(results, answers)
 
 
-def joined(results: Results, asked: Frame) -> Frame:
+def joined(results: Results, answers: pd.DataFrame) -> pd.DataFrame:
     """`horizons`, a row a network and delay, with the right answers there; a network that was not asked has one row."""
-    table = horizons(results, asked)
+    table = horizons(results, answers)
     runs = results.runs
-    new = runs[(runs["task"] == TASK) & (runs["status"] == "ok") & ~runs["id"].isin(asked["id"])]
-    rows = table.merge(asked[["id", "delay", "right", "n"]], on="id").assign(by=results.by)
+    new = runs[(runs["task"] == remembered.TASK) & (runs["status"] == "ok") & ~runs["id"].isin(answers["id"])]
+    rows = table.merge(answers[["id", "delay", "right", "n"]], on="id").assign(by=results.by)
     waiting = new[["problem", "network", "cell", "seed", "id"]].assign(quadrant="")
     return pd.concat([rows, waiting.assign(by=results.by)], ignore_index=True) if len(waiting) else rows
 
 
-def horizons(results: Results, asked: Frame, threshold: float = pooled.THRESHOLD) -> Frame:
+def horizons(results: Results, answers: pd.DataFrame, threshold: float = pooled.THRESHOLD) -> pd.DataFrame:
     """Both horizons of every network that was asked, after training.
 
     Args:
-        asked: id, delay, right, n, chance, as `rnnvg.bench.remembered.remember` gives it.
+        answers: id, delay, right, n, chance, as `rnnvg.bench.remembered.remember` gives it.
 
     Returns:
         problem, network, cell, seed, id, gradient (memory horizon by `results.by`, steps), gradient_censored, d50
@@ -67,17 +67,16 @@ def horizons(results: Results, asked: Frame, threshold: float = pooled.THRESHOLD
         & (after["wrt"] == results.by)
         & np.isclose(after["threshold"].astype(float), threshold)
     ]
-    after = after.set_index("id")
+    gradients = {row.id: (float(row.last), bool(row.censored)) for row in each_row(after)}
     specs = {record["id"]: record["spec"] for record in results.records}
     rows = []
-    for run in results.runs.itertuples():
-        mine = asked[asked["id"] == run.id].sort_values("delay")
+    for run in each_row(results.runs):
+        mine = answers[answers["id"] == run.id].sort_values("delay")
         if mine.empty:
             continue
         found = recall_horizon(mine["delay"], mine["right"], mine["n"], float(mine["chance"].iloc[0]))
-        known = run.id in after.index
-        gradient = float(after.loc[run.id, "last"]) if known else math.nan
-        beyond = bool(after.loc[run.id, "censored"]) if known else False
+        known = run.id in gradients
+        gradient, beyond = gradients.get(run.id, (math.nan, False))
         reach = _reach(specs[run.id]["task"])
         where = quadrant(math.inf if beyond else gradient, _upper(found.d50, found.censored), reach) if known else ""
         first = (run.problem, run.network, run.cell, run.seed, run.id, gradient, beyond)
@@ -87,45 +86,46 @@ def horizons(results: Results, asked: Frame, threshold: float = pooled.THRESHOLD
     return pd.DataFrame(rows, columns=[*names, *found_names, "reach", "quadrant"])
 
 
-def networks(rows: Frame) -> Frame:
+def networks(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a network that was asked, of what `joined` gives."""
     return rows[rows["delay"].notna()].drop_duplicates("id")
 
 
-def sentences(rows: Frame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """How many networks are in each quadrant, and what was not asked yet."""
     table = networks(rows)
     known = table[table["quadrant"] != ""]
     places = [f"{int((known['quadrant'] == name).sum())} in “{name}”" for name in known["quadrant"].unique()]
-    said = []
+    statements = []
     if places:
-        said.append(f"Networks by what they remember at the longest delay of training: {listed(places)}.")
+        statements.append(f"Networks by what they remember at the longest delay of training: {listed(places)}.")
     new = rows[rows["delay"].isna()]
     if len(new):
         which = f"{count(len(new), 'trained network')} of delayed recall"
-        said.append(f"{which} without a measurement of what is remembered: rnnvg report DIR --functional makes it.")
-    return said
+        statements.append(
+            f"{which} without a measurement of what is remembered: rnnvg report DIR --functional makes it."
+        )
+    return statements
 
 
-def tables(rows: Frame) -> list[Table]:
+def tables(rows: pd.DataFrame) -> list[Table]:
     """Both horizons of every network, and over seeds with their rank correlation."""
     table = networks(rows)
-    pooled_rows = []
-    for (problem, network), mine in table.groupby(["problem", "network"], sort=False):
-        d50 = mine["d50"].to_numpy(dtype=float)
-        found = spread(d50, np.where(mine["d50_censored"].astype(bool), np.inf, d50))
-        pooled_rows.append(
-            {
-                "task": problem,
-                "network": network,
-                "longest delay of training": int(mine["reach"].iloc[0]),
-                "functional horizon, 50 %": wording.over(found, lambda value: f"{value:.3g}"),
-                "gradient and memory of the task": str(_related(table[table["problem"] == problem])).rstrip("."),
-            }
-        )
+
+    def cells(own: pd.DataFrame) -> dict[str, Any]:
+        d50 = own["d50"].to_numpy(dtype=float)
+        over_seeds = spread(d50, np.where(own["d50_censored"].astype(bool), np.inf, d50))
+        return {
+            "longest delay of training": int(own["reach"].iloc[0]),
+            "functional horizon, 50 %": wording.over(over_seeds, lambda value: f"{value:.3g}"),
+            "gradient and memory of the task": str(_related(table[table["problem"] == own["problem"].iloc[0]])).rstrip(
+                "."
+            ),
+        }
+
     return [
         Table.of(
-            pd.DataFrame(pooled_rows),
+            by_network(table, cells),
             "Delay at which half of what lies above guessing is left, time steps: median (each seed); and the "
             "rank correlation "
             "of both horizons over the networks of a task.",
@@ -134,7 +134,7 @@ def tables(rows: Frame) -> list[Table]:
     ]
 
 
-def _related(rows: Frame) -> Any:
+def _related(rows: pd.DataFrame) -> Any:
     known = rows[rows["quadrant"] != ""]
     if known.empty:
         return "no gradient horizon is known"
@@ -144,7 +144,7 @@ def _related(rows: Frame) -> Any:
     )
 
 
-def shown(table: Frame) -> Frame:
+def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The table for readers."""
     return pd.DataFrame(
         {
@@ -155,19 +155,19 @@ def shown(table: Frame) -> Frame:
                 "unknown" if math.isnan(value) else f"{'> ' if censored else ''}{value:.0f}"
                 for value, censored in zip(table["gradient"], table["gradient_censored"], strict=True)
             ],
-            "functional horizon, 50 %": [str(_horizon(row)) for row in table.itertuples()],
+            "functional horizon, 50 %": [str(_horizon(row)) for row in each_row(table)],
             "quadrant": table["quadrant"],
             "fit": ["read the curve: no single logistic step" if value > POOR else "" for value in table["misfit"]],
         }
     )
 
 
-def draw(rows: Frame, panels: Panels) -> None:
+def draw(rows: pd.DataFrame, panels: Panels) -> None:
     """Accuracy against delay over gradient horizon against functional horizon: a column a problem."""
     for _, (upper, lower), own in panels.each(rows[rows["delay"].notna()]):
         style.horizon_axis(lower, "x", 1.9 * max(float(own["delay"].max()), 2.0))
         table = networks(own)
-        for row in table.itertuples():
+        for row in each_row(table):
             _accuracies(upper, row, own[own["id"] == row.id].sort_values("delay"), panels.looks[row.network])
         upper.axhline(
             float(own["chance"].iloc[0]), color=style.INK, linewidth=0.9, linestyle=(0, (1, 1.2)), label="a guess"
@@ -183,7 +183,7 @@ def draw(rows: Frame, panels: Panels) -> None:
     panels.legend(_entries(networks(rows), panels.looks), networks=False)
 
 
-def _accuracies(ax: Axes, row: Any, answers: Frame, look: tuple[str, str, Any]) -> None:
+def _accuracies(ax: Axes, row: Any, answers: pd.DataFrame, look: tuple[str, str, Any]) -> None:
     colour, marker, dashes = look
     ax.plot(
         answers["delay"],
@@ -202,7 +202,7 @@ def _accuracies(ax: Axes, row: Any, answers: Frame, look: tuple[str, str, Any]) 
     )
 
 
-def _quadrants(ax: Axes, rows: Frame, look: dict[str, tuple[str, str, Any]]) -> None:
+def _quadrants(ax: Axes, rows: pd.DataFrame, look: dict[str, tuple[str, str, Any]]) -> None:
     reach = float(rows["reach"].iloc[0])
     known = rows[rows["quadrant"] != ""]
     style.horizon_axis(ax, "y", 4 * max([reach, *known["gradient"].astype(float)]))
@@ -222,7 +222,7 @@ def _quadrants(ax: Axes, rows: Frame, look: dict[str, tuple[str, str, Any]]) -> 
             color=style.MUTED,
             label=name,
         )
-    for row in known.itertuples():
+    for row in each_row(known):
         colour, marker, _ = look[row.network]
         at = (row.d50, row.gradient)
         ax.plot(*at, linestyle="none", marker=marker, markersize=6.5, color=colour, alpha=0.6, zorder=3, label=row.id)
@@ -238,19 +238,10 @@ def _quadrants(ax: Axes, rows: Frame, look: dict[str, tuple[str, str, Any]]) -> 
                 )
 
 
-def _entries(table: Frame, look: dict[str, tuple[str, str, Any]]) -> list:
-    from matplotlib.lines import Line2D
-
-    entries: list[Any] = [
-        legend.mark(look[network][1], network, color=look[network][0]) for network in dict.fromkeys(table["network"])
-    ]
-    entries.append(Line2D([], [], color=style.INK, linewidth=0.9, linestyle=(0, (1, 1.2)), label="a guess"))
-    entries.append(
-        Line2D(
-            [], [], color=style.INK, linewidth=0.9, linestyle=legend.TRAINING_DASHES, label="longest delay of training"
-        )
-    )
-    return entries
+def _entries(table: pd.DataFrame, look: dict[str, tuple[str, str, Any]]) -> list[Any]:
+    networks = [legend.mark(look[name][1], name, color=look[name][0]) for name in dict.fromkeys(table["network"])]
+    guess = legend.line("a guess", color=style.INK, linewidth=0.9, linestyle=(0, (1, 1.2)))
+    return [*networks, guess, legend.training_length("longest delay of training")]
 
 
 def _reach(task: dict[str, Any]) -> int:

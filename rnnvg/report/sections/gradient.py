@@ -12,7 +12,7 @@ from rnnvg.horizon import spread
 from rnnvg.report import legend, pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, nothing
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results, by_network
 from rnnvg.report.style import AFTER, BEFORE
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ THRESHOLDS = {pooled.THRESHOLD: "1/e", 0.01: "0.01"}
 CLEAR = 10.0  # one network keeps more than another where it keeps ten times as much
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """What `pooled.curves` gives by the state or the input (`by`), and length: where the table reads the curves.
 
     That is at one training length. Where no curve is that long it is the largest distance that all curves of the problem have.
@@ -32,12 +32,12 @@ def frame(results: Results) -> Frame:
     lengths = {}
     for problem, own in rows.groupby("problem", sort=False):
         least = int(own.groupby(["network", "when", "id"])["distance"].max().min())
-        length = results.training_length(problem)
+        length = results.training_length(str(problem))
         lengths[problem] = least if length is None or length > least else length
     return rows.assign(length=rows["problem"].map(lengths))
 
 
-def lead(rows: Frame) -> str:
+def lead(rows: pd.DataFrame) -> str:
     """What is asked of the state, or of the input where that is what all networks have."""
     return (
         f"The loss is applied at one time step. How much of its gradient is left at the network's {pooled.by(rows)}, "
@@ -45,9 +45,9 @@ def lead(rows: Frame) -> str:
     )
 
 
-def sentences(rows: Frame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """Which network keeps most one training length back after training, and which gradients grow."""
-    said = []
+    statements = []
     after = _left(rows)
     after = after[after["when"] == AFTER]
     best: dict[str, list[str]] = {}
@@ -57,41 +57,46 @@ def sentences(rows: Frame) -> list[str]:
             best.setdefault(str(ordered["network"].iloc[0]), []).append(wording.problem(str(problem)))
     if best:
         parts = [f"{network} on {wording.listed(problems)}" for network, problems in best.items()]
-        said.append(
+        statements.append(
             f"After training, one training length back, at least ten times as much of the gradient is left with "
             f"{wording.listed(parts)} as with any other network."
         )
     finite = pooled.median_curves(rows)
     finite = finite[np.isfinite(finite["log10_gain"])]
     if len(finite) and finite["log10_gain"].max() > math.log10(2):
-        peak = finite.loc[finite["log10_gain"].idxmax()]
-        said.append(
+        peak = finite.sort_values("log10_gain", ascending=False, kind="stable").iloc[0]
+        statements.append(
             f"{peak['network']}'s gradient grows ({wording.problem(peak['problem'])}, {peak['when']}): it is "
             f"{wording.power(peak['log10_gain'])} times its size one step back at distance {peak['distance']}."
         )
-    return said
+    return statements
 
 
-def _left(rows: Frame) -> Frame:
+def _left(rows: pd.DataFrame) -> pd.DataFrame:
     """What is left at each problem's length: problem, network, cell, when, log10_gain (median over seeds)."""
     own = rows[rows["distance"] == rows["length"]]
     return own.groupby(pooled.GROUP, sort=False)["log10_gain"].median().reset_index()
 
 
-def tables(rows: Frame) -> list[Table]:
+def tables(rows: pd.DataFrame) -> list[Table]:
     """What is left one training length back, before and after training."""
-    shown = []
-    for (problem, network), own in rows.groupby(["problem", "network"], sort=False):
-        length = int(own["length"].iloc[0])
-        row: dict[str, Any] = {"task": problem, "network": network, "distance": length}
-        for when in (BEFORE, AFTER):
-            gains = own.loc[(own["when"] == when) & (own["distance"] == length), "log10_gain"]
-            row[when] = wording.over(spread(gains) if len(gains) else None, wording.power)
-        whole = pooled.median_curves(own[own["when"] == AFTER])["log10_gain"]
-        row["exactly zero from"] = _zero(own)
-        row["largest"] = "" if whole.empty else wording.power(float(whole.max()))
-        shown.append(row)
-    found = pd.DataFrame(shown)
+
+    def cells(own: pd.DataFrame) -> dict[str, Any]:
+        length, when = own["length"].iloc[0], own["when"]
+        gains = {each: own.loc[(when == each) & (own["distance"] == length), "log10_gain"] for each in (BEFORE, AFTER)}
+        gone = own.loc[np.isneginf(own["log10_gain"]), "distance"]
+        whole = pooled.median_curves(own[when == AFTER])["log10_gain"]
+        return {
+            "distance": int(length),
+            **{
+                each: wording.over(spread(gain.to_numpy()) if len(gain) else None, wording.power)
+                for each, gain in gains.items()
+            },
+            "exactly zero from": "" if gone.empty else str(gone.min()),
+            "largest": "" if whole.empty else wording.power(float(whole.max())),
+        }
+
+    found = by_network(rows, cells)
     if not any(found["exactly zero from"]):
         found = found.drop(columns="exactly zero from")
     caption = (
@@ -101,12 +106,7 @@ def tables(rows: Frame) -> list[Table]:
     return [Table.of(found, caption)]
 
 
-def _zero(rows: Frame) -> str:
-    gone = rows[np.isneginf(rows["log10_gain"])]
-    return "" if gone.empty else f"{gone['distance'].min()}"
-
-
-def draw(rows: Frame, panels: Panels) -> None:
+def draw(rows: pd.DataFrame, panels: Panels) -> None:
     """Gain against distance on a log axis: a column a problem, a row a moment, a colour a cell."""
     middle = pooled.median_curves(rows)
     bottom, top = limits(rows)
@@ -118,11 +118,11 @@ def draw(rows: Frame, panels: Panels) -> None:
             ax.set_ylim(bottom, top)
             ax.set_ylabel(f"gradient left{' at input' * (pooled.by(rows) == 'input')},\n{when}")
         column[-1].set_xlabel("distance (time steps back)")
-    _decades(panels.axes[0, 0])
+    style.decades(panels.axes[0, 0].yaxis)
     panels.legend(_entries(rows))
 
 
-def limits(rows: Frame) -> tuple[float, float]:
+def limits(rows: pd.DataFrame) -> tuple[float, float]:
     """Bottom and top of the gain axis in decades: all of the data, but not below FLOOR."""
     finite = rows.loc[np.isfinite(rows["log10_gain"]), "log10_gain"]
     least, most = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
@@ -130,14 +130,15 @@ def limits(rows: Frame) -> tuple[float, float]:
     return max(FLOOR, min(-2.5, math.floor(least))), float(top)
 
 
-def _curves(ax: Axes, panels: Panels, single: Frame, middle: Frame, bottom: float) -> None:
+def _curves(ax: Axes, panels: Panels, single: pd.DataFrame, middle: pd.DataFrame, bottom: float) -> None:
     for rows, keys, thin in ((single, ["network", "id"], True), (middle, ["network"], False)):
-        for key, line in rows.groupby(keys, sort=False):
+        for names, line in rows.groupby(keys, sort=False):
+            key = [str(name) for name in names] if isinstance(names, tuple) else [str(names)]
             colour, _, dashes = panels.looks[key[0]]
             # A curve far below the frame is drawn down to a little below it: the way out is seen, the file stays small.
             gain = line["log10_gain"].where(np.isfinite(line["log10_gain"])).clip(lower=bottom - 3)
             weight: Any = {"linewidth": 0.8, "alpha": 0.55, "zorder": 2} if thin else {"linewidth": 2.2, "zorder": 3}
-            ax.plot(line["distance"], gain, color=colour, linestyle=dashes, label="/".join(map(str, key)), **weight)
+            ax.plot(line["distance"], gain, color=colour, linestyle=dashes, label="/".join(key), **weight)
     if single.empty and not ax.texts:
         nothing(ax)
 
@@ -156,22 +157,10 @@ def _guides(ax: Axes, training_length: int | None, bottom: float, top: float) ->
     ax.set_xlim(left=0)
 
 
-def _decades(ax: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    ax.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 3, 4, 5, 10]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda decade, _: f"$10^{{{decade:g}}}$" if decade else "1"))
-
-
-def _entries(rows: Frame) -> list[Any]:
-    from matplotlib.lines import Line2D
-
+def _entries(rows: pd.DataFrame) -> list[Any]:
     entries = [legend.training_length()]
     if rows.groupby(pooled.GROUP)["id"].nunique().max() > 1:
-        entries += [
-            Line2D([], [], color=style.MUTED, linewidth=0.8, label="one seed"),
-            Line2D([], [], color=style.MUTED, linewidth=2.2, label="median of seeds"),
-        ]
+        entries += [legend.line("one seed", linewidth=0.8), legend.line("median of seeds", linewidth=2.2)]
     return entries
 
 

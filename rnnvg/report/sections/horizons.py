@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -13,7 +12,7 @@ from rnnvg.report import pairs, pooled, style, wording
 from rnnvg.report.causes import covariance_horizons
 from rnnvg.report.page import Table
 from rnnvg.report.part import Part
-from rnnvg.report.results import Frame, Results, moments
+from rnnvg.report.results import Results, by_network, moments
 from rnnvg.report.style import AFTER, BEFORE
 
 SHARED = {
@@ -23,7 +22,7 @@ SHARED = {
 }
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """Horizons of every seed before and after training: names, seed, id, wrt, threshold, when, last, censored.
 
     wrt "covariance" is the state in units of its own spread; `by` is the wrt that figures draw. A network without any
@@ -43,12 +42,12 @@ def frame(results: Results) -> Frame:
     return rows.merge(size, on=["problem", "network"]) if seen["id"].nunique() else rows.head(0)
 
 
-def sentences(rows: Frame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """Whether so many seeds can settle an order of networks, and whether it depends on what the gradient is taken by."""
     return [*pairs.sentences(rows), *_orders(rows)]
 
 
-def _orders(rows: Frame) -> list[str]:
+def _orders(rows: pd.DataFrame) -> list[str]:
     """Hidden coordinates belong to each network, inputs to all: does the order of the networks depend on the choice?"""
     reversals, compared, by = [], False, pooled.by(rows)
     for wrt, how in SHARED.items():
@@ -72,7 +71,7 @@ def _orders(rows: Frame) -> list[str]:
     return [f"An order of networks depends on the measure: {reversals[0]}{more}."]
 
 
-def _spreads(rows: Frame) -> dict[str, Any]:
+def _spreads(rows: pd.DataFrame) -> dict[str, Any]:
     found = {str(network): pooled.over(own) for network, own in rows.groupby("network", sort=False)}
     return {network: each.median for network, each in found.items() if each is not None}
 
@@ -84,7 +83,7 @@ def _compare(one: Any, other: Any) -> int:
     return -1 if other.seen > one.seen and not one.above else 0
 
 
-def horizon_tables(rows: Frame) -> list[Table]:
+def horizon_tables(rows: pd.DataFrame) -> list[Table]:
     """Horizons by what figures draw, and folded behind them those by whatever else was measured, and the pairs of networks."""
     known, by = rows[rows["last"].notna()], pooled.by(rows)
     found = []
@@ -103,20 +102,22 @@ def horizon_tables(rows: Frame) -> list[Table]:
     return found
 
 
-def _shown(rows: Frame, wrt: str) -> Frame:
+def _shown(rows: pd.DataFrame, wrt: str) -> pd.DataFrame:
     """A row a problem and network, a column a threshold and moment."""
-    shown = []
     thresholds = sorted(rows.loc[rows["wrt"] == wrt, "threshold"].dropna().unique(), reverse=True)
-    for (problem, network), own in rows.groupby(["problem", "network"], sort=False):
-        row = {"task": problem, "network": network}
-        mine = own[own["wrt"] == wrt]
-        for when, measured in _columns(thresholds):
+    # Before training the main threshold is enough.
+    columns = [(BEFORE, each) for each in thresholds[:1]] + [(AFTER, each) for each in thresholds]
+
+    def cells(own: pd.DataFrame) -> dict[str, str]:
+        mine, runs = own[own["wrt"] == wrt], int(own["runs"].iloc[0])
+        row = {}
+        for when, measured in columns:
             seeds = mine[np.isclose(mine["threshold"].astype(float), measured) & (mine["when"] == when)]
             row[f"{when.split()[0]}, {style.threshold_name(measured)}"] = wording.over(pooled.over(seeds))
-        ended, runs = mine.loc[mine["when"] == AFTER, "id"].nunique(), int(own["runs"].iloc[0])
-        row["runs"] = str(runs) if ended == runs else f"{ended} of {runs}"
-        shown.append(row)
-    return pd.DataFrame(shown)
+        ended = mine.loc[mine["when"] == AFTER, "id"].nunique()
+        return {**row, "runs": str(runs) if ended == runs else f"{ended} of {runs}"}
+
+    return by_network(rows, cells)
 
 
 PART = Part(
@@ -128,8 +129,3 @@ PART = Part(
     sentences=sentences,
     tables=horizon_tables,
 )
-
-
-def _columns(thresholds: Sequence[float]) -> list[tuple[str, float]]:
-    """Moment and threshold of each column of a table of horizons; before training the main threshold is enough."""
-    return [(BEFORE, each) for each in thresholds[:1]] + [(AFTER, each) for each in thresholds]

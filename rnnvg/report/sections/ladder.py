@@ -11,15 +11,15 @@ import pandas as pd
 from rnnvg.report import pooled, style
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results, each_row
 from rnnvg.report.sections.published import outcomes
 from rnnvg.report.style import AFTER
 
 
-def ladder_shown(climbed: Frame, rungs: Frame) -> Frame:
+def ladder_shown(climbed: pd.DataFrame, rungs: pd.DataFrame) -> pd.DataFrame:
     """The tables `ladder` and `rungs` for readers: what each climb came to, and every length that was tried."""
     rows = []
-    for climb in climbed.itertuples():
+    for climb in each_row(climbed):
         own = rungs[_same(rungs, climb)]
         if own.empty:
             continue
@@ -31,15 +31,13 @@ def ladder_shown(climbed: Frame, rungs: Frame) -> Frame:
                 "network": _network(climb),
                 climb.setting: _solved(climb, own) + ("" if climb.finished else " so far"),
                 "solved there": fraction,
-                "every length tried": ", ".join(
-                    f"{each.length}: {each.solved}/{each.done}" for each in own.itertuples()
-                ),
+                "every length tried": ", ".join(f"{each.length}: {each.solved}/{each.done}" for each in each_row(own)),
             }
         )
     return pd.DataFrame(rows)
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """What every climb came to, a row each, with the point that `draw` draws: `climbs` of a directory that holds a ladder."""
     frames = outcomes(results)
     if "ladder" not in frames or "rungs" not in frames:
@@ -47,7 +45,7 @@ def frame(results: Results) -> Frame:
     return climbs(frames["ladder"], frames["rungs"], results)
 
 
-def climbs(climbed: Frame, rungs: Frame, results: Results) -> Frame:
+def climbs(climbed: pd.DataFrame, rungs: pd.DataFrame, results: Results) -> pd.DataFrame:
     """`ladder_points` beside `ladder_shown`, of climbs that tried a length; problem is the same for all."""
     points = ladder_points(climbed, rungs, results).assign(
         setting=climbed["setting"].iloc[0], problem=results.problems[0], by=results.by
@@ -56,16 +54,16 @@ def climbs(climbed: Frame, rungs: Frame, results: Results) -> Frame:
     return pd.concat([points, shown], axis=1)
 
 
-def tables(rows: Frame) -> list[Table]:
+def tables(rows: pd.DataFrame) -> list[Table]:
     """What each climb came to, and every length that was tried."""
-    shown = rows[[name for name in rows if name.startswith("shown: ")]].rename(
+    shown = rows[[name for name in rows if str(name).startswith("shown: ")]].rename(
         columns=lambda name: name[len("shown: ") :]
     )
     caption = "Largest length solved; how many seeds solved it [exact 95 % binomial interval]; and every length tried."
     return [Table.of(shown.dropna(how="all"), caption)]
 
 
-def draw(points: Frame, panels: Panels) -> None:
+def draw(points: pd.DataFrame, panels: Panels) -> None:
     """Length solved against gradient horizon, a point a network.
 
     The horizon is the one at 1/e by the state (or the input, `by`) after training at the largest length solved, or at the
@@ -80,7 +78,7 @@ def draw(points: Frame, panels: Panels) -> None:
     ax.annotate("as far as the gradient reaches", (most * 0.2, most * 0.2), xytext=(4, -4), textcoords="offset points",
                 ha="left", va="top", color=style.MUTED, fontsize=8)  # fmt: skip
     colours, markers = style.colours(points["cell"]), style.markers(points["cell"])
-    for point in points.itertuples():
+    for point in each_row(points):
         if math.isnan(point.horizon):
             continue
         look = {"color": colours[point.cell], "marker": markers[point.cell], "markersize": 8, "linestyle": "none"}
@@ -99,14 +97,14 @@ def draw(points: Frame, panels: Panels) -> None:
     panels.legend(ax.get_legend_handles_labels()[0], networks=False)
 
 
-def ladder_points(climbed: Frame, rungs: Frame, results: Results) -> Frame:
+def ladder_points(climbed: pd.DataFrame, rungs: pd.DataFrame, results: Results) -> pd.DataFrame:
     """What `draw_ladder` draws: network, cell, init, length, bound, horizon (steps), censored."""
     horizons = pooled.horizons(results)
     horizons = horizons[(horizons["wrt"] == results.by) & (horizons["when"] == AFTER)]
     horizons = horizons[horizons["threshold"].sub(pooled.THRESHOLD).abs() < 1e-6] if len(horizons) else horizons
     records = {record["id"]: record["spec"] for record in results.records}
     rows = []
-    for climb in climbed.itertuples():
+    for climb in each_row(climbed):
         own = rungs[_same(rungs, climb)]
         if own.empty:
             continue
@@ -122,7 +120,7 @@ def ladder_points(climbed: Frame, rungs: Frame, results: Results) -> Frame:
     return pd.DataFrame(rows, columns=["network", "cell", "init", "length", "bound", "horizon", "censored"])
 
 
-def _same(frame: Frame, climb: Any) -> Any:
+def _same(frame: pd.DataFrame, climb: Any) -> Any:
     keys = ("task", "setting", "cell", "init", "hidden")
     return pd.concat([frame[key] == getattr(climb, key) for key in keys], axis=1).all(axis=1)
 
@@ -137,7 +135,7 @@ def _network(climb: Any) -> str:
     return cell if climb.init == "default" else f"{cell}/{climb.init}"
 
 
-def _solved(climb: Any, own: Frame) -> str:
+def _solved(climb: Any, own: pd.DataFrame) -> str:
     if climb.bound == "<":
         return f"< {own['length'].min()}"
     return f"{'>= ' if climb.bound else ''}{climb.solved_length:.0f}"

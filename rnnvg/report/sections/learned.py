@@ -13,7 +13,7 @@ from rnnvg.missing import number
 from rnnvg.report import legend, pooled, style, timing, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, nothing
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results, each_row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,43 +23,43 @@ RUN = ["id", "problem", "network", "cell", "task", "seed", "status", "reason", "
 RUN += ["loss", "baseline", "baseline_loss", "baseline_text", "best_loss", "unit", "seconds", "parameters"]
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """A row a run, split ("train", "valid") and step with its loss as `point`; and what each run came to (RUN).
 
     A run whose loss was never measured has one row without a split. baseline, baseline_loss, baseline_text, best_loss and
     metric are those of the problem.
     """
-    rows: Frame = pd.concat([pooled.measured(results, split) for split in ("train", "valid")])
+    rows: pd.DataFrame = pd.concat([pooled.measured(results, split) for split in ("train", "valid")])
     runs = results.runs[RUN].copy()
     for column in ("baseline", "baseline_loss", "baseline_text", "best_loss", "metric"):
         known = {problem: results.known(problem, column) for problem in results.problems}
         runs[column] = runs["problem"].map(known)
-    points: Frame = rows.rename(columns={"value": "point"})[["id", "split", "step", "point"]]
+    points: pd.DataFrame = rows.rename(columns={"value": "point"})[["id", "split", "step", "point"]]
     return runs.merge(points, on="id", how="left")
 
 
-def runs_of(rows: Frame) -> Frame:
+def runs_of(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a run of what `frame` gives."""
     return rows.drop_duplicates("id").drop(columns=["split", "step", "point"])
 
 
-def sentences(rows: Frame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """Where the loss stays at the baseline's, and what broke off."""
-    runs, said = runs_of(rows), []
+    runs, statements = runs_of(rows), []
     ended = runs[runs["status"] == "ok"]
     stuck = ended[ended["loss"] >= timing.FALL * ended["baseline_loss"]]
     if len(stuck):
         who = dict.fromkeys(stuck["network"])
         named = f": {wording.listed(list(who))}" if len(who) <= 4 else ""
-        said.append(
+        statements.append(
             f"In {len(stuck)} of {wording.count(len(ended), 'run')} the loss ends less than 5 % below the baseline's{named}."
         )
     elif len(ended):
-        said.append("In every run that came to its end the loss falls clearly below the baseline's.")
+        statements.append("In every run that came to its end the loss falls clearly below the baseline's.")
     broken = runs[runs["status"] != "ok"]
     if len(broken):
-        said.append(f"{wording.count(len(broken), 'run')} broke off; the table of every run says why.")
-    return said
+        statements.append(f"{wording.count(len(broken), 'run')} broke off; the table of every run says why.")
+    return statements
 
 
 def _median(column: pd.Series[Any]) -> float:
@@ -67,7 +67,7 @@ def _median(column: pd.Series[Any]) -> float:
     return float(column.dropna().median())
 
 
-def scores(every_run: Frame) -> Frame:
+def scores(every_run: pd.DataFrame) -> pd.DataFrame:
     """`score_table` of a frame with a row a run, baselines filled in for each problem; and values, each run's score."""
     rows = []
     for (problem, network, cell), runs in every_run.groupby(["problem", "network", "cell"], sort=False):
@@ -103,10 +103,10 @@ def scores(every_run: Frame) -> Frame:
     return pd.DataFrame(rows)
 
 
-def scores_shown(table: Frame) -> Frame:
+def scores_shown(table: pd.DataFrame) -> pd.DataFrame:
     """`scores` for readers: a row a problem and network. Text is never solved; its rows say nothing of it."""
     rows = []
-    for row in table.itertuples():
+    for row in each_row(table):
         broken = [f"{getattr(row, status)} {status}" for status in ("diverged", "failed") if getattr(row, status)]
         text = row.metric == "perplexity"
         fraction = f"{row.solved} of {row.runs} [{100 * row.solved_low:.0f}–{100 * row.solved_high:.0f}\u00a0%]"
@@ -133,7 +133,7 @@ def _known(value: float) -> str:
     return "" if math.isnan(value) else wording.number(value)
 
 
-def score_tables(rows: Frame) -> list[Table]:
+def score_tables(rows: pd.DataFrame) -> list[Table]:
     """Scores against baselines."""
     runs = runs_of(rows)
     caption = (
@@ -144,7 +144,7 @@ def score_tables(rows: Frame) -> list[Table]:
     return [Table.of(scores_shown(scores(runs)), caption)]
 
 
-def draw(rows: Frame, panels: Panels) -> None:
+def draw(rows: pd.DataFrame, panels: Panels) -> None:
     """Loss against training step: a column a problem, training loss in the upper row, held-out loss in the lower."""
     for _, column, own in panels.each(rows):
         column[0].sharey(column[1])
@@ -156,12 +156,12 @@ def draw(rows: Frame, panels: Panels) -> None:
     panels.legend(entries(rows[rows["split"] == "valid"], rows))
 
 
-def unit(rows: Frame) -> str:
+def unit(rows: pd.DataFrame) -> str:
     """What a problem's loss is measured in."""
     return "as the task defines it" if rows.empty else str(rows["unit"].iloc[0])
 
 
-def curves(ax: Axes, panels: Panels, rows: Frame) -> None:
+def curves(ax: Axes, panels: Panels, rows: pd.DataFrame) -> None:
     """Every run's loss (step, point) as a line; a cross where a run diverged, a dot where it was solved."""
     for (network, run), line in rows.groupby(["network", "id"], sort=False):
         colour, marker, dashes = panels.looks[str(network)]
@@ -185,7 +185,7 @@ def curves(ax: Axes, panels: Panels, rows: Frame) -> None:
         ax.set_yscale("log")
 
 
-def levels(ax: Axes, rows: Frame) -> None:
+def levels(ax: Axes, rows: pd.DataFrame) -> None:
     """The loss of the baseline as a line, and the lowest possible loss where it is known and above 0."""
     for column, dashes in (("baseline_loss", BASELINE_DASHES), ("best_loss", BEST_DASHES)):
         loss = next(iter(rows[column].dropna()), math.nan)
@@ -193,15 +193,13 @@ def levels(ax: Axes, rows: Frame) -> None:
             ax.axhline(loss, color=style.INK, linewidth=1.0, linestyle=dashes, zorder=1.5, label=column)
 
 
-def entries(drawn: Frame, rows: Frame) -> list[Any]:
+def entries(drawn: pd.DataFrame, rows: pd.DataFrame) -> list[Any]:
     """Legend entries for what `curves` and `levels` have drawn."""
-    from matplotlib.lines import Line2D
-
     found: list[Any] = []
     names = (("baseline_loss", BASELINE_DASHES, "baseline"), ("best_loss", BEST_DASHES, "lowest possible"))
     for column, dashes, name in names:
         if (rows[column] > 0).any():
-            found.append(Line2D([], [], color=style.INK, linewidth=1.0, linestyle=dashes, label=name))
+            found.append(legend.line(name, color=style.INK, linewidth=1.0, linestyle=dashes))
     if (drawn["solved"] & (drawn["status"] == "ok")).any():
         found.append(legend.mark("o", "solved", markersize=5))
     if (drawn["status"] != "ok").any():

@@ -9,7 +9,7 @@ import pandas as pd
 from rnnvg.report import legend, pooled, style, timing, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, nothing
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results
 from rnnvg.report.sections import learned
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ ORDERS = {
 }
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """What `learned.frame` has of the held-out loss, and a row a run and checkpoint: split "horizon", step, last, censored.
 
     order, opened_after, opened_at, fell_after and fell_at are those of `timing.timing`, on every row of a run.
@@ -38,7 +38,7 @@ def frame(results: Results) -> Frame:
     return rows if len(horizons) else rows.assign(last=float("nan"), censored=None)
 
 
-def sentences(rows: Frame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """What came first, in how many runs."""
     runs = rows.drop_duplicates("id")
     judged = runs[runs["order"].notna()]
@@ -49,13 +49,13 @@ def sentences(rows: Frame) -> list[str]:
         return [f"The horizon did not open and stay open in any of {wording.count(len(judged), 'run')}."]
     counts = opened["order"].value_counts()
     parts = [f"in {counts[order]} {text}" for order, text in ORDERS.items() if order in counts]
-    said = f"The horizon opened in {len(opened)} of {wording.count(len(judged), 'run')}"
+    beginning = f"The horizon opened in {len(opened)} of {wording.count(len(judged), 'run')}"
     if len(parts) == 1:
-        return [f"{said}, {ORDERS[opened['order'].iloc[0]]}."]
-    return [f"{said}.", f"{parts[0][0].upper()}{wording.listed(parts)[1:]}."]
+        return [f"{beginning}, {ORDERS[opened['order'].iloc[0]]}."]
+    return [f"{beginning}.", f"{parts[0][0].upper()}{wording.listed(parts)[1:]}."]
 
 
-def tables(rows: Frame) -> list[Table]:
+def tables(rows: pd.DataFrame) -> list[Table]:
     """When the horizon of each run opened, and when its loss fell."""
     runs = rows.drop_duplicates("id")
     runs = runs[runs["order"].notna()]
@@ -82,7 +82,7 @@ def _between(after: float, at: float) -> str:
     return "" if pd.isna(at) else f"{after:g} to {at:g}"
 
 
-def draw(rows: Frame, panels: Panels) -> None:
+def draw(rows: pd.DataFrame, panels: Panels) -> None:
     """Held-out loss over memory horizon, sharing the training step: a column a problem, a line a run."""
     panels.figure.get_layout_engine().set(h_pad=0.06)  # type: ignore[union-attr]
     loss, seen = rows[rows["split"] == "valid"], rows[rows["split"] == "horizon"]
@@ -107,7 +107,7 @@ def draw(rows: Frame, panels: Panels) -> None:
     panels.legend([*entries, legend.training_length()])
 
 
-def _horizons(ax: Axes, panels: Panels, seen: Frame) -> None:
+def _horizons(ax: Axes, panels: Panels, seen: pd.DataFrame) -> None:
     for (network, run), line in seen.groupby(["network", "id"], sort=False):
         colour, marker, dashes = panels.looks[str(network)]
         look: Any = {"color": colour, "linestyle": dashes, "linewidth": 1.1, "alpha": 0.85}

@@ -9,12 +9,12 @@ import pandas as pd
 from rnnvg.report import style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Part
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results, each_row
 
 VERDICTS = {"reproduced": "reproduced", "partly": "partly", "not": "not reproduced"}  # everything else is untested
 
 
-def outcomes(results: Results) -> dict[str, Frame]:
+def outcomes(results: Results) -> dict[str, pd.DataFrame]:
     """What a benchmark's directory came to beside its runs: "published", "ladder", "rungs"; empty for other directories."""
     from rnnvg.bench.outcome import outcome
     from rnnvg.bench.plan import FOLDER, kept
@@ -25,15 +25,15 @@ def outcomes(results: Results) -> dict[str, Frame]:
     return dict(outcome(folder, kept(folder), {record["id"]: record for record in results.records}))
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """The table `published` of a benchmark's directory."""
     return outcomes(results).get("published", pd.DataFrame())
 
 
-def published_shown(frame: Frame) -> Frame:
+def published_shown(frame: pd.DataFrame) -> pd.DataFrame:
     """The table `published` for readers."""
     rows = []
-    for row in frame.itertuples():
+    for row in each_row(frame):
         where = f" ({row.where})" if row.where else ""
         published = "" if pd.isna(row.published) else wording.number(row.published)
         ours = row.status
@@ -57,14 +57,14 @@ def published_shown(frame: Frame) -> Frame:
     return pd.DataFrame(rows)
 
 
-def verdicts_shown(frame: Frame) -> Frame:
+def verdicts_shown(frame: pd.DataFrame) -> pd.DataFrame:
     """Benchmark, published claim and verdict: a row a published figure, for the top of a page."""
     return pd.DataFrame(
         {
             "benchmark": frame["benchmark"],
             "network": [style.cell_label(cell) for cell in frame["cell"]],
-            "published claim": [_claim(row) for row in frame.itertuples()],
-            "here": ["" if pd.isna(row.ours) else wording.number(row.ours) for row in frame.itertuples()],
+            "published claim": [_claim(row) for row in each_row(frame)],
+            "here": ["" if pd.isna(row.ours) else wording.number(row.ours) for row in each_row(frame)],
             "verdict": [VERDICTS.get(verdict, "untested") for verdict in frame["verdict"]],
             "because": frame["because"],
         }
@@ -77,7 +77,7 @@ def _claim(row: object) -> str:
     return ": ".join(each for each in (number, claim) if each)
 
 
-def sentences(rows: Frame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """How many published figures came out again."""
     counts = pd.Series([VERDICTS.get(verdict, "untested") for verdict in rows["verdict"]]).value_counts()
     if list(counts.index) == ["untested"]:
@@ -89,7 +89,7 @@ def sentences(rows: Frame) -> list[str]:
     return [f"Published figures: {wording.listed(parts)}."]
 
 
-def tables(rows: Frame) -> list[Table]:
+def tables(rows: pd.DataFrame) -> list[Table]:
     """Benchmark, claim and verdict; and folded every setting that differs."""
     return [
         Table.of(verdicts_shown(rows), "Published figures, and what was found here: median over seeds."),

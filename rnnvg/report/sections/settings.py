@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,13 +11,13 @@ import pandas as pd
 from rnnvg.report import wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Part
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results
 
 GROUPS = ("task", "network", "training", "measure", "versions")
 CHECK = ["residual", "compared", "skipped", "weights", "dtype"]
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """A row a run: what became of it, how far its profile is from autograd (CHECK), and every setting (group/setting)."""
     rows = []
     record_of = {record["id"]: record for record in results.records}
@@ -29,25 +30,27 @@ def frame(results: Results) -> Frame:
     return pd.DataFrame([*rows, *damaged])
 
 
-def sentences(rows: Frame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """What the numbers were compared with."""
     found = rows[rows["compared"].astype(float).fillna(0) > 0]
-    said = []
+    statements = []
     if len(found):
         worst = found["residual"].astype(float).max()
         kinds = " and ".join(sorted(set(found["dtype"])))
-        said.append(
+        statements.append(
             f"Float64 autograd computed {found['compared'].sum():.0f} norms of the profiles ({kinds}) again; they "
             f"differ by at "
             f"most {worst:.1e} of their size."
         )
     damaged = rows[rows["status"] == "left out"]
     if len(damaged):
-        said.append(f"Left out, because files are not as they were written: {wording.count(len(damaged), 'run')}.")
-    return said
+        statements.append(
+            f"Left out, because files are not as they were written: {wording.count(len(damaged), 'run')}."
+        )
+    return statements
 
 
-def settings_wide(rows: Frame) -> Frame:
+def settings_wide(rows: pd.DataFrame) -> pd.DataFrame:
     """`settings_table` of a frame with a row a run and a column "group/setting" a setting."""
     names = [name for group in GROUPS for name in rows if str(name).startswith(f"{group}/")]
     shown = []
@@ -88,7 +91,7 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def all_tables(rows: Frame) -> list[Table]:
+def all_tables(rows: pd.DataFrame) -> list[Table]:
     """Every run, the certificate of each, and the settings that differ or agree."""
     runs = pd.DataFrame([_run(row) for row in rows.to_dict("records")])
     settings = settings_wide(rows[rows["status"] != "left out"])
@@ -98,7 +101,7 @@ def all_tables(rows: Frame) -> list[Table]:
     ]
 
 
-def _run(row: dict[str, Any]) -> dict[str, str]:
+def _run(row: Mapping[Any, Any]) -> dict[str, str]:
     def known(name: str) -> str:
         value = row.get(name)
         return "" if value is None or (isinstance(value, float) and math.isnan(value)) else wording.number(float(value))

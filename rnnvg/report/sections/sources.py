@@ -10,7 +10,7 @@ import pandas as pd
 from rnnvg.report import causes, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, nothing
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results, by_network
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ FLOOR = -8.0  # decades
 TENTH = -1.0  # decades
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """log10 gain of every source after training in the first seed that has a map: names, source, distance, value."""
     rows = []
     for problem in results.problems:
@@ -27,38 +27,32 @@ def frame(results: Results) -> Frame:
             found = causes.source_map(results, problem, network)
             if found is not None:
                 names = {"problem": problem, "network": network, "cell": results.cell_of(network)}
-                rows.append(found.stack().rename("value").reset_index().assign(**names))
+                gains: pd.Series[Any] = found.stack()  # type: ignore[assignment]
+                rows.append(gains.rename("value").reset_index().assign(**names))
     return (
         pd.concat(rows) if rows else pd.DataFrame(columns=["problem", "network", "cell", "source", "distance", "value"])
     )
 
 
-def tables(rows: Frame) -> list[Table]:
+def tables(rows: pd.DataFrame) -> list[Table]:
     """The distance at which a tenth is left, over the losses of one model."""
-    shown = []
-    for (problem, network), own in rows.groupby(["problem", "network"], sort=False):
+
+    def cells(own: pd.DataFrame) -> dict[str, Any]:
         late = own[own["source"] >= own["source"].max() // 4]  # the first losses have no past
         reach = [_reach(of) for _, of in late.groupby("source")]
-        shown.append(
-            {
-                "task": problem,
-                "network": network,
-                "losses": len(reach),
-                "least": min(reach),
-                "median": wording.steps(float(np.median(reach))),
-                "most": max(reach),
-            }
-        )
+        median = wording.steps(float(np.median(reach)))
+        return {"losses": len(reach), "least": min(reach), "median": median, "most": max(reach)}
+
     caption = "Distance at which a tenth of the gradient is left, over losses at many steps of one model, time steps."
-    return [Table.of(pd.DataFrame(shown), caption)]
+    return [Table.of(by_network(rows, cells), caption)]
 
 
-def _reach(rows: Frame) -> int:
+def _reach(rows: pd.DataFrame) -> int:
     left = rows.loc[rows["value"] >= TENTH, "distance"]
     return int(left.max()) if len(left) else 0
 
 
-def draw(rows: Frame, panels: Panels) -> None:
+def draw(rows: pd.DataFrame, panels: Panels) -> None:
     """A column a problem, a row a network: what is left of each source's gradient at each time step, after training."""
     image = None
     for problem, column, _ in panels.each(rows):
@@ -81,7 +75,7 @@ def draw(rows: Frame, panels: Panels) -> None:
     panels.groups.extend([*column] for column in panels.axes.T)
 
 
-def _map(ax: Axes, found: Frame) -> Any:
+def _map(ax: Axes, found: pd.DataFrame) -> Any:
     """Sources upwards, time steps to the right; gains below FLOOR are drawn in the last colour."""
     sources, distances = found.index.to_numpy(), found.columns.to_numpy()
     stride = int(np.diff(distances).min()) if len(distances) > 1 else 1

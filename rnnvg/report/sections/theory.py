@@ -8,15 +8,15 @@ from typing import Any
 import pandas as pd
 
 from rnnvg.bptt.gaussian import EDGE_ERROR, side_of_edge
-from rnnvg.report import causes, style, wording
+from rnnvg.report import causes, legend, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results, each_row
 
 FAR = 3.0  # standard errors
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """What `causes.theory` gives, and edge: how much the zero state grows a step; without a prediction, one row that says so.
 
     Nothing where the runs hold no causes.
@@ -33,7 +33,7 @@ def frame(results: Results) -> Frame:
     return rows.assign(edge=rows["id"].map(edges))
 
 
-def sentences(rows: Frame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """How many networks are far from theory."""
     if "predicted" not in rows:
         return [
@@ -41,23 +41,23 @@ def sentences(rows: Frame) -> list[str]:
         ]
     rates = causes.theory_rates(rows)
     far = rates[rates["z"].abs() > FAR]
-    said = []
+    statements = []
     if len(far):
-        said.append(
+        statements.append(
             f"{len(far)} of {wording.count(len(rates), 'rate')} lie more than three standard errors from theory, which is for "
             "independent inputs and for widths far above the distance."
         )
     for side, meaning in (("past the edge", "there the zero state is unstable"), ("at the edge", "to within rounding")):
-        rows_there = [row for row in rates.itertuples() if side_of_edge(row.edge, EDGE_ERROR) == side]
+        rows_there = [row for row in each_row(rates) if side_of_edge(row.edge, EDGE_ERROR) == side]
         if rows_there:
             names = [f"{row.network} ({wording.problem(row.problem)})" for row in rows_there]
             starts = "starts" if len(names) == 1 else "start"
             who = wording.listed(names) if len(names) <= 4 else wording.count(len(names), "network")
-            said.append(f"{who} {starts} {side}: {meaning}.")
-    return said[:2]
+            statements.append(f"{who} {starts} {side}: {meaning}.")
+    return statements[:2]
 
 
-def tables(rows: Frame) -> list[Table]:
+def tables(rows: pd.DataFrame) -> list[Table]:
     """Measured and predicted rates at initialisation with the z-score."""
     rates = causes.theory_rates(rows) if "predicted" in rows else pd.DataFrame()
     if rates.empty:
@@ -83,10 +83,8 @@ def tables(rows: Frame) -> list[Table]:
     return [Table.of(shown, caption)]
 
 
-def draw(rows: Frame, panels: Panels) -> None:
+def draw(rows: pd.DataFrame, panels: Panels) -> None:
     """Measured gain at initialisation, a thin line a seed, and what theory says, dashed: a column a problem."""
-    from matplotlib.lines import Line2D
-
     known = rows if "predicted" in rows else rows.head(0)
     for _, (ax,), own in panels.each(known):
         for network, lines in own.groupby("network", sort=False):
@@ -99,11 +97,8 @@ def draw(rows: Frame, panels: Panels) -> None:
             ax.plot(mean.index, mean.to_numpy(), **look)
         ax.set_xlabel("distance (time steps back)")
         ax.set_ylabel("gradient left (decades)")
-    extra = [
-        Line2D([], [], color=style.MUTED, linewidth=0.9, label="measured, one seed"),
-        Line2D([], [], color=style.MUTED, linewidth=2, linestyle=(0, (4, 2)), label="theory, wide network"),
-    ]
-    panels.legend(extra)
+    measured = legend.line("measured, one seed", linewidth=0.9)
+    panels.legend([measured, legend.line("theory, wide network", linewidth=2, linestyle=(0, (4, 2)))])
 
 
 PART = Part(

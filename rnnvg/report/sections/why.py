@@ -12,55 +12,50 @@ from rnnvg.bptt.plots import stack
 from rnnvg.report import causes, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, nothing
-from rnnvg.report.results import Frame, Results
+from rnnvg.report.results import Results, each_network, each_row
 from rnnvg.report.style import AFTER
 
 LEAST_SHARE = 0.05
 QUANTITIES = ("nats", "share", "log_gain", "counterfactual")
 
 
-def frame(results: Results) -> Frame:
+def frame(results: Results) -> pd.DataFrame:
     """What took the gradient, median over seeds: problem, network, cell, when, quantity, part, distance, value.
 
-    Beside QUANTITIES: "recent" (percent of the update, distance is how many steps) and "gate/<layer>/<gate>/<what>".
+    Beside QUANTITIES: "recent" (percent of the update, distance is how many steps), and "gate", with the columns of
+    `causes.gates`.
     """
     parts = [causes.split(results, quantity).assign(quantity=quantity) for quantity in QUANTITIES]
-    gates = causes.gates(results)
-    melted = gates.melt(id_vars=[*causes.GROUP, "layer", "gate"], var_name="what").assign(
-        quantity="gate", distance=math.nan
-    )
-    melted["part"] = melted["layer"].astype(str) + "/" + melted["gate"].astype(str) + "/" + melted["what"].astype(str)
+    gates = causes.gates(results).assign(quantity="gate")
     recent = causes.recent(results).rename(columns={"last": "distance"}).assign(quantity="recent", when=AFTER, part="")
-    columns = [*causes.GROUP, "quantity", "part", "distance", "value"]
-    return pd.concat(
-        [each[columns] for each in (*parts, melted, recent) if len(each)] or [pd.DataFrame(columns=columns)]
-    )
+    known = [each for each in (*parts, gates, recent) if len(each)]
+    return pd.concat(known) if known else pd.DataFrame(columns=[*causes.GROUP, "quantity", "part", "distance", "value"])
 
 
-def sentences(rows: Frame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """What takes most of the gradient in vanilla networks, and how much of the update comes from the last steps."""
-    said = []
+    statements = []
     ends = _ends(rows[(rows["quantity"] == "nats") & (rows["when"] == AFTER)])
-    taken = {name: own.set_index("part")["value"] for name, own in ends.groupby(["problem", "network"], sort=False)}
+    taken = [(network, own.set_index("part")["value"]) for _, network, own in each_network(ends)]
     if taken:
-        matrix = sum(float(each["matrix"]) < float(each["saturation"]) for each in taken.values())
-        who = wording.listed(list(dict.fromkeys(network for _, network in taken)))
+        matrix = sum(float(nats["matrix"]) < float(nats["saturation"]) for _, nats in taken)
+        who = wording.listed(list(dict.fromkeys(network for network, _ in taken)))
         which = "the recurrent matrix" if matrix > len(taken) / 2 else "saturation of its units"
         times = max(matrix, len(taken) - matrix)
-        said.append(
+        statements.append(
             f"After training {which} takes more of the gradient of {who} in {times} of {wording.count(len(taken), 'case')}."
         )
     shares = _ends(rows[(rows["quantity"] == "share") & (rows["when"] == AFTER)])
-    carriers = {}
-    for (_, network), own in shares.groupby(["problem", "network"], sort=False):
-        carriers.setdefault(network, []).append(own.loc[own["value"].abs().idxmax(), "part"])
+    carriers: dict[str, list[str]] = {}
+    for _, network, own in each_network(shares):
+        carriers.setdefault(network, []).append(own["part"].iloc[int(own["value"].abs().argmax())])
     if carriers:
         parts = [f"that of {network} by the {max(set(parts), key=parts.count)}" for network, parts in carriers.items()]
-        said.append(f"From far away the gradient arrives mostly along one path: {wording.listed(parts[:4])}.")
-    return said
+        statements.append(f"From far away the gradient arrives mostly along one path: {wording.listed(parts[:4])}.")
+    return statements
 
 
-def _ends(rows: Frame) -> Frame:
+def _ends(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows at the largest distance of each problem, network and moment."""
     if rows.empty:
         return rows
@@ -68,18 +63,21 @@ def _ends(rows: Frame) -> Frame:
     return rows[rows["distance"] == last]
 
 
-def tables(rows: Frame) -> list[Table]:
+def tables(rows: pd.DataFrame) -> list[Table]:
     """What took the gradient over the measured distance, the change that would help most, and gate statistics."""
     shown = []
-    for (problem, network, when), own in rows.groupby(["problem", "network", "when"], sort=False):
+    for keys, own in rows.groupby(["problem", "network", "when"], sort=False):
+        problem, network, when = map(str, keys)
         gain = _ends(own[own["quantity"] == "log_gain"])
         if gain.empty:
             continue
         nats, share = (_ends(own[own["quantity"] == quantity]) for quantity in ("nats", "share"))
-        parts = [f"{row.part} {row.value:+.1f}" for row in nats.itertuples()]
+        parts = [f"{row.part} {row.value:+.1f}" for row in each_row(nats)]
         big = share[share["value"].abs() >= LEAST_SHARE].sort_values("value", key=lambda each: -each.abs())
-        parts += [f"{row.part} {100 * row.value:.0f} %" for row in big.itertuples()]
-        recent = own[own["quantity"] == "recent"]
+        parts += [f"{row.part} {100 * row.value:.0f} %" for row in each_row(big)]
+        recent = [
+            f"{100 * row.value:.0f} % from {row.distance:.0f}" for row in each_row(own[own["quantity"] == "recent"])
+        ]
         shown.append(
             {
                 "task": problem,
@@ -89,7 +87,7 @@ def tables(rows: Frame) -> list[Table]:
                 "nats": f"{gain['value'].iloc[0]:+.1f}",
                 "taken by, or arriving by": ", ".join(parts),
                 "would be, with": _cure(own),
-                "update from last steps": "" if recent.empty else _recent(recent.iloc[0]),
+                "update from last steps": recent[0] if recent else "",
             }
         )
     found = [
@@ -110,50 +108,40 @@ def tables(rows: Frame) -> list[Table]:
     return found
 
 
-def _cure(rows: Frame) -> str:
+def _cure(rows: pd.DataFrame) -> str:
     """The counterfactual that would keep the most of the gradient."""
     own = _ends(rows[rows["quantity"] == "counterfactual"])
     own = own[np.isfinite(own["value"].astype(float))]
     if own.empty:
         return ""
-    best = own.loc[own["value"].idxmax()]
+    best = own.iloc[int(own["value"].argmax())]
     return f"{best['value']:+.1f} with {best['part']}"
 
 
-def _recent(row: Any) -> str:
-    return f"{100 * row['value']:.0f} % from {row['distance']:.0f}"
-
-
-def gates_shown(rows: Frame) -> Frame:
+def gates_shown(rows: pd.DataFrame) -> pd.DataFrame:
     """Gate statistics for readers: a row a problem, network, moment and gate."""
-    own = rows[rows["quantity"] == "gate"]
-    if own.empty:
-        return pd.DataFrame()
-    named = own["part"].str.split("/", n=2, expand=True)
-    own = own.assign(layer=named[0].astype(int), gate=named[1], what=named[2])
-    shown = []
-    for (problem, network, when, layer, gate), values in own.groupby(
-        ["problem", "network", "when", "layer", "gate"], sort=False
-    ):
-        of = values.set_index("what")["value"]
-        shown.append(
+    return pd.DataFrame(
+        [
             {
-                "task": problem,
-                "network": network,
-                "when": when.split()[0],
-                "gate": gate + (f", layer {layer}" if layer else ""),
-                "mean": f"{of['mean']:.2f}",
-                "below 0.1": f"{100 * of['closed']:.0f} %",
-                "above 0.9": f"{100 * of['open']:.0f} %",
-                "implied time constant": "" if math.isnan(of["implied"]) else wording.steps(of["implied"]),
-                "measured e-fold": "" if math.isnan(of["measured"]) else wording.steps(of["measured"]),
+                "task": row.problem,
+                "network": row.network,
+                "when": row.when.split()[0],
+                "gate": row.gate + (f", layer {row.layer:.0f}" if row.layer else ""),
+                "mean": f"{row.mean:.2f}",
+                "below 0.1": f"{100 * row.closed:.0f} %",
+                "above 0.9": f"{100 * row.open:.0f} %",
+                "implied time constant": "" if math.isnan(row.implied) else wording.steps(row.implied),
+                "measured e-fold": "" if math.isnan(row.measured) else wording.steps(row.measured),
             }
-        )
-    return pd.DataFrame(shown)
+            for row in each_row(rows[rows["quantity"] == "gate"])
+        ]
+    )
 
 
-def draw(rows: Frame, panels: Panels) -> None:
+def draw(rows: pd.DataFrame, panels: Panels) -> None:
     """A column a problem, a row a network: nats added by each distance (vanilla RNN), or shares of what arrives (gated)."""
+    from matplotlib.patches import Patch
+
     after = rows[rows["when"] == AFTER]
     drawn: list[dict[str, Any]] = [{} for _ in panels.looks]
     for problem, column, _ in panels.each(rows):
@@ -180,13 +168,9 @@ def draw(rows: Frame, panels: Panels) -> None:
             ax.set_ylabel("nats added" if "saturation" in parts else "share of what arrives", fontsize="small")
             ax.set_title(f"{network}: {problem.lower()}", fontsize="medium")
         column[-1].set_xlabel("distance (time steps back)")
-    panels.row_legends([[_patch(name, colour) for name, colour in names.items()] for names in drawn])
-
-
-def _patch(name: str, colour: Any) -> Any:
-    from matplotlib.patches import Patch
-
-    return Patch(facecolor=colour, linewidth=0, label=name)
+    panels.row_legends(
+        [[Patch(facecolor=colour, linewidth=0, label=name) for name, colour in names.items()] for names in drawn]
+    )
 
 
 PART = Part(
