@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rnnvg.advise.remedies import REMEDIES, Base
 from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.seeds import short_digest
+from rnnvg.training.remedy import changed
 
 if TYPE_CHECKING:
     from rnnvg.bench import RunSpec
@@ -93,10 +94,7 @@ class Settings:
             "paired": True,
         }
         base = Base(t_max=self.t_max, lr=self.lr, steps=self.steps)
-        for name, value in {**REMEDIES[remedy].changes(base), **changes}.items():
-            part, _, setting = name.rpartition(".")
-            (fields[part] if part else fields)[setting] = value
-        return run_spec(self.task, **fields)
+        return run_spec(self.task, **changed(fields, {**REMEDIES[remedy].changes(base), **changes}))
 
     def make_task(self) -> Task:
         from rnnvg import tasks

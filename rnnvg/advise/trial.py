@@ -23,7 +23,7 @@ from rnnvg.advise.remedies.clipping import CLIP
 from rnnvg.advise.settings import Settings
 from rnnvg.bench import RunSpec, Store, execute, tables
 from rnnvg.bptt.threads import OneThread
-from rnnvg.horizon import memory_horizon
+from rnnvg.horizon import NATS_PER_DECADE, memory_horizon
 from rnnvg.missing import finite
 
 # What clipping is for: a ReLU network whose recurrent matrix stretches, so that its gradient grows by this over a training
@@ -147,7 +147,7 @@ def _horizon(curves: Any, settings: Settings, step: int) -> dict[str, Any] | Non
     if not len(rows):
         return None
     log_gain = np.full(int(rows["distance"].max()) + 1, math.nan)
-    log_gain[rows["distance"].to_numpy(dtype=int)] = rows["log10_gain"].to_numpy(dtype=float) * math.log(10)
+    log_gain[rows["distance"].to_numpy(dtype=int)] = rows["log10_gain"].to_numpy(dtype=float) * NATS_PER_DECADE
     if not (log_gain > -math.inf).any():
         return None
     found = memory_horizon(log_gain, settings.threshold)

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.cells import read_cells
-from rnnvg.bptt.certificate import LOG_SMALLEST, Certificate, entries_to_compare
+from rnnvg.bptt.certificate import Certificate, check_unchanged, compare
 from rnnvg.bptt.stepping import map_state, module_step
 from rnnvg.bptt.weights import one_layer, plain_module
-from rnnvg.errors import InputError, check_int
 
 if TYPE_CHECKING:
     from rnnvg.bptt.result import GradientProfile
@@ -41,24 +40,15 @@ class BothWaysOrigin:
 
     def certify(self, profile: GradientProfile, n: int) -> Certificate:
         """Compare up to `n` entries, spread over the distances, with float64 autograd."""
-        check_int("n", n, least=1)
-        if arguments.weight_versions(self.module) != self.versions:
-            raise InputError(
-                "A weight of `recurrence` has changed since the profile was measured; measure it again to verify."
-            )
+        check_unchanged(self.module, self.versions)
         with torch.enable_grad():
             run = _Unrolled(self)
-            found: list[tuple[int, int, int, float, float]] = []
-            skipped = 0
-            for row, k, sequence in entries_to_compare(profile, n):
-                source, distance = int(self.steps[row, sequence]), int(profile.distance[k])
-                value = float(profile.log_norm[row, k, sequence])
-                reference = run.log_norm(source, sequence, self.outputs[row, sequence], source - distance, profile)
-                if value < LOG_SMALLEST and (value > -math.inf or reference > -math.inf):
-                    skipped += 1
-                else:
-                    found.append((source, distance, sequence, value, reference))
-        return Certificate.of(found, skipped, self.inputs.dtype)
+
+            def reference(row: int, distance: int, sequence: int) -> float:
+                source = int(self.steps[row, sequence])
+                return run.log_norm(source, sequence, self.outputs[row, sequence], source - distance, profile)
+
+            return compare(profile, n, reference, self.inputs.dtype)
 
 
 class _Unrolled:

@@ -7,12 +7,13 @@ only where enough samples carry it. Axes: S sources, K distances, B sequences.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from rnnvg.horizon import NATS_PER_DECADE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,6 @@ def table(log_norm: np.ndarray, distance: np.ndarray, reference: int) -> pd.Data
     """GradientProfile.curve's columns from log_norm [S, K, B]."""
     import pandas as pd
 
-    nats = math.log(10)
     columns = _over(
         log_norm.shape, lambda places: _columns(_rows(log_gain(log_norm, distance, reference, places))), len(COLUMNS)
     )
@@ -56,7 +56,7 @@ def table(log_norm: np.ndarray, distance: np.ndarray, reference: int) -> pd.Data
     return pd.DataFrame(
         {
             "distance": distance,
-            **{name: found[name] / nats for name in COLUMNS[:4]},
+            **{name: found[name] / NATS_PER_DECADE for name in COLUMNS[:4]},
             **{name: found[name].astype(np.int64) for name in COLUMNS[4:]},
         }
     )

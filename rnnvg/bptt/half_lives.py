@@ -71,9 +71,7 @@ class HalfLives(Shown):
             ax.hist(seen, bins=np.logspace(low, high, 25).tolist(), color=plots.COLOUR)
         ax.axvline(2, color="0.4", linestyle=":", linewidth=1)
         ax.set_xscale("log")
-        ax.set_xlabel("half-life (steps)")
-        ax.set_ylabel("channels")
-        return ax
+        return plots.lettered(ax, "half-life (steps)", "channels", legend=False)
 
     def __str__(self) -> str:
         return (

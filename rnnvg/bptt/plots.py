@@ -6,12 +6,14 @@ Matplotlib is imported where it is used. Axes: S sources, K distances, B sequenc
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rnnvg.bptt.curves import log_gain
+from rnnvg.horizon import NATS_PER_DECADE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,22 +22,25 @@ if TYPE_CHECKING:
 MAP_FROM = 24  # as many sources as make a picture rather than a few stripes
 MAP_CELLS = 640  # rows, and columns, of a map: the dots of a picture of the usual size
 CURVE_STRETCHES = 1000  # of a longer curve the highest and lowest point of each are drawn
-COLOUR = "#0072B2"
+# Okabe and Ito 2008, with every common kind of colour blindness.
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+COLOUR = BLUE
+BACK = "distance back from the loss (time steps)"
 TITLE_WIDTH = 72  # characters that fit over a picture of the usual size
-# One colour for a role in every cell (Okabe and Ito 2008), and for the roles of cells that are not known here, in turn.
+# One colour for a role in every cell, and for the roles of cells that are not known here, in turn.
 COLOURS = {
-    "saturation": "#D55E00",
-    "matrix": "#0072B2",
-    "cell": "#009E73",
-    "carry": "#009E73",
+    "saturation": ORANGE,
+    "matrix": BLUE,
+    "cell": GREEN,
+    "carry": GREEN,
     "input gate": "#56B4E9",
     "reset gate": "#56B4E9",
-    "forget gate": "#CC79A7",
-    "update gate": "#CC79A7",
+    "forget gate": PINK,
+    "update gate": PINK,
     "candidate": "#E69F00",
     "output gate": "#7F5FC9",
 }
-OTHER_COLOURS = ("#56B4E9", "#CC79A7", "#0072B2", "#D55E00", "#F0E442", "#000000")
+OTHER_COLOURS = ("#56B4E9", PINK, BLUE, ORANGE, "#F0E442", "#000000")
 
 
 def new_axes() -> Axes:
@@ -43,6 +48,16 @@ def new_axes() -> Axes:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(6.4, 4.0), layout="constrained").add_subplot()
+
+
+def lettered(ax: Axes, x: str, y: str, title: str = "", legend: bool = True) -> Axes:
+    """The axes with their labels, a sentence over them in lines that fit, and a legend without a frame."""
+    ax.set(xlabel=x, ylabel=y)
+    if title:
+        ax.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize="medium")
+    if legend:
+        ax.legend(frameon=False)
+    return ax
 
 
 def draw_curve(curve: pd.DataFrame, wrt: str, horizon: str, ax: Axes | None = None) -> Axes:
@@ -61,10 +76,7 @@ def draw_curve(curve: pd.DataFrame, wrt: str, horizon: str, ax: Axes | None = No
     ax.fill_between(curve["distance"], low, high, color=COLOUR, alpha=0.2, linewidth=0, label="10 to 90 %")
     ax.axhline(-math.log10(math.e), color="0.4", linestyle=":", linewidth=1, label=f"1/e, reached at {horizon}")
     future = "; negative: the future" if (curve["distance"].to_numpy() < 0).any() else ""
-    ax.set_xlabel(f"distance back from the loss (time steps{future})")
-    ax.set_ylabel(f"log10 gain of the gradient, wrt {wrt}")
-    ax.legend(frameon=False)
-    return ax
+    return lettered(ax, f"{BACK[:-1]}{future})", f"log10 gain of the gradient, wrt {wrt}")
 
 
 def seen_points(*curves: Any, log: bool = False) -> np.ndarray:
@@ -120,7 +132,7 @@ def draw_map(
             gain = log_gain(log_norm[each : each + 1], distance, reference)[0]
             steps = sources[each] - distance
             within = (steps >= 0) & (steps <= last)
-            by_step[each - start, steps[within]] = _mean(gain / math.log(10))[within]
+            by_step[each - start, steps[within]] = _mean(gain / NATS_PER_DECADE)[within]
         cells[row] = _finite_mean(by_step, columns)
     finite = cells[np.isfinite(cells)]
     image = ax.pcolormesh(
@@ -134,9 +146,7 @@ def draw_map(
         rasterized=True,
     )
     ax.figure.colorbar(image, ax=ax, label=f"log10 gain, wrt {wrt}")
-    ax.set_xlabel("time step reached")
-    ax.set_ylabel("step of the loss (source)")
-    return ax
+    return lettered(ax, "time step reached", "step of the loss (source)", legend=False)
 
 
 def _edges(n: int) -> np.ndarray:
@@ -196,7 +206,7 @@ def stack(ax: Axes, distance: np.ndarray, parts: Mapping[str, np.ndarray]) -> No
 
 def _finish(ax: Axes, distance: np.ndarray) -> Axes:
     ax.axhline(0.0, color="black", linewidth=0.8)
-    ax.set_xlabel("distance back from the loss (time steps)")
+    ax.set_xlabel(BACK)
     ax.set_xlim(1, max(2, int(distance[-1])))
     ax.legend(frameon=False, fontsize="small", ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax

@@ -42,7 +42,7 @@ class Origin:
     versions: tuple[tuple[int, int], ...]  # of the weights
 
     def certify(self, profile: GradientProfile, n: int) -> Certificate:
-        from rnnvg.bptt.certificate import certify
+        from rnnvg.bptt.autograd_check import certify
 
         return certify(profile, self, n)
 

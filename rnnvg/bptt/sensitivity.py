@@ -88,11 +88,9 @@ class ParameterSensitivity(Shown):
             seen = plots.seen_points(shown)
             ax.plot(seen, shown[seen], label=name)
         ax.set_yscale("log")
-        ax.set_xlabel("time step")
-        ax.set_ylabel("mean square of d(output) / d(parameter)")
-        ax.set_title(f"gradient horizon: {self.horizon}", fontsize="medium")
-        ax.legend(frameon=False)
-        return ax
+        return plots.lettered(
+            ax, "time step", "mean square of d(output) / d(parameter)", f"gradient horizon: {self.horizon}"
+        )
 
     def __str__(self) -> str:
         name = max(self.mean, key=lambda each: self.mean[each])

@@ -16,7 +16,7 @@ from rnnvg.depth.names import ACTIVATIONS, CHAIN_ACTIVATIONS, INITS, NORMS, OPTI
 from rnnvg.errors import InputError
 
 if TYPE_CHECKING:
-    from rnnvg.depth.images import Images
+    from rnnvg.tasks.images import Images
 
 ROWS = 12  # of a long chain, as many layers are printed
 
@@ -134,7 +134,7 @@ def _flag(name: str) -> str:
 
 
 def _images(data: str, limit: int | None) -> Images:
-    from rnnvg.depth import images
+    from rnnvg.tasks import images
 
     if data != "digits":
         return images.from_idx(data, limit)
@@ -182,7 +182,7 @@ def _chain(layers: int, weight: float, activation: str, tell: Any) -> dict[str, 
         tell(f"The chain is drawn for {', '.join(CHAIN_ACTIVATIONS)}; left out for {activation}.")
         return None
     from rnnvg.depth.chain import chain
-    from rnnvg.depth.gradients import NATS_PER_DECADE
+    from rnnvg.horizon import NATS_PER_DECADE
 
     line = chain(layers, weight, activation)
     return {
@@ -198,6 +198,7 @@ def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from rnnvg.depth import gradients, networks, planted, pretraining, slopes, theory, training
+    from rnnvg.horizon import NATS_PER_DECADE
 
     settings = ("depth", "width", "activation", "init", "norm", "residual", "zero_last")
     generator = torch.Generator().manual_seed(rest["seed"])
@@ -209,10 +210,10 @@ def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
         pretraining.pretrain(network, images, generator=generator)
     else:
         predicted = theory.predict_log_ratio(network.spec, float(x.square().mean()), x.shape[1])
-        found["predicted"] = predicted / gradients.NATS_PER_DECADE
+        found["predicted"] = predicted / NATS_PER_DECADE
     start = gradients.network_gradients(network, x, y)
     frame = start.to_frame().merge(slopes.slopes_along(network, x), on="layer")
-    found["measured"] = start.log_ratio(network.ends) / gradients.NATS_PER_DECADE
+    found["measured"] = start.log_ratio(network.ends) / NATS_PER_DECADE
     found["diagnosis"] = str(planted.check(network, images, rest["seed"]))
     if rest["steps"]:
         trained = training.fit(
@@ -226,7 +227,7 @@ def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
         )
         end = gradients.network_gradients(network, x, y)
         frame["log10_weight_after"] = end.to_frame()["log10_weight"]
-        found["after"] = end.log_ratio(network.ends) / gradients.NATS_PER_DECADE
+        found["after"] = end.log_ratio(network.ends) / NATS_PER_DECADE
         found |= {"accuracy": trained.accuracy, "steps": trained.steps, "steps_to_90": trained.steps_to(0.9)}
         found |= {"status": trained.status, "seconds": trained.seconds}
     return {**found, "layers": output.rows(frame)}

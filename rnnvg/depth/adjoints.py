@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rnnvg.depth.logs import log_norm, log_root_sum
+from rnnvg.bptt import logscale
 
 RESCALE = 2.0**100  # a second look at gradients that read 0: float32 ends at 1e-38 (1e-45 with denormals)
 Grad = tuple[Tensor, float]  # a gradient, and the log of what it was multiplied by
@@ -33,6 +33,18 @@ def gradients(loss: Tensor, wanted: Sequence[Tensor]) -> list[Grad | None]:
 
 def _dense(grad: Tensor) -> Tensor:
     return grad.coalesce().values() if grad.is_sparse else grad
+
+
+def log_norm(parts: Sequence[Tensor]) -> float:
+    """ln of the Euclidean norm of all parts together; -inf for an exact zero, inf for an infinity, nan for a nan."""
+    found = float(logscale.log_norm_of_parts([logscale.log_norm(part.detach().reshape(-1)) for part in parts]))
+    infinite = math.isnan(found) and not any(bool(part.isnan().any()) for part in parts)
+    return math.inf if infinite else found
+
+
+def log_root_sum(logs: Sequence[float]) -> float:
+    """ln of the root of the sum of squares of exp(logs); nan where one is nan."""
+    return float(logscale.log_norm_of_parts(list(torch.tensor(logs, dtype=torch.float64))))
 
 
 def by_norm(grads: Sequence[Grad | None]) -> float:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt.segments import Coordinate, Linearization, Segment
-from rnnvg.depth.logs import log_norm
+from rnnvg.depth.adjoints import log_norm
 from rnnvg.errors import InputError, bounded
 
 Block = nn.Module | Callable[[Tensor], Tensor]

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from rnnvg.depth.activations import activation
 from rnnvg.depth.blocks import BlockLinearization, Step
 from rnnvg.depth.gradients import follow
-from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.errors import check_float, check_int, check_name
+from rnnvg.horizon import NATS_PER_DECADE
 
 if TYPE_CHECKING:
     import pandas as pd

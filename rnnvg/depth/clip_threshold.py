@@ -63,21 +63,15 @@ class ClipSuggestion(Shown):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The share of batches with at most each norm, on a log axis, and the threshold. Returns the Axes."""
-        from rnnvg.bptt.plots import new_axes, seen_points
+        from rnnvg.bptt.plots import lettered, new_axes, seen_points
 
         ax = new_axes() if ax is None else ax
         finite = np.sort(self.norms[np.isfinite(self.norms)])
         seen = seen_points(finite)
         ax.step(finite[seen], (seen + 1) / len(finite), where="post")
         ax.axvline(self.threshold, color="0.4", linestyle="--", label=f"threshold {self.threshold:.3g}")
-        ax.set(
-            xscale="log",
-            ylim=(0, 1.02),
-            xlabel="norm of the gradient",
-            ylabel="share of batches with at most this norm",
-        )
-        ax.legend()
-        return ax
+        ax.set(xscale="log", ylim=(0, 1.02))
+        return lettered(ax, "norm of the gradient", "share of batches with at most this norm")
 
 
 def suggest_clip(

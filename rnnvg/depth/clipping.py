@@ -13,11 +13,12 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from rnnvg.depth.images import Images
-from rnnvg.depth.logs import NATS_PER_DECADE, log_norm
+from rnnvg.depth.adjoints import log_norm
 from rnnvg.depth.networks import DeepNetwork, build
 from rnnvg.depth.training import fit, weight_norms
 from rnnvg.errors import check_float, check_int
+from rnnvg.horizon import NATS_PER_DECADE
+from rnnvg.tasks.images import Images
 
 EXPLODING_GAIN = 1.5  # times He's weights: 1.5^9 between the ends of ten layers
 NETWORKS = {

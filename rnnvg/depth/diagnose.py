@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rnnvg.depth import symptoms, symptoms_in_time
 from rnnvg.depth.isolated import copied, isolated, scripted_part
-from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.depth.not_finite import places_in_batch, places_in_weights
 from rnnvg.depth.probe import LayerView, Observation, observe
 from rnnvg.depth.recurrent import Course, courses, shortened
 from rnnvg.depth.trial import Move, trial
 from rnnvg.depth.verdict import FEWEST_ITEMS, Case, Finding, LayerHealth
 from rnnvg.errors import InputError, check_float, check_int
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -88,9 +89,22 @@ class Diagnosis(Shown):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Adjoint and gradient by layer on a log axis, layers that were found at fault marked. Returns the Axes."""
-        from rnnvg.depth import figures
+        from rnnvg.bptt.plots import BLUE, ORANGE, lettered, new_axes
 
-        return figures.draw_diagnosis(self, ax)
+        ax = new_axes() if ax is None else ax
+        frame = self.to_frame()
+        for column, colour, marker, label in (
+            ("log10_adjoint", BLUE, "o", "by its output"),
+            ("log10_gradient", "0.5", "s", "by its weights"),
+        ):
+            shown = frame[column].where(np.isfinite(frame[column]))
+            ax.plot(frame.index, shown, color=colour, marker=marker, markersize=4, label=label)
+        at_fault = {name for each in self.findings for name in each.layers}
+        for index, layer in enumerate(self.layers):
+            if layer.name in at_fault:
+                ax.axvline(index, color=ORANGE, linewidth=6, alpha=0.15, label="_at fault")
+        ax.set_xticks(frame.index, frame["name"], rotation=90 if len(frame) > 6 else 0, fontsize="small")
+        return lettered(ax, "", "log10 of the loss's gradient", self.verdict)
 
 
 def diagnose(

@@ -12,8 +12,8 @@ import torch
 
 from rnnvg import models, tasks, training
 from rnnvg.bptt import GradientProfile, gradient_profile
-from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.errors import check_int, check_name
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.missing import number
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from rnnvg.bptt.profile import GradientProfile
 from rnnvg.bptt.sweep import sweep
 from rnnvg.depth.blocks import Block, BlockLinearization, couples_items, trace
-from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.errors import InputError, check_int, check_name
+from rnnvg.horizon import NATS_PER_DECADE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,9 +75,15 @@ class LayerGradients:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Gradient by layer on a log axis, relative to the last layer's. Returns the Axes."""
-        from rnnvg.depth import figures
+        from rnnvg.bptt.plots import BLUE, ORANGE, lettered, new_axes
 
-        return figures.draw_layers(self, ax)
+        ax = new_axes() if ax is None else ax
+        frame = self.to_frame()
+        for by, colour, marker in (("activation", BLUE, "o"), ("weight", ORANGE, "s")):
+            relative = frame[f"log10_{by}"] - frame[f"log10_{by}"].iloc[-1]
+            shown = relative.where(np.isfinite(relative))
+            ax.plot(frame["layer"], shown, color=colour, marker=marker, markersize=4, label=f"by the layer's {by}s")
+        return lettered(ax, "layer (1 the first)", "log10 gradient, relative to the last layer")
 
 
 def layer_profile(

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from rnnvg.depth.diagnose import Diagnosis, diagnose
-from rnnvg.depth.images import Images
 from rnnvg.depth.networks import DeepNetwork, build
 from rnnvg.errors import check_int, check_name
+from rnnvg.tasks.images import Images
 
 DEAD_BIAS = -20.0
 SATURATING_GAIN = 30.0

@@ -8,16 +8,21 @@ more than one hidden layer, so none can vanish.
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from rnnvg.depth.images import Images
 from rnnvg.depth.networks import DeepNetwork
 from rnnvg.errors import check_float, check_int
+from rnnvg.tasks.images import Images
+from rnnvg.training.descent import Descent
+
+RECENT = 20  # steps whose mean error counts
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,8 @@ class Pretraining:
     """What pre-training came to.
 
     Attributes:
-        unexplained: per layer, the share of the variance of its input that its decoder could not give back.
+        unexplained: per layer, the share of the variance of its input that its decoder could not give back; nan where
+            the training stopped being finite.
         steps: optimiser steps done, over all layers.
         seconds: wall time.
     """
@@ -81,14 +87,13 @@ def _one_level(block: nn.Module, below: Tensor, steps: int, batch: int, lr: floa
     decoder = (torch.randn(width, below.shape[1], generator=generator) / width**0.5).to(below.device)
     decoder.requires_grad_()
     offset = torch.zeros(below.shape[1], requires_grad=True, device=below.device)
-    optimise = torch.optim.Adam([*block.parameters(), decoder, offset], lr=lr)
-    errors = []
-    for _ in range(steps):
-        chosen = torch.randint(len(below), (batch,), generator=generator)
-        loss = mse_loss(block(below[chosen]) @ decoder + offset, target[chosen])
-        optimise.zero_grad()
-        loss.backward()
-        optimise.step()
-        errors.append(float(loss.detach()))
-    recent = errors[-min(20, steps) :]
-    return sum(recent) / len(recent) / float(target.var(0, correction=0).mean())
+
+    def losses() -> Iterator[Tensor]:
+        for _ in range(steps):
+            chosen = torch.randint(len(below), (batch,), generator=generator)
+            yield mse_loss(block(below[chosen]) @ decoder + offset, target[chosen])
+
+    descent = Descent(torch.optim.Adam([*block.parameters(), decoder, offset], lr=lr))
+    recent = list(descent.follow(losses()))[-RECENT:]
+    error = sum(recent) / len(recent) if descent.fault is None else math.nan
+    return error / float(target.var(0, correction=0).mean())

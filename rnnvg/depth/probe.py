@@ -20,8 +20,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
-from rnnvg.depth.adjoints import Grad, by_norm, gradients
-from rnnvg.depth.logs import log_root_sum
+from rnnvg.depth.adjoints import Grad, by_norm, gradients, log_root_sum
 from rnnvg.depth.not_finite import Place, place
 from rnnvg.depth.recurrent import EARLY, FLAT, Call, can_follow
 

@@ -21,8 +21,8 @@ from rnnvg.bptt import gradient_profile, linearize
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.weights import CELLS, FUSED
 from rnnvg.bptt.why.gates import gate_values
-from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.errors import InputError
+from rnnvg.horizon import NATS_PER_DECADE
 
 FLAT = 0.05  # a slope below a twentieth of the largest: sigmoid' = s (1 - s) <= 1/4, tanh' = 1 - h^2 <= 1
 EARLY = 0.1  # the first tenth of the steps

@@ -6,22 +6,23 @@ and nothing else; all are trained on the same batches for the same number of ste
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rnnvg.depth.gradients import LayerGradients, network_gradients
-from rnnvg.depth.images import Images
-from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.depth.networks import build
 from rnnvg.depth.pretraining import pretrain
 from rnnvg.depth.slopes import slopes_along
 from rnnvg.depth.theory import predict_log_ratio
 from rnnvg.depth.training import DeepTraining, fit
 from rnnvg.errors import check_int, check_name
+from rnnvg.horizon import NATS_PER_DECADE
+from rnnvg.missing import number
+from rnnvg.tasks.images import Images
+from rnnvg.training.remedy import Base, Remedy, changed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,46 +34,29 @@ RESIDUAL_BLOCKS = 20
 GOOD = 0.9  # test accuracy to which steps are counted
 
 
-@dataclass(frozen=True)
-class Cure:
-    """A change to the sick network.
-
-    Attributes:
-        name: as `remedies=` takes it.
-        change: what is done, in a few words.
-        network: options of `build` that differ.
-        steps: training steps, as a multiple.
-        clip: gradient clipping in training.
-        pretrained: layer by layer, before training.
-    """
-
-    name: str
-    change: str
-    network: dict[str, Any] = field(default_factory=dict)
-    steps: int = 1
-    clip: float | None = None
-    pretrained: bool = False
-
-
+_BLOCKS = {"activation": "relu", "init": "he", "norm": "batch", "residual": "block", "depth": RESIDUAL_BLOCKS}
+# Settings of `build`, of the training, and whether layers are pre-trained one by one before it.
 _ALL = (
-    Cure("none", "the sick network: sigmoid, weights N(0, 0.01²)"),
-    Cure("faster-hardware", f"{MORE_STEPS} times the steps", steps=MORE_STEPS),
-    Cure("clipping", f"gradient clipped to norm {CLIP:g}", clip=CLIP),
-    Cure("xavier", "Xavier weights", {"init": "xavier"}),
-    Cure("relu", "ReLU, weights as they were", {"activation": "relu"}),
-    Cure("relu-he", "ReLU and He weights", {"activation": "relu", "init": "he"}),
-    Cure("leaky-relu-he", "leaky ReLU and He weights", {"activation": "leaky-relu", "init": "he"}),
-    Cure("elu-xavier", "ELU and Xavier weights", {"activation": "elu", "init": "xavier"}),
-    Cure("tanh-orthogonal", "tanh and orthogonal weights", {"activation": "tanh", "init": "orthogonal"}),
-    Cure("layer-norm", "layer norm before the sigmoids", {"norm": "layer"}),
-    Cure("batch-norm", "batch norm before the sigmoids", {"norm": "batch"}),
-    Cure("residual", "a skip around every sigmoid layer", {"residual": "skip"}),
-    Cure(
-        "residual-blocks",
-        f"{RESIDUAL_BLOCKS} residual blocks: ReLU, He, batch norm",
-        {"activation": "relu", "init": "he", "norm": "batch", "residual": "block", "depth": RESIDUAL_BLOCKS},
+    Remedy("none", "the sick network: sigmoid, weights N(0, 0.01²)"),
+    Remedy(
+        "faster-hardware",
+        f"{MORE_STEPS} times the steps",
+        changes=lambda base: {"training.steps": MORE_STEPS * base.steps},
     ),
-    Cure("pre-training", "layers pre-trained one by one, then fine-tuned", pretrained=True),
+    Remedy("clipping", f"gradient clipped to norm {CLIP:g}", changes=lambda _: {"training.clip": CLIP}),
+    Remedy("xavier", "Xavier weights", changes=lambda _: {"init": "xavier"}),
+    Remedy("relu", "ReLU, weights as they were", changes=lambda _: {"activation": "relu"}),
+    Remedy("relu-he", "ReLU and He weights", changes=lambda _: {"activation": "relu", "init": "he"}),
+    Remedy("leaky-relu-he", "leaky ReLU and He weights", changes=lambda _: {"activation": "leaky-relu", "init": "he"}),
+    Remedy("elu-xavier", "ELU and Xavier weights", changes=lambda _: {"activation": "elu", "init": "xavier"}),
+    Remedy(
+        "tanh-orthogonal", "tanh and orthogonal weights", changes=lambda _: {"activation": "tanh", "init": "orthogonal"}
+    ),
+    Remedy("layer-norm", "layer norm before the sigmoids", changes=lambda _: {"norm": "layer"}),
+    Remedy("batch-norm", "batch norm before the sigmoids", changes=lambda _: {"norm": "batch"}),
+    Remedy("residual", "a skip around every sigmoid layer", changes=lambda _: {"residual": "skip"}),
+    Remedy("residual-blocks", f"{RESIDUAL_BLOCKS} residual blocks: ReLU, He, batch norm", changes=lambda _: _BLOCKS),
+    Remedy("pre-training", "layers pre-trained one by one, then fine-tuned", changes=lambda _: {"pretrained": True}),
 )
 REMEDIES = {each.name: each for each in _ALL}
 
@@ -82,7 +66,7 @@ class Treated:
     """The sick network after one remedy.
 
     Attributes:
-        remedy: what was done.
+        name: of the remedy.
         spec: of the network.
         ends: the blocks that are compared.
         predicted: log10 of the first layer's gradient over the last one's, by mean-field theory; None where no theory says.
@@ -92,7 +76,7 @@ class Treated:
         seconds: wall time of pre-training and training.
     """
 
-    remedy: Cure
+    name: str
     spec: dict[str, Any]
     ends: tuple[int, int]
     predicted: float | None
@@ -102,6 +86,11 @@ class Treated:
     slopes_end: pd.DataFrame
     training: DeepTraining
     seconds: float
+
+    @property
+    def remedy(self) -> Remedy:
+        """What was done."""
+        return REMEDIES[self.name]
 
     @property
     def measured(self) -> float:
@@ -116,7 +105,7 @@ class Treated:
 
 def treat(
     images: Images,
-    remedy: str = "none",
+    name: str = "none",
     *,
     depth: int = 10,
     width: int = 64,
@@ -129,7 +118,7 @@ def treat(
 
     Args:
         images: what to train on.
-        remedy: a name from REMEDIES.
+        name: of a remedy in REMEDIES.
         depth, width: of the sick network.
         steps, lr, batch: of the training by gradient descent with momentum 0.9.
         seed: of the weights and the batches: two remedies with one seed see the same batches.
@@ -137,34 +126,31 @@ def treat(
     Raises:
         InputError: an unknown remedy (with the nearest right name), an argument out of its range.
     """
-    chosen = REMEDIES[check_name("remedy", remedy, REMEDIES)]
     steps, seed = check_int("steps", steps, least=0), check_int("seed", seed, least=0)
-    network = build(
-        images.train_x.shape[1],
-        images.classes,
-        device=images.train_x.device,
-        **{"depth": depth, "width": width, "generator": torch.Generator().manual_seed(seed), **chosen.network},
-    )
+    remedy = REMEDIES[check_name("remedy", name, REMEDIES)]
+    sick = {
+        "depth": depth,
+        "width": width,
+        "pretrained": False,
+        "training": {"steps": steps, "batch": batch, "lr": lr, "clip": None},
+    }
+    settings = changed(sick, remedy.changes(Base(t_max=depth, lr=lr, steps=steps)))
+    pretrained, budget = settings.pop("pretrained"), settings.pop("training")
+
+    def seeded() -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
+
     x, y = images.train_x[:PROBE], images.train_y[:PROBE]
-    predicted = None
-    if not chosen.pretrained:
+    network = build(x.shape[1], images.classes, device=x.device, generator=seeded(), **settings)
+    predicted, seconds = None, 0.0
+    if pretrained:
+        seconds = pretrain(network, images, generator=seeded()).seconds
+    else:
         predicted = predict_log_ratio(network.spec, float(x.square().mean()), x.shape[1]) / NATS_PER_DECADE
-    began = time.perf_counter()
-    if chosen.pretrained:
-        pretrain(network, images, generator=torch.Generator().manual_seed(seed))
-    before = time.perf_counter() - began
     start, slopes = network_gradients(network, x, y), slopes_along(network, x)
-    training = fit(
-        network,
-        images,
-        steps=steps * chosen.steps,
-        batch=batch,
-        lr=lr,
-        clip=chosen.clip,
-        generator=torch.Generator().manual_seed(seed),
-    )
+    training = fit(network, images, generator=seeded(), **budget)
     return Treated(
-        remedy=chosen,
+        name=name,
         spec=network.spec,
         ends=network.ends,
         predicted=predicted,
@@ -173,7 +159,7 @@ def treat(
         slopes=slopes,
         slopes_end=slopes_along(network, x),
         training=training,
-        seconds=before + training.seconds,
+        seconds=seconds + training.seconds,
     )
 
 
@@ -213,14 +199,14 @@ def remedy_frame(treated: Sequence[Treated]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "remedy": each.remedy.name,
+                "remedy": each.name,
                 "change": each.remedy.change,
-                "predicted": float("nan") if each.predicted is None else each.predicted,
+                "predicted": number(each.predicted),
                 "measured": each.measured,
                 "after": each.after,
                 "accuracy": each.training.accuracy,
                 "steps": each.training.steps,
-                "steps_to_90": each.training.steps_to(GOOD) or float("nan"),
+                "steps_to_90": number(each.training.steps_to(GOOD)),
                 "seconds": each.seconds,
                 "status": each.training.status,
             }

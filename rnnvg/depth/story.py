@@ -23,17 +23,17 @@ from rnnvg.depth.clipping import Clipped, compare_clipping
 from rnnvg.depth.diagnose import Diagnosis
 from rnnvg.depth.gated import CELLS, CellRun, compare_cells
 from rnnvg.depth.gradients import LayerGradients, network_gradients
-from rnnvg.depth.images import Images
 from rnnvg.depth.kept import Kept
-from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.depth.names import CHAIN_ACTIVATIONS
 from rnnvg.depth.networks import GAUSSIAN_STD, INITS, build
 from rnnvg.depth.planted import PLANTED, check, planted
-from rnnvg.depth.remedies import PROBE, REMEDIES, Cure, Treated, treat
+from rnnvg.depth.remedies import PROBE, REMEDIES, Treated, treat
 from rnnvg.depth.theory import bound, predict_log_ratio
 from rnnvg.depth.training import DeepTraining
 from rnnvg.depth.verdict import Finding, LayerHealth
 from rnnvg.errors import check_float, check_int
+from rnnvg.horizon import NATS_PER_DECADE
+from rnnvg.tasks.images import Images
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,6 @@ _CLASSES = (
     GradientProfile,
     LayerGradients,
     LayerHealth,
-    Cure,
     Treated,
 )
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection
 from torch import nn
 
 from rnnvg.depth import symptoms_in_time, symptoms_not_finite
-from rnnvg.depth.logs import NATS_PER_DECADE
 from rnnvg.depth.probe import LayerView, Observation
 from rnnvg.depth.verdict import FEWEST_ITEMS, THRESHOLDS, Case, Finding, LayerHealth, first_three
+from rnnvg.horizon import NATS_PER_DECADE
 
 __all__ = ["FEWEST_ITEMS", "THRESHOLDS", "Case", "Finding", "LayerHealth", "findings", "log10_ratio", "weight_gain"]
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from rnnvg.depth.logs import NATS_PER_DECADE, log_root_sum
+from rnnvg.depth.adjoints import log_root_sum
 from rnnvg.depth.probe import LayerView
 from rnnvg.depth.recurrent import EARLY, Course
 from rnnvg.depth.verdict import FEWEST_STEPS, THRESHOLDS, Case, Finding
+from rnnvg.horizon import NATS_PER_DECADE
 
 
 def exploding(case: Case) -> Finding | None:

@@ -10,28 +10,23 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from rnnvg.depth.images import Images
-from rnnvg.depth.logs import NATS_PER_DECADE, log_norm
+from rnnvg.depth.adjoints import log_norm
 from rnnvg.depth.networks import DeepNetwork
 from rnnvg.errors import check_float, check_int, check_name
-from rnnvg.training.step import clipped_gradient, not_finite
-
-if TYPE_CHECKING:
-    from torch.optim import Optimizer
+from rnnvg.horizon import NATS_PER_DECADE
+from rnnvg.tasks.images import Images
+from rnnvg.training.descent import Descent
 
 # Plain gradient descent moves a weight in proportion to its gradient: what vanishes stands still. Adam divides that out, down
 # to its epsilon.
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": lambda weights, lr: torch.optim.SGD(weights, lr=lr, momentum=0.9),
-    "adam": lambda weights, lr: torch.optim.Adam(weights, lr=lr),
-}
+OPTIMIZERS = {"sgd": partial(torch.optim.SGD, momentum=0.9), "adam": torch.optim.Adam}
 
 
 @dataclass(frozen=True)
@@ -94,33 +89,25 @@ def fit(
     steps, batch = check_int("steps", steps, least=0), check_int("batch", batch, least=1)
     measure_every = check_int("measure_every", measure_every, least=1)
     clip = math.inf if clip is None else check_float("clip", clip, above=0)
-    optimise = OPTIMIZERS[check_name("optimizer", optimizer, OPTIMIZERS)](
-        network.parameters(), lr=check_float("lr", lr, above=0)
-    )
-    parameters = list(network.parameters())
-    start, rows, norms = time.perf_counter(), [], []
-    total, since, clipped, step, reason = 0.0, 0, 0, 0, ""
+    kind = OPTIMIZERS[check_name("optimizer", optimizer, OPTIMIZERS)]
+    descent = Descent(kind(network.parameters(), lr=check_float("lr", lr, above=0)), clip)
+    start, rows, norms, losses = time.perf_counter(), [], [], []
+    step, reason = 0, ""
     mode = network.training
     network.train()
     for step, (x, y) in enumerate(_batches(images, batch, steps, generator), start=1):
         measured = step == 1 or step == steps or step % measure_every == 0
         unclipped: list[float] = []
-        value, norm = clipped_gradient(
-            cross_entropy(network(x), y),
-            optimise,
-            parameters,
-            clip,
-            before_clipping=partial(_note, unclipped, network.blocks) if measured else None,
-        )
-        if fault := not_finite(value, norm):
-            reason = f"The {fault[0]} is {fault[1]} at step {step}."
+        note = partial(_note, unclipped, network.blocks) if measured else None
+        losses.append(descent.gradient(cross_entropy(network(x), y), before_clipping=note))
+        if descent.fault is not None:
+            reason = f"The {descent.fault[0]} is {descent.fault[1]} at step {step}."
             break
-        total, since, clipped = total + value, since + 1, clipped + (norm > clip)
         norms += [(step, layer, each) for layer, each in enumerate(unclipped, start=1)]
-        optimise.step()
+        descent.update()
         if measured:
-            rows.append((step, total / since, accuracy(network, images)))
-            total, since = 0.0, 0
+            rows.append((step, sum(losses) / len(losses), accuracy(network, images)))
+            losses.clear()
             if on_progress is not None:
                 on_progress(step, steps)
     final = accuracy(network, images)
@@ -128,7 +115,7 @@ def fit(
     return DeepTraining(
         history=pd.DataFrame(rows, columns=["step", "loss", "accuracy"]),
         gradients=pd.DataFrame(norms, columns=["step", "layer", "log10_norm"]),
-        clipped=clipped / max(1, step) if math.isfinite(clip) else math.nan,
+        clipped=descent.clipped / max(1, step) if math.isfinite(clip) else math.nan,
         status="diverged" if reason else "ok",
         reason=reason,
         steps=step,

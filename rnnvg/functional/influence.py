@@ -14,6 +14,7 @@ import numpy as np
 from rnnvg.bptt import GradientProfile, gradient_profile
 from rnnvg.errors import bounded
 from rnnvg.functional.reading import check_text, read, state_after
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.models import SequenceModel
 from rnnvg.notebook import Shown
 from rnnvg.tasks.scoring import evaluating
@@ -99,7 +100,7 @@ class Influence(Shown):
                 "source_position": source,
                 "source_word": labels[source],
                 "distance": due + 1 - source,
-                "log10_influence": log_norm[due, source] / np.log(10),
+                "log10_influence": log_norm[due, source] / NATS_PER_DECADE,
             }
         )
 
@@ -109,20 +110,19 @@ class Influence(Shown):
         Of more than LINES words as many are drawn, evenly spread.
         """
         from rnnvg.bptt.curves import log_gain
-        from rnnvg.bptt.plots import COLOUR, new_axes, seen_points
+        from rnnvg.bptt.plots import COLOUR, lettered, new_axes, seen_points
 
         ax = new_axes() if ax is None else ax
         rows = np.unique(np.linspace(0, len(self.profile.sources) - 1, LINES).round().astype(int))
-        for row in log_gain(self.profile.log_norm[rows], self.profile.distance, 0)[:, :-1, 0] / np.log(10):
+        for row in log_gain(self.profile.log_norm[rows], self.profile.distance, 0)[:, :-1, 0] / NATS_PER_DECADE:
             seen = seen_points(row, log=True)
             ax.plot(seen + 1, row[seen], color="0.6", linewidth=0.5, alpha=0.35)
         curve = self.curve()
         ax.plot(curve["distance"], curve["log10_gain"], color=COLOUR, linewidth=2, label="geometric mean")
         ax.set_xscale("log")
-        ax.set_xlabel("distance back from the predicted word (words)")
-        ax.set_ylabel("log10 influence, relative to the word before")
-        ax.legend(frameon=False)
-        return ax
+        return lettered(
+            ax, "distance back from the predicted word (words)", "log10 influence, relative to the word before"
+        )
 
 
 def influence(model: SequenceModel, ids: Any, *, before: Any = ()) -> Influence:

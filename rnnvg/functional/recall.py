@@ -72,7 +72,7 @@ class RecallCurve(Shown):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Accuracy against delay on a log axis, the logistic fit, the guess, and the delay of 50 %."""
-        from rnnvg.bptt.plots import COLOUR, new_axes
+        from rnnvg.bptt.plots import COLOUR, lettered, new_axes
 
         ax = new_axes() if ax is None else ax
         found = self.horizon()
@@ -84,10 +84,7 @@ class RecallCurve(Shown):
         ax.axhline(self.chance, color="0.4", linewidth=0.9, linestyle=":", label="a guess")
         ax.set_xscale("log")
         ax.set_ylim(0, 1.04)
-        ax.set_xlabel("delay between symbol and query (steps)")
-        ax.set_ylabel("share of right answers")
-        ax.legend(frameon=False)
-        return ax
+        return lettered(ax, "delay between symbol and query (steps)", "share of right answers")
 
 
 def recall_curve(

@@ -16,6 +16,7 @@ from rnnvg.bptt import gradient_profile
 from rnnvg.errors import check_int
 from rnnvg.functional.influence import Influence, influence
 from rnnvg.functional.reading import check_text, read, state_after
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.models import SequenceModel
 from rnnvg.notebook import Shown
 from rnnvg.tasks.scoring import evaluating
@@ -65,12 +66,12 @@ class Truncation(Shown):
             cut = np.isneginf(seen) & ~np.isneginf(whole)
             kept = seen[~cut]
             mean = kept.mean() if len(kept) else np.nan
-            rows.append((distance, whole.mean() / np.log(10), mean / np.log(10), cut.mean(), len(whole)))
+            rows.append((distance, whole.mean() / NATS_PER_DECADE, mean / NATS_PER_DECADE, cut.mean(), len(whole)))
         return pd.DataFrame(rows, columns=["distance", "log10_whole", "log10_seen", "cut", "n"])
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Influence against distance, whole and as training sees it, and the share of words for which it is cut off."""
-        from rnnvg.bptt.plots import COLOUR, new_axes
+        from rnnvg.bptt.plots import COLOUR, ORANGE, new_axes
 
         ax = new_axes() if ax is None else ax
         frame = self.to_frame()
@@ -87,10 +88,10 @@ class Truncation(Shown):
         ax.set_xlabel("distance back from the predicted word (words)")
         ax.set_ylabel("log10 influence, relative to the word before")
         share = ax.twinx()
-        share.fill_between(frame["distance"], frame["cut"], step="mid", color="#d55e00", alpha=0.18, linewidth=0)
+        share.fill_between(frame["distance"], frame["cut"], step="mid", color=ORANGE, alpha=0.18, linewidth=0)
         share.set_ylim(0, 1)
         share.set_ylabel("share cut off: exactly zero")
-        ax.axvline(self.bptt, color="#d55e00", linewidth=1, linestyle=":")
+        ax.axvline(self.bptt, color=ORANGE, linewidth=1, linestyle=":")
         ax.legend(frameon=False, loc="upper right")
         return ax
 

@@ -7,7 +7,7 @@ Log gains in, small frozen results out. No networks, tasks or files here.
     paired.py    two networks, seed by seed    spread.py   one number of several models, as readers see it
 """
 
-from rnnvg.horizon.decay import DecayFit, decay_fit, half_life, slope
+from rnnvg.horizon.decay import NATS_PER_DECADE, DecayFit, decay_fit, half_life, slope
 from rnnvg.horizon.memory import THRESHOLDS, MemoryHorizon, memory_horizon
 from rnnvg.horizon.paired import PairedHorizons, compare_horizons, least_p, sign_flip
 from rnnvg.horizon.pooling import CONFIDENCE, HorizonEstimate, pool_horizons
@@ -16,6 +16,7 @@ from rnnvg.horizon.survival import HorizonSurvival, horizon_survival
 
 __all__ = [
     "CONFIDENCE",
+    "NATS_PER_DECADE",
     "THRESHOLDS",
     "Bounded",
     "DecayFit",

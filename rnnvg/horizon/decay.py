@@ -15,6 +15,7 @@ from rnnvg.errors import InputError
 from rnnvg.notebook import Shown
 
 TOLERANCE = 0.25  # the slopes of both halves may differ by so much of the larger
+NATS_PER_DECADE = math.log(10)
 LEAST_VALUES = 4  # two a half
 PIECE = 2**16  # distances that are worked on at a time
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnvg.bptt.plots import BLUE, GREEN, ORANGE
 from rnnvg.report import legend, style
-from rnnvg.report.depth_figures import BLUE, GREEN, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

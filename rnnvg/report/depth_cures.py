@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnvg.bptt.plots import BLUE, GREEN, ORANGE, PINK
 from rnnvg.report import legend, style
-from rnnvg.report.depth_figures import BLUE, DASHES, GREEN, ORANGE, PINK, panels
+from rnnvg.report.depth_figures import DASHES, panels
 
 if TYPE_CHECKING:
     import pandas as pd

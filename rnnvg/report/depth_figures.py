@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnnvg.bptt.plots import BLUE, GREEN, ORANGE, PINK
 from rnnvg.report import legend, style
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from rnnvg.depth.story import Story
 
-# Okabe and Ito (2008) once more, for what is not a cell.
-BLUE, ORANGE, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 CHAIN_COLOURS = {"sigmoid": BLUE, "tanh": ORANGE, "relu": GREEN}
 CHAIN_DASHES: dict[str, Any] = {
     "sigmoid": "solid",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from rnnvg.depth.logs import NATS_PER_DECADE
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.report import style
 from rnnvg.report.depth_cures import VERDICTS
 from rnnvg.report.depth_figures import INIT_LABELS

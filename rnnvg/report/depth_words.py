@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rnnvg.depth.logs import NATS_PER_DECADE
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.report import style
 from rnnvg.report.wording import factor, listed, number, power
 

@@ -21,13 +21,13 @@ from torch import Tensor
 from rnnvg.models import SequenceModel
 from rnnvg.seeds import seed_of
 from rnnvg.training import resume
+from rnnvg.training.descent import Descent
 from rnnvg.training.resume import Generators, Parts
-from rnnvg.training.step import clipped_gradient, not_finite
 
 if TYPE_CHECKING:
     from rnnvg.tasks import Batch, Task
 
-# Training losses are averaged over this many steps for the history; progress is told as often, or each 0.2 s.
+# Training losses are averaged over this many steps for the history; progress is reported as often, or each 0.2 s.
 TRAIN_ROW_EVERY = 20
 TELL_SECONDS = 0.2
 
@@ -62,14 +62,14 @@ class Loop:
     def __init__(self, task: Task, arguments: FitArguments, parts: Parts, settings: dict[str, Any]) -> None:
         self.task, self.arguments, self.parts, self.settings = task, arguments, parts, settings
         self.model, self.progress = parts.model, parts.progress
-        self.parameters = list(parts.model.parameters())
-        self.device = self.parameters[0].device
+        self.descent = Descent(parts.optimizer, arguments.clip)
+        self.device = self.descent.parameters[0].device
         self.seed = parts.generator.initial_seed()
         # The generators' states at the start of the step under way; None between steps.
         self.before: Generators | None = None
         # False while weights, place in the text and progress do not belong to the same step.
         self.whole = True
-        self.since = self.told = self.kept = time.perf_counter()
+        self.since = self.reported = self.kept = time.perf_counter()
 
     def run(self) -> dict[str, float]:
         """Trains to the end and gives the final held-out score."""
@@ -100,13 +100,12 @@ class Loop:
         outputs, state = self.model(batch.inputs, state)
         loss = self.task.loss(outputs, batch)
         penalty = None if self.arguments.penalty is None else self.arguments.penalty(batch, progress.step)
-        value, norm = clipped_gradient(loss, parts.optimizer, self.parameters, self.arguments.clip, penalty=penalty)
+        value = self.descent.gradient(loss, penalty=penalty)
         with self._changing():
             progress.pending.append(value)
-            fault = not_finite(value, norm)
-            if fault is None:
+            if self.descent.fault is None:
                 with self._warming_up():
-                    parts.optimizer.step()
+                    self.descent.update()
                 parts.feed.advance(state)
                 progress.step += 1
                 if self.arguments.decay_every is not None and progress.step % self.arguments.decay_every == 0:
@@ -114,11 +113,11 @@ class Loop:
                 if progress.step % TRAIN_ROW_EVERY == 0:
                     self._train_row(progress.step)
             else:
-                # The weights stay as they were before this step.
-                progress.reason = f"The {fault[0]} was {fault[1]} at step {progress.step + 1}."
+                what, found = self.descent.fault
+                progress.reason = f"The {what} was {found} at step {progress.step + 1}."
                 self._train_row(progress.step + 1)
         self.before = None
-        self._tell(value)
+        self._report(value)
 
     @contextmanager
     def _warming_up(self) -> Iterator[None]:
@@ -188,14 +187,14 @@ class Loop:
         self.progress.rows.extend((self.progress.step, split, metric, float(value)) for metric, value in score.items())
 
     def _finite_weights(self) -> bool:
-        return all(bool(parameter.isfinite().all()) for parameter in self.parameters)
+        return all(bool(parameter.isfinite().all()) for parameter in self.descent.parameters)
 
-    def _tell(self, loss: float) -> None:
+    def _report(self, loss: float) -> None:
         if self.arguments.on_progress is None:
             return
         now, step = time.perf_counter(), self.progress.step
-        if step % TRAIN_ROW_EVERY == 0 or step == self.arguments.steps or now - self.told > TELL_SECONDS:
-            self.told = now
+        if step % TRAIN_ROW_EVERY == 0 or step == self.arguments.steps or now - self.reported > TELL_SECONDS:
+            self.reported = now
             self.arguments.on_progress(step, self.arguments.steps, loss)
 
     def _stop_clock(self) -> None:

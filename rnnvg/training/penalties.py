@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from rnnvg.errors import InputError
 from rnnvg.models import SequenceModel
 from rnnvg.models.evaluation import at_outputs
+from rnnvg.training.descent import Descent
 
 if TYPE_CHECKING:
     from rnnvg.tasks import Batch, Task
@@ -132,13 +133,15 @@ def floss(model: SequenceModel, task: Task, steps: int, generator: torch.Generat
         InputError: a core that flossing is not for.
     """
     check_fits(str(model.spec["cell"]), "flossing", FLOSSES)
+
+    def losses() -> Iterator[Tensor]:
+        for _ in range(steps):
+            batch = task.batch(FLOSS_SEQUENCES, generator)
+            with torch.no_grad():
+                inputs = model.encode(batch.inputs)
+            yield flossing(model.core, inputs)
+
     optimizer = torch.optim.Adam(model.core.parameters(), lr=FLOSS_LR)
-    for _ in range(steps):
-        batch = task.batch(FLOSS_SEQUENCES, generator)
-        with torch.no_grad():
-            inputs = model.encode(batch.inputs)
-        loss = flossing(model.core, inputs)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    for _ in Descent(optimizer).follow(losses()):
+        pass
     optimizer.zero_grad()

@@ -1,5 +1,6 @@
 """temporal_contributions against autograd with weights of their own at every step, and closed forms far below float64."""
 
+import dataclasses
 import math
 import re
 import sys
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rnnvg
+from rnnvg import gradient_profile
+from rnnvg.bptt.certificate import Certificate
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.why.contributions import contributions_of, temporal_contributions
 from rnnvg.errors import InputError
@@ -89,7 +92,7 @@ def test_cells_and_their_parameters_names(kind):
     assert found.names == [name for name, _ in cell.named_parameters()]
     for name in wanted:
         torch.testing.assert_close(found.total[name], wanted[name].sum(0), rtol=1e-10, atol=1e-12)
-    assert max(found.verify().values()) < 1e-13
+    assert max(found.verify().weights.values()) < 1e-13
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
@@ -103,7 +106,7 @@ def test_losses_that_read_the_whole_state_at_any_step(kind):
     wanted = per_step_gradients(module, inputs, grad, extra)
     for name in wanted:
         np.testing.assert_allclose(np.exp(found.log_norm[name]), wanted[name].flatten(1).norm(dim=1), rtol=1e-9)
-    assert max(found.verify().values()) < 1e-13
+    assert max(found.verify().weights.values()) < 1e-13
 
 
 def test_a_vanishing_gradient_that_no_float_can_hold():
@@ -188,7 +191,7 @@ def test_sequences_that_cancel_give_an_exact_zero():
     assert np.isneginf(found.log_norm["weight_ih_l0"]).all()
     assert np.isnan(found.share["weight_ih_l0"]).all()
     assert np.isnan(found.cosine["weight_ih_l0"]).all()
-    assert found.verify() == {"weight_ih_l0": 0.0, "weight_hh_l0": 0.0}
+    assert found.verify().weights == {"weight_ih_l0": 0.0, "weight_hh_l0": 0.0}
 
 
 def test_sequences_of_very_different_size_in_one_batch():
@@ -215,7 +218,27 @@ def test_many_segments_and_many_matrices_at_a_time_agree_with_one(monkeypatch):
         np.testing.assert_allclose(parts.log_norm[name], whole.log_norm[name], rtol=1e-12)
         np.testing.assert_allclose(parts.share[name], whole.share[name], rtol=1e-9, atol=1e-14)
         np.testing.assert_allclose(parts.cosine[name], whole.cosine[name], rtol=1e-9, atol=1e-12)
-    assert max(parts.verify().values()) < 1e-13
+    assert max(parts.verify().weights.values()) < 1e-13
+
+
+def test_contributions_are_verified_as_a_profile_is():
+    """One type: entries of a profile, gradients by parameters, or both."""
+    torch.manual_seed(0)
+    module, inputs = nn.GRU(3, 6), torch.randn(20, 4, 3)
+    found = temporal_contributions(module, inputs, output_grad=torch.randn(20, 4, 6)).verify()
+    both = gradient_profile(module, inputs).verify(5)
+    assert type(found) is type(both) is Certificate
+    assert found.weights.keys() == both.weights.keys() == dict(module.named_parameters()).keys()
+    assert found.residual == max(found.weights.values()) > 0
+    assert len(found.log_norm) == found.skipped == 0
+    assert found.to_frame().empty
+    assert found.dtype == both.dtype == "float32"
+    within = f"within {found.residual:.1e} of its norm."
+    assert str(found) == f"temporal contributions add up to .grad {within}"
+    agree = f"5 entries of the float32 profile agree with float64 autograd to {both.residual:.1e} relative; "
+    assert str(both).startswith(agree)
+    too_small = dataclasses.replace(found, skipped=3)
+    assert math.isnan(too_small.residual)  # of the profile no entry could be compared
 
 
 def test_float32_agrees_within_its_precision():
@@ -224,7 +247,7 @@ def test_float32_agrees_within_its_precision():
     inputs, grad = torch.randn(60, 4, 3), torch.randn(60, 4, 8)
     found = temporal_contributions(module, inputs, output_grad=grad)
     assert found.total["weight_hh_l0"].dtype == torch.float32
-    assert max(found.verify().values()) < 1e-5
+    assert max(found.verify().weights.values()) < 1e-5
     wide = temporal_contributions(module.double(), inputs.double(), output_grad=grad.double())
     np.testing.assert_allclose(found.log_norm["weight_hh_l0"][1:], wide.log_norm["weight_hh_l0"][1:], atol=1e-4)
 

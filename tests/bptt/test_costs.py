@@ -128,7 +128,7 @@ def test_contributions_of_few_sequences_make_no_matrix_a_step(sequences, makes, 
     module, inputs = torch.nn.LSTM(40, 30, bias=False, dtype=torch.float64), torch.randn(50, sequences, 40).double()
     found = temporal_contributions(module, inputs, output_grad=torch.randn(50, sequences, 30).double())
     assert bool(made) == makes
-    assert max(found.verify().values()) < 1e-12
+    assert max(found.verify().weights.values()) < 1e-12
 
 
 def test_contributions_that_cancel_between_sequences_are_as_accurate():
@@ -160,4 +160,4 @@ def test_contributions_of_any_length_add_up(steps):
     module, inputs = torch.nn.LSTM(4, 8, dtype=torch.float64), torch.randn(steps, 2, 4).double()
     grad = torch.zeros(steps, 2, 8).double()
     grad[-1] = 1
-    assert max(temporal_contributions(module, inputs, output_grad=grad).verify().values()) < 1e-10
+    assert max(temporal_contributions(module, inputs, output_grad=grad).verify().weights.values()) < 1e-10

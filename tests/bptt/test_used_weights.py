@@ -80,7 +80,7 @@ def test_computed_weights_as_the_call_used_them(how, cell):
     certificate = watcher.profile().verify()
     assert certificate.residual < 1e-9
     assert max(certificate.weights.values()) < 1e-9
-    assert watcher.temporal_contributions().verify()["weight_hh_l0"] < 1e-9
+    assert watcher.temporal_contributions().verify().weights["weight_hh_l0"] < 1e-9
     assert monitor.verdict() == "neither"
 
 

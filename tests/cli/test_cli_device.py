@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from rnnvg.depth import images, networks, pretraining, story
+from rnnvg.depth import networks, pretraining, story
+from rnnvg.tasks.images import digits
 from rnnvg.training import device as devices
 
 SMALL = ["--length", "6", "--hidden", "4"]
@@ -58,12 +59,12 @@ def test_networks_of_layers_follow_their_images():
     meta = torch.device("meta")
     network = networks.build(4, 3, depth=3, width=5, device=meta)
     assert {each.device for each in network.parameters()} == {meta}
-    shown = images.digits().to(meta)
+    shown = digits().to(meta)
     assert {getattr(shown, name).device for name in ("train_x", "train_y", "test_x", "test_y")} == {meta}
 
 
 def test_what_was_kept_on_one_device_is_not_taken_up_on_another():
-    shown = images.digits()
+    shown = digits()
     on_cpu = story._made_from(shown, {})
     assert "device" not in on_cpu
 
@@ -143,6 +144,6 @@ def test_advice_and_texts_are_computed_on_a_gpu(rnnvg, tmp_path):
 
 @on_a_gpu
 def test_layers_are_trained_one_by_one_on_a_gpu():
-    shown = images.digits().to("cuda")
+    shown = digits().to("cuda")
     network = networks.build(shown.train_x.shape[1], shown.classes, depth=2, width=6, device="cuda")
     assert all(value > 0 for value in pretraining.pretrain(network, shown, steps=3).unexplained)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rnnvg.depth.images import digits, from_idx, read_idx
 from rnnvg.errors import InputError
+from rnnvg.tasks.images import digits, from_idx, read_idx
 
 
 def idx(array, code):

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from rnnvg.depth.gradients import network_gradients
-from rnnvg.depth.images import digits
 from rnnvg.depth.networks import INITS, NORMS, RESIDUALS, build
 from rnnvg.depth.theory import bound, moments, predict_log_ratio
 from rnnvg.errors import InputError
+from rnnvg.tasks.images import digits
 
 
 def generator(seed):

@@ -17,13 +17,13 @@ from rnnvg.bptt.threads import OneThread
 from rnnvg.cli import depth as depth_command
 from rnnvg.cli import main
 from rnnvg.depth import activations, chain, kept, networks, training
-from rnnvg.depth import images as data
 from rnnvg.depth import story as stories
 from rnnvg.depth.names import CHAIN_ACTIVATIONS
 from rnnvg.depth.planted import PLANTED
 from rnnvg.depth.remedies import REMEDIES
 from rnnvg.depth.story import measure
 from rnnvg.report import depth_cures, depth_figures, depth_page, depth_tables, depth_words, style, svg
+from rnnvg.tasks.images import digits
 
 
 def call(*arguments):
@@ -263,7 +263,7 @@ def arrays(value):
 def test_what_is_done_survives_a_kill(tmp_path, monkeypatch):
     monkeypatch.setattr(stories, "BLOCKS", (5,))
     options = {"depth": 3, "width": 8, "steps": 4}
-    images = data.digits()
+    images = digits()
     whole = stories.measure(images, **options)
     heard = []
 

@@ -11,13 +11,14 @@ from torch.nn.functional import cross_entropy
 from rnnvg.depth.clipping import compare_clipping
 from rnnvg.depth.gated import cell_frame, compare_cells
 from rnnvg.depth.gradients import network_gradients
-from rnnvg.depth.images import digits
 from rnnvg.depth.networks import build
 from rnnvg.depth.pretraining import pretrain
 from rnnvg.depth.remedies import REMEDIES, compare_remedies, remedy_frame, treat
 from rnnvg.depth.slopes import slopes_along
 from rnnvg.depth.training import fit
 from rnnvg.errors import InputError
+from rnnvg.tasks.images import digits
+from rnnvg.training.remedy import Base
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +156,10 @@ def test_without_clipping_the_exploding_network_diverges(images):
 def test_a_remedy_changes_what_it_says_and_nothing_else():
     sick = {"activation": "sigmoid", "init": "gaussian", "norm": "none", "residual": "none", "depth": 10}
     for name, remedy in REMEDIES.items():
-        changed = {key: value for key, value in remedy.network.items() if sick[key] != value}
-        assert changed == remedy.network, name
+        changes = remedy.changes(Base(t_max=10, lr=0.02, steps=400))
+        network = {key: value for key, value in changes.items() if key in sick}
+        assert {key: value for key, value in network.items() if sick[key] != value} == network, name
+        assert changes.keys() - network.keys() <= {"pretrained", "training.steps", "training.clip"}, name
 
 
 def test_remedies_on_a_small_budget(images):

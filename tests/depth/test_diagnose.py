@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import rnnvg
-from rnnvg.depth.images import digits
 from rnnvg.depth.planted import PLANTED, check, planted
 from rnnvg.depth.probe import observe
 from rnnvg.errors import InputError
+from rnnvg.tasks.images import digits
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,12 @@ from hand_made_advice import made
 from synthetic_results import write_results
 
 from rnnvg import models, report, tasks
-from rnnvg.depth import images, story
+from rnnvg.depth import story
 from rnnvg.functional import context_loss, influence
 from rnnvg.report import advise_page, depth_page
 from rnnvg.report.influence_page import ReadText, write_influence
 from rnnvg.report.page import render
+from rnnvg.tasks.images import digits
 
 ROOT = Path(__file__).parents[2]
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
@@ -32,7 +33,7 @@ def comparison(folder):
 def depth(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(story, "BLOCKS", (5, 20))
-        return depth_page.write(story.measure(images.digits(), depth=4, width=16, steps=4), folder)
+        return depth_page.write(story.measure(digits(), depth=4, width=16, steps=4), folder)
 
 
 def advice(folder):

@@ -74,15 +74,20 @@ def chosen(cell: str, names: tuple[str, ...] | None) -> tuple[tuple[Remedy, ...]
     """
     known = [each for each in REMEDIES.values() if each.name != NONE]
     if names is None:
-        fitting = tuple(each for each in known if each.fits_cell(cell))
-        left_out = [each for each in known if not each.fits_cell(cell)]
+        fitting = tuple(each for each in known if _fits(each, cell))
+        left_out = [each for each in known if each not in fitting]
         return fitting, {each.name: each.not_for or _FOR_PYTORCHS for each in left_out}
     for name in names:
         remedy = REMEDIES[check_name("remedies", name, [each.name for each in known])]
-        if not remedy.fits_cell(cell):
+        if not _fits(remedy, cell):
             raise InputError(
                 f"`remedies` {name!r} {remedy.not_for or _FOR_PYTORCHS}; "
                 f"got cell {cell!r}. It fits: {', '.join(remedy.fits)}. Leave it "
                 "out, or pass another cell."
             )
     return tuple(each for each in known if each.name in names), {}
+
+
+def _fits(remedy: Remedy, cell: str) -> bool:
+    """Whether it means something for a cell, of PyTorch or of another kind."""
+    return cell in remedy.fits or (remedy.any_cell and cell not in VANILLA + GATED)

@@ -21,7 +21,7 @@ from rnnvg.bptt.by_input.float_range import narrowest_dtype
 from rnnvg.bptt.by_input.layout import Layout
 from rnnvg.bptt.by_input.subject import Forward, Outputs, Subject
 from rnnvg.bptt.certificate import Certificate, entries_to_compare
-from rnnvg.errors import InputError, check_int
+from rnnvg.errors import InputError
 
 if TYPE_CHECKING:
     from rnnvg.bptt.profile import GradientProfile
@@ -47,7 +47,6 @@ class InputOrigin:
     @torch.enable_grad()
     def certify(self, profile: GradientProfile, n: int) -> Certificate:
         """Compare up to `n` entries, spread over the distances, with finite differences in float64."""
-        check_int("n", n, least=1)
         if arguments.weight_versions(self.model) != self.versions:
             raise InputError(
                 "A weight of `model` has changed since the profile was measured; measure it again to verify."

@@ -8,7 +8,6 @@ Steps are taken in chronological order. Axes: B sequences, T steps, N state coor
 from __future__ import annotations
 
 import itertools
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -102,10 +101,7 @@ class LyapunovSpectrum(Shown):
             style = {"color": plots.COLOUR, "marker": ".", "linewidth": 1, "elinewidth": 1, "alpha": 0.7}
             ax.errorbar(index, finite, yerr=2 * np.nan_to_num(error), **style)
         ax.axhline(0.0, color="0.4", linestyle=":", linewidth=1)
-        ax.set_xlabel("index of the exponent")
-        ax.set_ylabel("Lyapunov exponent (nats per step)")
-        ax.set_title(textwrap.fill(str(self), plots.TITLE_WIDTH), fontsize="medium")
-        return ax
+        return plots.lettered(ax, "index of the exponent", "Lyapunov exponent (nats per step)", str(self), legend=False)
 
     def __str__(self) -> str:
         leading, smallest = self.exponents[:, 0], self.exponents[:, -1]

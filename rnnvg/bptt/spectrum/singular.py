@@ -9,7 +9,6 @@ Axes: B sequences, N state coordinates.
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from torch import Tensor
 from rnnvg.bptt.linearize import Recurrence
 from rnnvg.bptt.spectrum import frames
 from rnnvg.errors import InputError, check_int
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -73,15 +73,12 @@ class SingularValues(Shown):
 
         ax = plots.new_axes() if ax is None else ax
         index = np.arange(1, self.log_values.shape[1] + 1)
-        for row in self.log_values / np.log(10):
+        for row in self.log_values / NATS_PER_DECADE:
             ax.plot(index, np.where(np.isfinite(row), row, np.nan), marker=".", linewidth=1)
-        ax.set_xlabel("index of the singular value")
-        ax.set_ylabel("log10 of the singular value")
-        ax.set_title(textwrap.fill(str(self), plots.TITLE_WIDTH), fontsize="medium")
-        return ax
+        return plots.lettered(ax, "index of the singular value", "log10 of the singular value", str(self), legend=False)
 
     def __str__(self) -> str:
-        largest, smallest = (self.log_values[:, each].mean() / np.log(10) for each in (0, -1))
+        largest, smallest = (self.log_values[:, each].mean() / NATS_PER_DECADE for each in (0, -1))
         return (
             f"over {self.stop - self.start} steps: singular values from 10^{largest:.4g} to 10^{smallest:.4g}, effective rank "
             f"{self.effective_rank.mean():.3g} of {self.log_values.shape[1]}"

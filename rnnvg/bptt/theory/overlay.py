@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import numpy as np
 
 from rnnvg.bptt.profile import GradientProfile
 from rnnvg.errors import InputError
-from rnnvg.horizon import slope
+from rnnvg.horizon import NATS_PER_DECADE, slope
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -57,17 +56,16 @@ class Overlay(Shown):
         from rnnvg.bptt import plots
 
         ax = plots.new_axes() if ax is None else ax
-        nats = math.log(10)
         seen = plots.seen_points(self.measured, self.stderr, self.predicted)
-        distance, mean, error = self.distance[seen], self.measured[seen] / nats, 2 * self.stderr[seen] / nats
+        distance, mean, error = (
+            self.distance[seen],
+            self.measured[seen] / NATS_PER_DECADE,
+            2 * self.stderr[seen] / NATS_PER_DECADE,
+        )
         ax.plot(distance, mean, color=plots.COLOUR, label=f"measured, {self.n_models} networks")
         ax.fill_between(distance, mean - error, mean + error, color=plots.COLOUR, alpha=0.25, linewidth=0)
-        ax.plot(distance, self.predicted[seen] / nats, color="black", linestyle="--", label="theory")
-        ax.set_xlabel("distance back from the loss (time steps)")
-        ax.set_ylabel("log10 gain of the gradient")
-        ax.set_title(textwrap.fill(str(self), plots.TITLE_WIDTH), fontsize="medium")
-        ax.legend(frameon=False)
-        return ax
+        ax.plot(distance, self.predicted[seen] / NATS_PER_DECADE, color="black", linestyle="--", label="theory")
+        return plots.lettered(ax, plots.BACK, "log10 gain of the gradient", str(self))
 
     def __str__(self) -> str:
         return (

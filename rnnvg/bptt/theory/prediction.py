@@ -21,7 +21,7 @@ from rnnvg.bptt.linearize import module_layers
 from rnnvg.bptt.theory.mean_field import check_sigma_w, check_variance
 from rnnvg.bptt.theory.wide_limit import DEFAULT_SIGMA_W, log_norms
 from rnnvg.errors import InputError, check_float, check_int, check_name
-from rnnvg.horizon import half_life, slope
+from rnnvg.horizon import NATS_PER_DECADE, half_life, slope
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class WidePrediction(Shown):
 
         distance = np.arange(len(self.log_gain))
         return pd.DataFrame(
-            {"distance": distance, "log_gain": self.log_gain, "log10_gain": self.log_gain / math.log(10)}
+            {"distance": distance, "log_gain": self.log_gain, "log10_gain": self.log_gain / NATS_PER_DECADE}
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -86,12 +86,13 @@ class WidePrediction(Shown):
         ax = plots.new_axes() if ax is None else ax
         seen = plots.seen_points(self.log_gain)
         ax.plot(
-            seen, self.log_gain[seen] / math.log(10), color="black", linestyle="--", label=f"theory, wide {self.cell}"
+            seen,
+            self.log_gain[seen] / NATS_PER_DECADE,
+            color="black",
+            linestyle="--",
+            label=f"theory, wide {self.cell}",
         )
-        ax.set_xlabel("distance back from the loss (time steps)")
-        ax.set_ylabel("log10 gain of the gradient")
-        ax.legend(frameon=False)
-        return ax
+        return plots.lettered(ax, plots.BACK, "log10 gain of the gradient")
 
     def __str__(self) -> str:
         sentence = f"wide {self.cell}: {self.rate:+.4g} nats a step over {len(self.log_gain) - 1} steps"

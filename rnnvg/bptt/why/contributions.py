@@ -10,7 +10,6 @@ Axes: T steps, B sequences, N state coordinates.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.cells import cell_of
+from rnnvg.bptt.certificate import Certificate
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.stepping import initial_parts, map_state, module_step, whole_state, widened
@@ -28,6 +28,7 @@ from rnnvg.bptt.weights import plain_module
 from rnnvg.bptt.why.rank_one import FirstPass, chunks_of, totals
 from rnnvg.bptt.why.summary import only_losses, sentence
 from rnnvg.errors import InputError, check_int, check_name
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -50,7 +51,19 @@ class _Origin:
     versions: tuple[tuple[int, int], ...]
 
     def gradients(self, names: list[str]) -> list[Tensor]:
-        return _unrolled_gradients(self, names)
+        """PyTorch's own module in float64, step by step: the gradients of its parameters."""
+        module = plain_module(self.module).double().requires_grad_()
+        inputs = arguments.module_inputs(module, self.inputs.double())
+        state = map_state(self.state, widened)
+        parts, step, losses = initial_parts(module, state, inputs), module_step(module), []
+        layers = int(getattr(module, "num_layers", 1))
+        with torch.enable_grad():
+            for t, x in enumerate(inputs):
+                parts = step(x, parts)
+                losses.append((parts[layers - 1] * widened(self.output_grad[t]).conj()).sum().real)
+                if t in self.state_grads:
+                    losses.append((whole_state(parts, layers) * widened(self.state_grads[t]).conj()).sum().real)
+            return list(torch.autograd.grad(torch.stack(losses).sum(), [getattr(module, name) for name in names]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,13 +133,22 @@ class TemporalContributions(Shown):
         last = check_int("last", last, least=1, most=self.n_steps)
         return float(self.shares(name)[-last:].sum())
 
-    def verify(self) -> dict[str, float]:
-        """||total - autograd|| / ||autograd|| by parameter, autograd in float64 (0 where both are zero).
+    def verify(self) -> Certificate:
+        """Compare the total with float64 autograd: `.weights` has ||total - autograd|| / ||autograd|| by parameter.
 
         Raises:
             InputError: a weight was changed since.
         """
-        return _residuals(self)
+        origin = self.origin
+        if isinstance(origin, str):
+            raise InputError(origin)
+        if origin is None or arguments.weight_versions(origin.module) != origin.versions:
+            raise InputError("A weight of `module` has changed since; compute the contributions again before verify().")
+        residuals = {}
+        for name, wanted in zip(self.names, origin.gradients(self.names), strict=True):
+            error = torch.linalg.vector_norm(self.total[name].double() - wanted)
+            residuals[name] = float(error / torch.linalg.vector_norm(wanted)) if error != 0 else 0.0
+        return Certificate.of([], 0, next(iter(self.total.values())).dtype, residuals)
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy: a row per parameter and step; columns parameter, step, log_norm, share, cosine."""
@@ -146,14 +168,10 @@ class TemporalContributions(Shown):
 
         ax = plots.new_axes() if ax is None else ax
         for name in self.names:
-            finite = np.where(np.isfinite(self.log_norm[name]), self.log_norm[name], np.nan) / np.log(10)
+            finite = np.where(np.isfinite(self.log_norm[name]), self.log_norm[name], np.nan) / NATS_PER_DECADE
             seen = plots.seen_points(finite)
             ax.plot(seen, finite[seen], label=name, linestyle="--" if "bias" in name else "-")
-        ax.set_xlabel("time step")
-        ax.set_ylabel("log10 of its contribution's norm")
-        ax.set_title(textwrap.fill(str(self), plots.TITLE_WIDTH), fontsize="medium")
-        ax.legend(frameon=False, fontsize="small")
-        return ax
+        return plots.lettered(ax, "time step", "log10 of its contribution's norm", str(self))
 
     def __str__(self) -> str:
         return sentence(self, RECENT)
@@ -231,34 +249,3 @@ def contributions_of(
     return TemporalContributions(
         first.log_norm, share, first.cosine, log_norm_total, total, linear.note, losses, origin
     )
-
-
-def _unrolled_gradients(origin: _Origin, names: list[str]) -> list[Tensor]:
-    """PyTorch's own module in float64, step by step: the gradients of its parameters."""
-    module = plain_module(origin.module).double().requires_grad_()
-    inputs = arguments.module_inputs(module, origin.inputs.double())
-    state = map_state(origin.state, widened)
-    parts, step, losses = initial_parts(module, state, inputs), module_step(module), []
-    layers = int(getattr(module, "num_layers", 1))
-    with torch.enable_grad():
-        for t, x in enumerate(inputs):
-            parts = step(x, parts)
-            losses.append((parts[layers - 1] * widened(origin.output_grad[t]).conj()).sum().real)
-            if t in origin.state_grads:
-                losses.append((whole_state(parts, layers) * widened(origin.state_grads[t]).conj()).sum().real)
-        return list(torch.autograd.grad(torch.stack(losses).sum(), [getattr(module, name) for name in names]))
-
-
-def _residuals(found: TemporalContributions) -> dict[str, float]:
-    """PyTorch's own module in float64: the gradients of its parameters against the sums."""
-    origin = found.origin
-    if isinstance(origin, str):
-        raise InputError(origin)
-    if origin is None or arguments.weight_versions(origin.module) != origin.versions:
-        raise InputError("A weight of `module` has changed since; compute the contributions again before verify().")
-    gradients = origin.gradients(found.names)
-    residuals = {}
-    for name, wanted in zip(found.names, gradients, strict=True):
-        error = torch.linalg.vector_norm(found.total[name].double() - wanted)
-        residuals[name] = float(error / torch.linalg.vector_norm(wanted)) if error != 0 else 0.0
-    return residuals
