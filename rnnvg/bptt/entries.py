@@ -38,7 +38,8 @@ class Block(NamedTuple):
 
     segment: that the steps lie in, where blocks are asked for by segment; None for the initial state (last = -1, c = 1).
     inputs: adjoints of these steps' inputs on the same scale, [c, n, B, I], where they are asked for.
-    unit: every vector has length 1.
+    vectors: none of them, [0, n, B, N], where they have length 1 and `lengths` of `adjoints` asks for no more.
+    unit: every vector of a row that has begun has length 1.
     """
 
     segment: Segment | None
@@ -51,7 +52,7 @@ class Block(NamedTuple):
     @property
     def first(self) -> int:
         """The earliest step."""
-        return self.last - len(self.vectors) + 1
+        return self.last - self.log_scale.shape[0] + 1
 
 
 Entries = Callable[[int], Sequence[Entry]]

@@ -21,7 +21,7 @@ from rnnvg.errors import InputError
 # A segment's gates should stay in a core's own cache between the passes over them, and its products be large enough.
 SEGMENT_NUMBERS = 2**18
 # Multiplications up to which a step's pull takes less time than the dozen small operations beside it.
-CHEAP_WORK = 2**19
+CHEAP_WORK = 2**21
 
 
 class ModuleLinearization(Linearization):
@@ -197,11 +197,19 @@ class ModuleSegment(Segment):
         return [steps_of(each) for each in self.factors]
 
     def pull_run(self, t: int, views: list[Any], vectors: Tensor, inputs: bool) -> Tensor | None:
-        if len(self.layers) > 1 or not self.layers[0].by_runs:
+        if len(self.layers) > 1 or (inputs and not self.layers[0].by_runs):
             return super().pull_run(t, views, vectors, inputs)
-        stop = t - self.start + 1
-        part = _between(self.factors[0], stop - len(views) + 1, stop)
-        return self.layers[0].pull_run(part, [view[0] for view in views], vectors, inputs)
+        layer, stop = self.layers[0], t - self.start + 1
+        own = [view[0] for view in views]
+        if layer.by_runs:
+            return layer.pull_run(_between(self.factors[0], stop - len(views) + 1, stop), own, vectors, inputs)
+        if self._n != vectors.shape[1]:
+            self._prepare(views[0])
+        (delta,), (new,) = self.deltas, self._buffers
+        for step, a, out in zip(reversed(self._steps[0][:stop]), own, own[1:], strict=False):
+            if not layer.pull_dense(step, a, out, None, new):
+                layer.pull(step, a, out, delta, None)
+        return None
 
     def decays(self) -> Tensor:
         layer = self.layers[0]
@@ -215,13 +223,8 @@ class ModuleSegment(Segment):
         return layer.of_inputs(_between(self.factors[0], start, start + len(vectors)), vectors)
 
     def pull(self, t: int, a: list[StateViews], out: list[StateViews], inputs: bool = True) -> None:
-        like = a[0].parts[0]
-        if self._n != like.shape[0]:
-            self._n = like.shape[0]
-            self.deltas = [
-                layer.new_delta(views.parts[0], new)
-                for layer, views, new in zip(self.layers, a, self._buffers, strict=True)
-            ]
+        if self._n != a[0].parts[0].shape[0]:
+            self._prepare(a)
         step, above = t - self.start, None
         for index in range(len(self.layers) - 1, -1, -1):
             layer, delta = self.layers[index], self.deltas[index]
@@ -231,6 +234,14 @@ class ModuleSegment(Segment):
             layer.pull(factors, a[index], out[index], delta, above)
             if index:
                 above = self._through(index, layer.input_adjoint(delta), step)
+
+    def _prepare(self, a: list[StateViews]) -> None:
+        """Memory for what a pull of so many adjoints leaves."""
+        self._n = a[0].parts[0].shape[0]
+        self.deltas = [
+            layer.new_delta(views.parts[0], new)
+            for layer, views, new in zip(self.layers, a, self._buffers, strict=True)
+        ]
 
     def input_adjoint(self) -> Tensor:
         return self.layers[0].input_adjoint(self.deltas[0])

@@ -64,7 +64,9 @@ def sweep_all(
             rows[entering.silent, 0] = np.nan  # the initial state has no input
         found.append(rows)
     inputs = any(columns is None for columns in wanted)
-    for block in adjoints(linear, entering, entering.last, len(entering.order), inputs=inputs, change=change):
+    whole = root is None and all(columns == [slice(0, linear.size)] for columns in wanted)
+    blocks = adjoints(linear, entering, entering.last, len(entering.order), inputs=inputs, change=change, lengths=whole)
+    for block in blocks:
         for columns, rows in zip(wanted, found, strict=True):
             if columns is not None:
                 values = block_log_norms(linear, block, columns, root)
@@ -89,6 +91,11 @@ def _by_distance(rows: np.ndarray, sources: np.ndarray) -> np.ndarray:
     """Turn rows by step into rows by distance from each sequence's own source, in place."""
     distance = np.arange(rows.shape[1])
     for source, steps in enumerate(sources):
+        end = int(steps[0]) + 2
+        if end > 1 and (steps == steps[0]).all():
+            rows[source, :end] = rows[source, end - 1 :: -1].copy()
+            rows[source, end:] = np.nan
+            continue
         row = steps[None, :] + 1 - distance[:, None]
         found = np.take_along_axis(rows[source], np.maximum(row, 0), 0)
         rows[source] = np.where((row >= 0) & (steps >= 0), found, np.nan)

@@ -133,7 +133,7 @@ def torch_weights(module: nn.Module, weight: Callable[[str], Tensor | None], rev
 
 def slope_of_tanh(z: Tensor, out: Tensor) -> Tensor:
     """d tanh(z)/dz to full relative precision, into `out`."""
-    torch.copysign(z, -1.0, out=out).mul_(2).sigmoid_()
+    torch.abs(z, out=out).mul_(-2).sigmoid_()  # copysign takes three times as long as abs
     return out.addcmul_(out, out, value=-1).mul_(4)
 
 
