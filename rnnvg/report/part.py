@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from rnnvg.report import legend, pooled, style, wording
 from rnnvg.report.page import Section, Table
 from rnnvg.report.picture import Picture
@@ -17,7 +19,6 @@ from rnnvg.report.results import Results
 from rnnvg.report.wording import count, listed
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -141,6 +142,22 @@ class Part:
             panels = Panels(figure, axes, problems, legend.looks(results), lengths)
             self.draw(frame, panels)
         return panels
+
+
+def each_row(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples, whose fields a type checker takes for anything: pandas does not know their types."""
+    return iter(frame.itertuples())
+
+
+def each_network(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Problem, network and their rows of a frame, in its order."""
+    for (problem, network), own in rows.groupby(["problem", "network"], sort=False):
+        yield str(problem), str(network), own
+
+
+def by_network(rows: pd.DataFrame, cells: Callable[[pd.DataFrame], dict[str, Any]]) -> pd.DataFrame:
+    """A table for readers: a row a task and network, with the cells that its rows of a section's frame come to."""
+    return pd.DataFrame([{"task": task, "network": name, **cells(own)} for task, name, own in each_network(rows)])
 
 
 def who(results: Results) -> str:

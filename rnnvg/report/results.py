@@ -6,7 +6,7 @@ same, and to the same network when everything but the seed is; where settings di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,10 @@ class Results:
         measured = set(self.horizons["network"])
         whole = [wrt for wrt in ("state", "input") if wrt in seen and set(seen[wrt]) == measured]
         return whole[0] if whole else "state"
+
+    def cause(self, quantity: str) -> pd.DataFrame:
+        """The rows of `causes` for one quantity."""
+        return self.causes[self.causes["quantity"] == quantity]
 
     def cell_of(self, network: str) -> str:
         """The cell of a network, which gives it its colour."""
@@ -169,22 +173,6 @@ def _joined(runs: Iterable[str], table: Callable[[str], pd.DataFrame], columns: 
 
 
 _HOW_TO_GET_SOME = "Run `rnnvg compare --out {}` first, or pass a directory that rnnvg wrote."
-
-
-def each_row(frame: pd.DataFrame) -> Iterator[Any]:
-    """The rows as named tuples, whose fields a type checker takes for anything: pandas does not know their types."""
-    return iter(frame.itertuples())
-
-
-def each_network(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Problem, network and their rows of a frame, in its order."""
-    for (problem, network), own in rows.groupby(["problem", "network"], sort=False):
-        yield str(problem), str(network), own
-
-
-def by_network(rows: pd.DataFrame, cells: Callable[[pd.DataFrame], dict[str, Any]]) -> pd.DataFrame:
-    """A table for readers: a row a task and network, with the cells that its rows of a section's frame come to."""
-    return pd.DataFrame([{"task": task, "network": name, **cells(own)} for task, name, own in each_network(rows)])
 
 
 def moments(frame: pd.DataFrame) -> pd.DataFrame:

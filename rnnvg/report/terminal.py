@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from rnnvg.report import tables
-from rnnvg.report.results import Results, each_row
+from rnnvg.report.results import Results
 from rnnvg.report.sections import finding
 
 _PLAIN = str.maketrans({"∞": "inf", "–": "-", "\u00a0": "", "“": '"', "”": '"', "·": "*", "′": "'"})
@@ -28,7 +28,7 @@ def summary(source: str | Path | Results, width: int = 100) -> str:
         parts += ["", as_text(shown, width), "", textwrap.fill(plain(table.caption), width)]
     broken = results.runs[results.runs["status"] != "ok"]
     if len(broken):
-        parts += ["", *(f"{run.id} {run.status}: {run.reason}" for run in each_row(broken))]
+        parts += ["", *(f"{run.id} {run.status}: {run.reason}" for run in broken.itertuples())]
     return "\n".join(parts)
 
 

@@ -51,7 +51,7 @@ def write(directory: str | Path | Results, quiet: bool = True, parts: Sequence[P
     True
     """
     from rnnvg.errors import InputError
-    from rnnvg.report import pairs, tables
+    from rnnvg.report import tables
     from rnnvg.report.page import save
     from rnnvg.report.sections import horizons
 
@@ -62,7 +62,7 @@ def write(directory: str | Path | Results, quiet: bool = True, parts: Sequence[P
         "horizons": tables.horizon_table(results),
         "scores": tables.score_table(results),
         "settings": tables.settings_table(results),
-        "paired": pairs.table(horizons.frame(results)).drop(columns="spread"),
+        "paired": horizons.pairs(horizons.frame(results)).drop(columns="spread"),
     }
     # Behind the first two its columns are the problems, which come and go.
     marks = {"tables/settings.csv": re.compile(rb"\Agroup,setting,[^\n]*\ntask,")}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic_results import in_memory
 
-from rnnvg.report import pairs, style, terminal, timing
+from rnnvg.report import style, terminal
 from rnnvg.report.page import Section
 from rnnvg.report.sections import finding, gradient, horizons, ladder, opening
 
@@ -110,10 +110,10 @@ def test_tables_pairs_and_openings_follow():
     first, second = [table for table in horizons.horizon_tables(rows) if table.caption.startswith("Memory horizons by")]
     assert (first.caption[:25], first.folded) == ("Memory horizons by the in", False)
     assert (second.caption[:25], second.folded) == ("Memory horizons by the st", True)
-    (pair,) = pairs.table(rows).to_dict("records")
+    (pair,) = horizons.pairs(rows).to_dict("records")
     assert pair["ratio"] == pytest.approx(6 / 20)
     orders = opening.frame(found).drop_duplicates("id")["order"].tolist()
-    assert orders == [*timing.timing(found, "input")["order"]]
+    assert orders == [*opening.timing(found, "input")["order"]]
 
 
 def test_an_order_by_the_state_is_held_against_that_by_the_input():

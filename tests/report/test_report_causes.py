@@ -8,19 +8,19 @@ import pytest
 from synthetic_results import AFTER as RATES
 from synthetic_results import in_memory, write_results
 
-from rnnvg.report import causes, pairs, results, wording
+from rnnvg.report import results, wording
 from rnnvg.report.sections import exponents, horizons, sources, theory, why
 
 
 def test_the_split_is_that_of_the_median_seed(comparison):
-    frame = causes.split(comparison, "nats")
+    frame = why.split(comparison, "nats")
     own = frame[
         (frame["problem"] == "Adding problem") & (frame["when"] == "after training") & (frame["distance"] == 200)
     ]
     values = own.set_index("part")["value"]
     assert values["saturation"] == pytest.approx(-20)
     assert values.sum() == pytest.approx(-math.log(10) * RATES["adding", "rnn"][0] * 200)
-    assert set(causes.split(comparison, "share")["network"]) == {"LSTM", "GRU"}
+    assert set(why.split(comparison, "share")["network"]) == {"LSTM", "GRU"}
 
 
 def test_the_parts_of_the_median_seed_add_to_its_gain(tmp_path):
@@ -33,7 +33,7 @@ def test_the_parts_of_the_median_seed_add_to_its_gain(tmp_path):
             own = (frame["id"] == run) & (frame["quantity"] == quantity)
             own &= True if part is None else frame["part"] == part
             frame.loc[own, "value"] = -rate * factor * frame.loc[own, "distance"]
-    nats, gain = causes.split(found, "nats"), causes.split(found, "log_gain")
+    nats, gain = why.split(found, "nats"), why.split(found, "log_gain")
     total = nats.groupby(["when", "distance"])["value"].sum()
     pd.testing.assert_series_equal(total, gain.groupby(["when", "distance"])["value"].sum())
     assert gain["value"].min() == pytest.approx(-0.2 * 200)
@@ -78,11 +78,11 @@ def test_an_exploding_network_is_said_to_cross_zero(tmp_path):
 
 def test_theory_rates_and_their_z_scores(comparison):
     rows = theory.frame(comparison)
-    rates = causes.theory_rates(rows)
+    rates = theory.rates(rows)
     row = rates[(rates["problem"] == "Adding problem") & (rates["network"] == "GRU")].iloc[0]
     assert (row["n"], row["predicted"]) == (3, pytest.approx(-0.6))
     assert row["z"] == pytest.approx((row["measured"] - row["predicted"]) / row["stderr"])
-    assert causes.theory(comparison)["distance"].max() <= 64  # the width
+    assert theory.frame(comparison)["distance"].max() <= 64  # the width
     (table,) = theory.tables(rows)
     assert table.columns[-3:] == ["z", "seeds", "zero state, a step"]
     at = table.columns.index("z")
@@ -105,11 +105,11 @@ def test_gates_show_implied_beside_measured_time_constants(comparison):
 
 
 def test_a_source_map_has_every_source_and_nothing_after_the_loss(comparison):
-    found = causes.source_map(comparison, "Adding problem", "GRU")
-    assert found is not None
+    found = sources.source_map(sources.frame(comparison), "Adding problem", "GRU")
     assert list(found.index) == list(range(9, 200, 20))
     assert all(row.dropna().index.max() <= source for source, row in found.iterrows())
-    assert causes.source_map(in_memory({"cell": "gru"}), "Adding problem", "GRU") is None
+    unmeasured = sources.frame(in_memory({"cell": "gru"}))
+    assert sources.source_map(unmeasured, "Adding problem", "GRU").empty
 
 
 PARTS = [why.PART, sources.PART, exponents.PART, theory.PART]
@@ -157,14 +157,14 @@ def runs(rnn, lstm):
 
 def test_networks_are_paired_by_their_seed():
     found = in_memory(*runs([1, 3, 7], [8, 15, 49]))
-    (row,) = pairs.table(horizons.frame(found)).itertuples()
+    (row,) = horizons.pairs(horizons.frame(found)).itertuples()
     assert (row.first, row.second, row.n) == ("LSTM", "RNN (tanh)", 3)
     assert (row.ratio, row.low, row.high) == (pytest.approx(7), pytest.approx(5), pytest.approx(8))
-    assert pairs.sentences(horizons.frame(found)) == [
+    assert horizons.pair_sentences(horizons.frame(found)) == [
         "Three seeds cannot settle which of two networks reaches farther: all of them the same way has a probability of "
         "0.25 by chance. Six are the fewest that can."
     ]
-    assert pairs.shown(horizons.frame(found)).iloc[0].to_dict() == {
+    assert horizons.pairs_shown(horizons.frame(found)).iloc[0].to_dict() == {
         "task": "Adding problem",
         "networks": "LSTM against RNN (tanh)",
         "times as far": "7.0 (8.0, 5.0, 7.0)",
@@ -175,15 +175,15 @@ def test_networks_are_paired_by_their_seed():
 
 def test_ties_and_open_ratios_are_named():
     censored = in_memory(*runs([1, 2], [(200, "censored"), (200, "censored")]))
-    assert pairs.shown(horizons.frame(censored)).iloc[0]["times as far"] == "> 140 (> 200, > 100)"
-    tied = pairs.shown(horizons.frame(in_memory(*runs([5, 5, 5], [5, 5, 5])))).iloc[0]
+    assert horizons.pairs_shown(horizons.frame(censored)).iloc[0]["times as far"] == "> 140 (> 200, > 100)"
+    tied = horizons.pairs_shown(horizons.frame(in_memory(*runs([5, 5, 5], [5, 5, 5])))).iloc[0]
     assert (tied["longer in"], tied["sign-flip test"]) == ("0 of 3, 3 tied", "identical")
-    assert pairs.sentences(horizons.frame(in_memory(*runs([1], [5])))) == []
+    assert horizons.pair_sentences(horizons.frame(in_memory(*runs([1], [5])))) == []
 
 
 def test_six_seeds_can_settle_it():
     found = in_memory(*runs([1] * 6, [10, 12, 11, 13, 14, 10]))
-    assert pairs.sentences(horizons.frame(found)) == [
+    assert horizons.pair_sentences(horizons.frame(found)) == [
         "1 of 1 pairs of networks differ by the exact sign-flip test at 5 %."
     ]
-    assert pairs.shown(horizons.frame(found)).iloc[0]["sign-flip test"] == "p = 0.031"
+    assert horizons.pairs_shown(horizons.frame(found)).iloc[0]["sign-flip test"] == "p = 0.031"

@@ -5,7 +5,7 @@ import math
 import pytest
 from synthetic_results import in_memory
 
-from rnnvg.report.timing import timing
+from rnnvg.report.sections.opening import timing
 
 OPENS_BY_400 = {0: 2, 200: 2, 400: 30, 600: 31}
 STAYS = {0: 2, 200: 3, 400: 4, 600: 4}

@@ -8,12 +8,20 @@ import numpy as np
 import pandas as pd
 
 from rnnvg.horizon import spread
-from rnnvg.report import causes, legend, style, wording
+from rnnvg.report import legend, style, wording
 from rnnvg.report.page import Table
-from rnnvg.report.part import Panels, Part
-from rnnvg.report.results import by_network
+from rnnvg.report.part import Panels, Part, by_network
+from rnnvg.report.results import Results
 
-frame = causes.exponents
+
+def frame(results: Results) -> pd.DataFrame:
+    """Leading Lyapunov exponents of every run at every checkpoint: names, id, seed, step, index, value, stderr."""
+    rows = results.cause("exponent")
+    rows = rows.assign(index=rows["part"].astype(float).astype(int))
+    columns = ["problem", "network", "cell", "id", "seed", "step", "index", "value", "stderr"]
+    order = {run: place for place, run in enumerate(dict.fromkeys(rows["id"]))}  # that of the legend
+    rows = rows.assign(order=rows["id"].map(order)).sort_values(["order", "index", "step"], kind="stable")
+    return rows[columns].reset_index(drop=True)
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:

@@ -15,8 +15,8 @@ from rnnvg.functional.quadrants import BOTH, LATCHED, NEITHER, UNUSED, quadrant,
 from rnnvg.horizon import spread
 from rnnvg.report import legend, pooled, style, wording
 from rnnvg.report.page import Table
-from rnnvg.report.part import Panels, Part
-from rnnvg.report.results import Results, by_network, each_row, moments
+from rnnvg.report.part import Panels, Part, by_network, each_row
+from rnnvg.report.results import Results, moments
 from rnnvg.report.style import AFTER
 from rnnvg.report.wording import count, listed
 

@@ -11,8 +11,8 @@ import pandas as pd
 from rnnvg.horizon import spread
 from rnnvg.report import legend, pooled, style, wording
 from rnnvg.report.page import Table
-from rnnvg.report.part import Panels, Part, nothing
-from rnnvg.report.results import Results, by_network
+from rnnvg.report.part import Panels, Part, by_network, nothing
+from rnnvg.report.results import Results
 from rnnvg.report.style import AFTER, BEFORE
 
 if TYPE_CHECKING:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rnnvg.report import pairs, pooled, style, wording
-from rnnvg.report.causes import covariance_horizons
+from rnnvg.horizon import MemoryHorizon, compare_horizons, least_p, memory_horizon
+from rnnvg.missing import number
+from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
-from rnnvg.report.part import Part
-from rnnvg.report.results import Results, by_network, moments
+from rnnvg.report.part import Part, by_network, each_row
+from rnnvg.report.results import Results, moments
 from rnnvg.report.style import AFTER, BEFORE
 
 SHARED = {
@@ -20,6 +22,11 @@ SHARED = {
     "state": "at each network's own state",
     "covariance": "in units of how much each network's state varies",
 }
+LEVEL = 0.05
+_NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
+MOST_PAIRS = 15  # of one problem; beyond it every network is compared with the first alone
+PAIR_COLUMNS = ["problem", "first", "second", "n", "n_censored", "ratio", "low", "high", "coverage"]
+PAIR_COLUMNS += ["longer", "shorter", "equal", "unknown", "sign_test", "sign_flip", "least_p", "spread"]
 
 
 def frame(results: Results) -> pd.DataFrame:
@@ -42,9 +49,25 @@ def frame(results: Results) -> pd.DataFrame:
     return rows.merge(size, on=["problem", "network"]) if seen["id"].nunique() else rows.head(0)
 
 
+def covariance_horizons(results: Results, threshold: float) -> pd.DataFrame:
+    """Horizons after training of the gradient in units of the state's spread: problem, network, id, last, censored."""
+    rows = []
+    frame = results.cause("covariance").astype({"distance": int})
+    for (problem, network, run), own in frame.groupby(["problem", "network", "id"], sort=False):
+        gain = np.full(own["distance"].max() + 1, math.nan)
+        gain[own["distance"]] = own["value"]
+        known = np.flatnonzero(~np.isnan(gain))
+        filled = np.where(
+            np.arange(len(gain)) >= known[0], np.interp(np.arange(len(gain)), known, gain[known]), math.nan
+        )
+        found = memory_horizon(filled, threshold)
+        rows.append({"problem": problem, "network": network, "id": run, "last": found.last, "censored": found.censored})
+    return pd.DataFrame(rows, columns=["problem", "network", "id", "last", "censored"])
+
+
 def sentences(rows: pd.DataFrame) -> list[str]:
     """Whether so many seeds can settle an order of networks, and whether it depends on what the gradient is taken by."""
-    return [*pairs.sentences(rows), *_orders(rows)]
+    return [*pair_sentences(rows), *_orders(rows)]
 
 
 def _orders(rows: pd.DataFrame) -> list[str]:
@@ -92,7 +115,7 @@ def horizon_tables(rows: pd.DataFrame) -> list[Table]:
             continue
         caption = f"Memory horizons by the {wrt}, time steps: median (each seed), or [interval] from six seeds on."
         found.append(Table.of(_shown(rows, wrt), caption, folded=wrt != by))
-    paired = pairs.shown(rows)
+    paired = pairs_shown(rows)
     if len(paired):
         caption = (
             "Networks compared seed by seed after training: horizon of the first over that of the second, median (each seed), "
@@ -118,6 +141,77 @@ def _shown(rows: pd.DataFrame, wrt: str) -> pd.DataFrame:
         return {**row, "runs": str(runs) if ended == runs else f"{ended} of {runs}"}
 
     return by_network(rows, cells)
+
+
+def pairs(seeds: pd.DataFrame, wrt: str | None = None, threshold: float = pooled.THRESHOLD) -> pd.DataFrame:
+    """A row a problem and pair of networks with at least two seeds in common; columns as `compare_horizons` defines them.
+
+    Args:
+        seeds: problem, network, seed, wrt, threshold, when, last, censored, in the order of the legend.
+        wrt: None takes what the column `by` of `seeds` says, the state where there is none.
+
+    ratio is nan where censoring leaves it open.
+    """
+    rows = []
+    known = pooled.at(seeds[seeds["last"].notna()], wrt or pooled.by(seeds), threshold, AFTER)
+    for problem, own in known.groupby("problem", sort=False):
+        models = _by_seed(own, threshold)
+        networks = list(combinations(models, 2))
+        if len(networks) > MOST_PAIRS:
+            networks = [pair for pair in networks if pair[0] == networks[0][0]]
+        for second, first in networks:  # the later in the legend against the earlier: LSTM against RNN
+            shared = sorted(models[first].keys() & models[second].keys())
+            if len(shared) < 2:
+                continue
+            found = compare_horizons(*([models[network][seed] for seed in shared] for network in (first, second)))
+            row = {"problem": problem, "first": first, "second": second, **vars(found)}
+            row["ratio"] = number(found.ratio)
+            rows.append(row)
+    return pd.DataFrame(rows, columns=PAIR_COLUMNS)
+
+
+def pairs_shown(seeds: pd.DataFrame) -> pd.DataFrame:
+    """`pairs` for readers."""
+    rows = [
+        {
+            "task": row.problem,
+            "networks": f"{row.first} against {row.second}",
+            "times as far": wording.spread(row.spread, wording.factor),
+            "longer in": f"{row.longer} of {row.n}" + (f", {row.equal} tied" if row.equal else ""),
+            "sign-flip test": _test(row),
+        }
+        for row in each_row(pairs(seeds))
+    ]
+    return pd.DataFrame(rows)
+
+
+def pair_sentences(seeds: pd.DataFrame) -> list[str]:
+    """Whether so many seeds can settle an order of networks at all."""
+    frame = pairs(seeds)
+    if frame.empty:
+        return []
+    n = int(frame["n"].max())
+    if least_p(n) > LEVEL:
+        return [
+            f"{_NUMBERS.get(n, n)} seeds cannot settle which of two networks reaches farther: all of them the same way has "
+            f"a probability of {least_p(n):.2g} by chance. Six are the fewest that can."
+        ]
+    surely = frame[frame["sign_flip"] <= LEVEL]
+    return [f"{len(surely)} of {len(frame)} pairs of networks differ by the exact sign-flip test at 5 %."]
+
+
+def _test(row: Any) -> str:
+    if row.equal == row.n:
+        return "identical"
+    settled = "" if row.least_p <= LEVEL else f" (no less possible with {row.n - row.equal})"
+    return f"p = {row.sign_flip:.2g}{settled}"
+
+
+def _by_seed(rows: pd.DataFrame, threshold: float) -> dict[str, dict[int, MemoryHorizon]]:
+    models: dict[str, dict[int, MemoryHorizon]] = {}
+    for row in each_row(rows):
+        models.setdefault(row.network, {})[int(row.seed)] = MemoryHorizon.from_row(row._asdict(), threshold)
+    return models
 
 
 PART = Part(

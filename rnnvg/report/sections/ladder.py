@@ -10,8 +10,8 @@ import pandas as pd
 
 from rnnvg.report import pooled, style
 from rnnvg.report.page import Table
-from rnnvg.report.part import Panels, Part
-from rnnvg.report.results import Results, each_row
+from rnnvg.report.part import Panels, Part, each_row
+from rnnvg.report.results import Results
 from rnnvg.report.sections.published import outcomes
 from rnnvg.report.style import AFTER
 

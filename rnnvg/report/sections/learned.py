@@ -10,14 +10,15 @@ import pandas as pd
 
 from rnnvg.horizon.intervals import fraction_interval
 from rnnvg.missing import number
-from rnnvg.report import legend, pooled, style, timing, wording
+from rnnvg.report import legend, pooled, style, wording
 from rnnvg.report.page import Table
-from rnnvg.report.part import Panels, Part, nothing
-from rnnvg.report.results import Results, each_row
+from rnnvg.report.part import Panels, Part, each_row, nothing
+from rnnvg.report.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FALL = 0.95  # a loss that never gets below this share of the baseline has not fallen
 BASELINE_DASHES, BEST_DASHES = (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5))
 RUN = ["id", "problem", "network", "cell", "task", "seed", "status", "reason", "solved", "solved_at", "metric", "value"]
 RUN += ["loss", "baseline", "baseline_loss", "baseline_text", "best_loss", "unit", "seconds", "parameters"]
@@ -47,7 +48,7 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     """Where the loss stays at the baseline's, and what broke off."""
     runs, statements = runs_of(rows), []
     ended = runs[runs["status"] == "ok"]
-    stuck = ended[ended["loss"] >= timing.FALL * ended["baseline_loss"]]
+    stuck = ended[ended["loss"] >= FALL * ended["baseline_loss"]]
     if len(stuck):
         who = dict.fromkeys(stuck["network"])
         named = f": {wording.listed(list(who))}" if len(who) <= 4 else ""

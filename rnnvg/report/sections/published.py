@@ -8,8 +8,8 @@ import pandas as pd
 
 from rnnvg.report import style, wording
 from rnnvg.report.page import Table
-from rnnvg.report.part import Part
-from rnnvg.report.results import Results, each_row
+from rnnvg.report.part import Part, each_row
+from rnnvg.report.results import Results
 
 VERDICTS = {"reproduced": "reproduced", "partly": "partly", "not": "not reproduced"}  # everything else is untested
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rnnvg.report import causes, wording
+from rnnvg.report import wording
 from rnnvg.report.page import Table
-from rnnvg.report.part import Panels, Part, nothing
-from rnnvg.report.results import Results, by_network
+from rnnvg.report.part import Panels, Part, by_network, nothing
+from rnnvg.report.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,17 +21,16 @@ TENTH = -1.0  # decades
 
 def frame(results: Results) -> pd.DataFrame:
     """log10 gain of every source after training in the first seed that has a map: names, source, distance, value."""
-    rows = []
-    for problem in results.problems:
-        for network in results.networks(problem):
-            found = causes.source_map(results, problem, network)
-            if found is not None:
-                names = {"problem": problem, "network": network, "cell": results.cell_of(network)}
-                gains: pd.Series[Any] = found.stack()  # type: ignore[assignment]
-                rows.append(gains.rename("value").reset_index().assign(**names))
-    return (
-        pd.concat(rows) if rows else pd.DataFrame(columns=["problem", "network", "cell", "source", "distance", "value"])
-    )
+    rows = results.cause("map")
+    rows = rows[rows["seed"] == rows.groupby(["problem", "network"])["seed"].transform("min")]
+    rows = rows.assign(source=rows["part"].astype(float).astype(int), distance=rows["distance"].astype(int))
+    return rows[["problem", "network", "cell", "source", "distance", "value"]].reset_index(drop=True)
+
+
+def source_map(rows: pd.DataFrame, problem: str, network: str) -> pd.DataFrame:
+    """log10 gain of one network: rows sources, columns distances; empty where it has no map."""
+    own = rows[(rows["problem"] == problem) & (rows["network"] == network)]
+    return own.pivot_table(index="source", columns="distance", values="value")
 
 
 def tables(rows: pd.DataFrame) -> list[Table]:
@@ -57,13 +56,13 @@ def draw(rows: pd.DataFrame, panels: Panels) -> None:
     image = None
     for problem, column, _ in panels.each(rows):
         for network, ax in zip(panels.looks, column, strict=True):
-            own = rows[(rows["problem"] == problem) & (rows["network"] == network)]
+            own = source_map(rows, problem, network)
             ax.set_title(f"{network}: {problem.lower()}", fontsize="medium")
             if own.empty:
                 if not ax.texts:
                     nothing(ax)
                 continue
-            image = _map(ax, own.pivot_table(index="source", columns="distance", values="value"))
+            image = _map(ax, own)
             ax.set_ylabel("step of the loss", fontsize="small")
         column[-1].set_xlabel("time step reached")
     if image is not None:

@@ -5,32 +5,75 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rnnvg.bptt.gaussian import EDGE_ERROR, side_of_edge
-from rnnvg.report import causes, legend, wording
+from rnnvg.report import legend, wording
 from rnnvg.report.page import Table
-from rnnvg.report.part import Panels, Part
-from rnnvg.report.results import Results, each_row
+from rnnvg.report.part import Panels, Part, each_row
+from rnnvg.report.results import Results
 
 FAR = 3.0  # standard errors
 
 
 def frame(results: Results) -> pd.DataFrame:
-    """What `causes.theory` gives, and edge: how much the zero state grows a step; without a prediction, one row that says so.
+    """Measured and predicted gain at initialisation: names, id, distance, predicted, measured (nats), edge.
 
-    Nothing where the runs hold no causes.
+    Distances up to the width, where the theory ends; measured are the curves at step 0; edge: how much the zero state grows
+    a step. Without a prediction, one row that says so; nothing where the runs hold no causes.
     """
-    if results.causes.empty:
-        return causes.theory(results)
-    rows = causes.theory(results)
-    edges = causes.edges(results)
-    if rows.empty:
+    predicted = results.cause("theory").astype({"distance": int})
+    width = {record["id"]: record["spec"]["hidden"] for record in results.records}
+    predicted = predicted[predicted["distance"] <= predicted["id"].map(width).astype(float)]
+    measured = results.curves[(results.curves["step"] == 0) & (results.curves["wrt"] == "state")]
+    measured = measured.assign(measured=measured["log10_gain"] * math.log(10))[["id", "distance", "measured"]]
+    rows = (
+        predicted.rename(columns={"value": "predicted"}).drop(columns="stderr").merge(measured, on=["id", "distance"])
+    )
+    columns = ["problem", "network", "cell", "id", "distance", "predicted", "measured"]
+    rows = rows.loc[np.isfinite(rows["measured"]), columns]
+    if rows.empty and len(results.causes):
         run = results.runs.iloc[0]
-        return pd.DataFrame(
-            [{"problem": run["problem"], "network": run["network"], "cell": run["cell"], "id": run["id"]}]
-        )
+        return pd.DataFrame([{name: run[name] for name in ("problem", "network", "cell", "id")}])
+    edges: pd.Series[Any] = results.cause("edge").groupby("id")["value"].first()
     return rows.assign(edge=rows["id"].map(edges))
+
+
+def rates(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rates of `frame`, nats a step: problem, network, cell, n, measured, stderr, predicted, z, edge.
+
+    z is in standard errors over seeds, nan for fewer than two; edge above 1 says that the zero state is unstable.
+    """
+    table = []
+    for (problem, network, cell), own in rows.groupby(["problem", "network", "cell"], sort=False):
+        slopes = np.array(
+            [
+                [np.polyfit(seed["distance"], seed[column], 1)[0] for column in ("measured", "predicted")]
+                for _, seed in own.groupby("id")
+                if len(seed) > 2
+            ]
+        )
+        if not len(slopes):
+            continue
+        measured, predicted = slopes.mean(0)
+        error = float(slopes[:, 0].std(ddof=1) / math.sqrt(len(slopes))) if len(slopes) > 1 else math.nan
+        table.append(
+            {
+                "problem": problem,
+                "network": network,
+                "cell": cell,
+                "n": len(slopes),
+                "measured": measured,
+                "stderr": error,
+                "predicted": predicted,
+                "z": (measured - predicted) / error if error else math.nan,
+                "edge": float(own.groupby("id")["edge"].first().mean()),
+            }
+        )
+    return pd.DataFrame(
+        table, columns=["problem", "network", "cell", "n", "measured", "stderr", "predicted", "z", "edge"]
+    )
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:
@@ -39,16 +82,16 @@ def sentences(rows: pd.DataFrame) -> list[str]:
         return [
             "No network here starts as the theory supposes: one layer, PyTorch's default weights, a set forget bias."
         ]
-    rates = causes.theory_rates(rows)
-    far = rates[rates["z"].abs() > FAR]
+    table = rates(rows)
+    far = table[table["z"].abs() > FAR]
     statements = []
     if len(far):
         statements.append(
-            f"{len(far)} of {wording.count(len(rates), 'rate')} lie more than three standard errors from theory, which is for "
+            f"{len(far)} of {wording.count(len(table), 'rate')} lie more than three standard errors from theory, which is for "
             "independent inputs and for widths far above the distance."
         )
     for side, meaning in (("past the edge", "there the zero state is unstable"), ("at the edge", "to within rounding")):
-        rows_there = [row for row in each_row(rates) if side_of_edge(row.edge, EDGE_ERROR) == side]
+        rows_there = [row for row in each_row(table) if side_of_edge(row.edge, EDGE_ERROR) == side]
         if rows_there:
             names = [f"{row.network} ({wording.problem(row.problem)})" for row in rows_there]
             starts = "starts" if len(names) == 1 else "start"
@@ -59,20 +102,20 @@ def sentences(rows: pd.DataFrame) -> list[str]:
 
 def tables(rows: pd.DataFrame) -> list[Table]:
     """Measured and predicted rates at initialisation with the z-score."""
-    rates = causes.theory_rates(rows) if "predicted" in rows else pd.DataFrame()
-    if rates.empty:
+    table = rates(rows) if "predicted" in rows else pd.DataFrame()
+    if table.empty:
         return []
     shown = pd.DataFrame(
         {
-            "task": rates["problem"],
-            "network": rates["network"],
-            "measured": [f"{value:+.3f}" for value in rates["measured"]],
-            "standard error": ["" if math.isnan(value) else f"{value:.3f}" for value in rates["stderr"]],
-            "half-life": [wording.half_life(value) for value in rates["measured"]],
-            "predicted": [f"{value:+.3f}" for value in rates["predicted"]],
-            "z": ["" if math.isnan(value) else f"{value:+.1f}" for value in rates["z"]],
-            "seeds": rates["n"],
-            "zero state, a step": ["" if math.isnan(value) else f"{value:.3f}" for value in rates["edge"]],
+            "task": table["problem"],
+            "network": table["network"],
+            "measured": [f"{value:+.3f}" for value in table["measured"]],
+            "standard error": ["" if math.isnan(value) else f"{value:.3f}" for value in table["stderr"]],
+            "half-life": [wording.half_life(value) for value in table["measured"]],
+            "predicted": [f"{value:+.3f}" for value in table["predicted"]],
+            "z": ["" if math.isnan(value) else f"{value:+.1f}" for value in table["z"]],
+            "seeds": table["n"],
+            "zero state, a step": ["" if math.isnan(value) else f"{value:.3f}" for value in table["edge"]],
         }
     )
     caption = (

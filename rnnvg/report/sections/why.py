@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from rnnvg.bptt.plots import stack
-from rnnvg.report import causes, style, wording
+from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
-from rnnvg.report.part import Panels, Part, nothing
-from rnnvg.report.results import Results, each_network, each_row
+from rnnvg.report.part import Panels, Part, each_network, each_row, nothing
+from rnnvg.report.results import Results, moments
 from rnnvg.report.style import AFTER
 
 LEAST_SHARE = 0.05
@@ -23,13 +23,66 @@ def frame(results: Results) -> pd.DataFrame:
     """What took the gradient, median over seeds: problem, network, cell, when, quantity, part, distance, value.
 
     Beside QUANTITIES: "recent" (percent of the update, distance is how many steps), and "gate", with the columns of
-    `causes.gates`.
+    `gates`.
     """
-    parts = [causes.split(results, quantity).assign(quantity=quantity) for quantity in QUANTITIES]
-    gates = causes.gates(results).assign(quantity="gate")
-    recent = causes.recent(results).rename(columns={"last": "distance"}).assign(quantity="recent", when=AFTER, part="")
-    known = [each for each in (*parts, gates, recent) if len(each)]
-    return pd.concat(known) if known else pd.DataFrame(columns=[*causes.GROUP, "quantity", "part", "distance", "value"])
+    parts = [split(results, quantity).assign(quantity=quantity) for quantity in QUANTITIES]
+    last_steps = recent(results).rename(columns={"last": "distance"}).assign(quantity="recent", when=AFTER, part="")
+    known = [each for each in (*parts, gates(results).assign(quantity="gate"), last_steps) if len(each)]
+    return pd.concat(known) if known else pd.DataFrame(columns=[*pooled.GROUP, "quantity", "part", "distance", "value"])
+
+
+def split(results: Results, quantity: str) -> pd.DataFrame:
+    """ "nats", "share", "log_gain" or "counterfactual" by part and distance: pooled.GROUP, part, distance, value.
+
+    The values are those of one run, the median seed: the one whose gain over the whole distance is the median (the lower of
+    two), so that its parts add to its gain.
+    """
+    frame = moments(results.cause(quantity)).astype({"distance": int})
+    middle = _median_seeds(results)
+    return frame.merge(middle, on=[*pooled.GROUP, "id"])[[*pooled.GROUP, "part", "distance", "value"]]
+
+
+def _median_seeds(results: Results) -> pd.DataFrame:
+    """The run of each network and moment whose gain at the largest distance is the median: pooled.GROUP, id."""
+    gains = moments(results.cause("log_gain"))
+    if gains.empty:
+        return pd.DataFrame(columns=[*pooled.GROUP, "id"])
+    ends = gains[gains["distance"] == gains.groupby([*pooled.GROUP, "id"])["distance"].transform("max")]
+    ordered = ends.sort_values("value", kind="stable").groupby(pooled.GROUP, sort=False)["id"]
+    return ordered.agg(lambda ids: ids.iloc[(len(ids) - 1) // 2]).reset_index()
+
+
+def gates(results: Results) -> pd.DataFrame:
+    """Gate statistics, median over seeds: pooled.GROUP, layer, gate, mean, closed, open, implied and measured (steps).
+
+    implied is the time constant of the gate that carries the state, measured the e-fold of the whole gradient.
+    """
+    frame = moments(results.cause("gate"))
+    if frame.empty:
+        return pd.DataFrame(columns=[*pooled.GROUP, "layer", "gate", "mean", "closed", "open", "implied", "measured"])
+    named = frame["part"].str.split("/", expand=True)
+    frame = frame.assign(layer=named[0].astype(int), gate=named[1], what=named[2])
+    table = frame.pivot_table(
+        index=[*pooled.GROUP, "layer", "gate"], columns="what", values="value", sort=False, aggfunc="median"
+    ).reset_index()
+    table = table.rename(columns={"time constant": "implied"})
+    if "implied" not in table:
+        table["implied"] = math.nan
+    constants = moments(results.cause("time constant"))
+    measured = constants.groupby(pooled.GROUP)["value"].median().rename("measured").reset_index()
+    table = table.merge(measured, on=pooled.GROUP, how="left")
+    table["measured"] = table["measured"].where(table["implied"].notna())
+    return table
+
+
+def recent(results: Results) -> pd.DataFrame:
+    """The fraction of the update from the last steps, median: problem, network, cell, last (steps), value, least, most."""
+    frame = results.cause("recent")
+    frame = frame.assign(last=frame["part"].astype(float))
+    grouped = frame.groupby(["problem", "network", "cell"], sort=False)
+    return grouped.agg(
+        last=("last", "max"), value=("value", "median"), least=("value", "min"), most=("value", "max")
+    ).reset_index()
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:
@@ -75,7 +128,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
         parts = [f"{row.part} {row.value:+.1f}" for row in each_row(nats)]
         big = share[share["value"].abs() >= LEAST_SHARE].sort_values("value", key=lambda each: -each.abs())
         parts += [f"{row.part} {100 * row.value:.0f} %" for row in each_row(big)]
-        recent = [
+        last_steps = [
             f"{100 * row.value:.0f} % from {row.distance:.0f}" for row in each_row(own[own["quantity"] == "recent"])
         ]
         shown.append(
@@ -87,7 +140,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
                 "nats": f"{gain['value'].iloc[0]:+.1f}",
                 "taken by, or arriving by": ", ".join(parts),
                 "would be, with": _cure(own),
-                "update from last steps": recent[0] if recent else "",
+                "update from last steps": last_steps[0] if last_steps else "",
             }
         )
     found = [
@@ -98,13 +151,13 @@ def tables(rows: pd.DataFrame) -> list[Table]:
             "trained network's update that comes from the last steps.",
         )
     ]
-    gates = gates_shown(rows)
-    if len(gates):
+    gate_table = gates_shown(rows)
+    if len(gate_table):
         caption = (
             "Gates, means over units and steps, median over seeds; implied time constant of the gate that carries the state "
             "beside the measured e-fold of the whole gradient, in steps, where an exponential fits."
         )
-        found.append(Table.of(gates, caption, folded=True))
+        found.append(Table.of(gate_table, caption, folded=True))
     return found
 
 
