@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnnvg.bptt import arguments
+from rnnvg.bptt import arguments, logscale
 from rnnvg.bptt.covectors import unit_covectors
 from rnnvg.errors import InputError, check_float
 
@@ -286,9 +286,8 @@ def _norm(vectors: Tensor) -> Tensor:
     """Lengths along the last axis; squares stay in the range."""
     if not vectors.shape[-1]:
         return vectors.new_zeros(vectors.shape[:-1])
-    largest = vectors.abs().amax(-1, keepdim=True)
-    safe = torch.where(largest == 0, 1.0, largest)
-    return torch.linalg.vector_norm(vectors / safe, dim=-1) * safe.squeeze(-1)
+    scaled, log = logscale.scaled_vectors(vectors)
+    return torch.linalg.vector_norm(scaled, dim=-1) * log.exp()
 
 
 def _table(

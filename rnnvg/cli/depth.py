@@ -204,7 +204,7 @@ def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(rest["seed"])
     x, y = images.train_x[:128], images.train_y[:128]
     chosen = {name: rest[name] for name in settings}
-    network = networks.build(x.shape[1], images.classes, generator=generator, device=x.device, **chosen)
+    network = networks.build_for(images, generator, **chosen)
     found: dict[str, Any] = {"data": images.name, **network.spec, "predicted": None}
     if rest["pretrain"]:
         pretraining.pretrain(network, images, generator=generator)

@@ -14,14 +14,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from rnnvg.depth.adjoints import log_norm
-from rnnvg.depth.networks import DeepNetwork, build
+from rnnvg.depth.networks import DeepNetwork, build_for
 from rnnvg.depth.training import fit, weight_norms
 from rnnvg.errors import check_float, check_int
 from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.tasks.images import Images
 
 EXPLODING_GAIN = 1.5  # times He's weights: 1.5^9 between the ends of ten layers
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "vanishing": {"activation": "sigmoid", "init": "gaussian"},
     "exploding": {"activation": "relu", "init": "he", "gain": EXPLODING_GAIN},
 }
@@ -76,8 +76,7 @@ def compare_clipping(
     for name, options in NETWORKS.items():
         for limit in (None, clip):
             generator = torch.Generator().manual_seed(seed)
-            sizes: dict[str, Any] = {"depth": depth, "width": width, "device": images.train_x.device}
-            network = build(images.train_x.shape[1], images.classes, generator=generator, **sizes, **options)
+            network = build_for(images, generator, depth=depth, width=width, **options)
             norms, by_layer = _one_batch(network, images, limit)
             training = fit(network, images, steps=steps, lr=lr, clip=limit, generator=generator)
             found.append(

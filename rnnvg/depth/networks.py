@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from rnnvg.depth.activations import activation as find_activation
 from rnnvg.depth.names import RESIDUALS
 from rnnvg.errors import InputError, check_float, check_int, check_name
+from rnnvg.tasks.images import Images
 
 GAUSSIAN_STD = 0.01
 
@@ -186,6 +188,14 @@ def build(
     network = DeepNetwork(blocks, readout, (min(2, depth), depth) if residual == "block" else (1, depth), spec)
     initialise(network, init, generator, gain)
     return network.to(device)
+
+
+def build_for(images: Images, generator: torch.Generator | int | None = None, **options: Any) -> DeepNetwork:
+    """`build` for images, where they lie. A number seeds a generator of its own."""
+    if isinstance(generator, int):
+        generator = torch.Generator().manual_seed(generator)
+    x = images.train_x
+    return build(x.shape[1], images.classes, generator=generator, device=x.device, **options)
 
 
 @torch.no_grad()

@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from rnnvg.depth.diagnose import Diagnosis, diagnose
-from rnnvg.depth.networks import DeepNetwork, build
+from rnnvg.depth.networks import DeepNetwork, build_for
 from rnnvg.errors import check_int, check_name
 from rnnvg.tasks.images import Images
 
 DEAD_BIAS = -20.0
 SATURATING_GAIN = 30.0
 BATCH = 64
+Build = Callable[..., DeepNetwork]
 
 
-def _healthy(options: dict[str, Any]) -> DeepNetwork:
-    return build(**options, activation="relu", init="he", norm="batch", residual="block", depth=20)
+def _healthy(build: Build) -> DeepNetwork:
+    return build(activation="relu", init="he", norm="batch", residual="block", depth=20)
 
 
-def _dead_relus(options: dict[str, Any]) -> DeepNetwork:
+def _dead_relus(build: Build) -> DeepNetwork:
     """As after one step that was far too long: the biases of one layer are deep below zero."""
-    network = build(**options, activation="relu", init="he")
+    network = build(activation="relu", init="he")
     torch.nn.init.constant_(network.blocks[4].linear.bias, DEAD_BIAS)  # type: ignore[union-attr, arg-type]
     return network
 
 
-def _saturated_units(options: dict[str, Any]) -> DeepNetwork:
-    return build(**options, activation="sigmoid", init="xavier", gain=SATURATING_GAIN)
-
-
-def _tiny_initialisation(options: dict[str, Any]) -> DeepNetwork:
-    return build(**options, activation="sigmoid", init="gaussian")
-
-
-def _frozen_layer(options: dict[str, Any]) -> DeepNetwork:
+def _frozen_layer(build: Build) -> DeepNetwork:
     """The healthy network with a first layer that nobody thawed."""
-    network = _healthy(options)
+    network = _healthy(build)
     network.blocks[0].requires_grad_(False)
     return network
 
 
 # The verdict that is right -> the network that deserves it.
-PLANTED: dict[str, Callable[[dict[str, Any]], DeepNetwork]] = {
+PLANTED: dict[str, Callable[[Build], DeepNetwork]] = {
     "healthy": _healthy,
-    "tiny-initialisation": _tiny_initialisation,
-    "saturated-units": _saturated_units,
+    "tiny-initialisation": lambda build: build(activation="sigmoid", init="gaussian"),
+    "saturated-units": lambda build: build(activation="sigmoid", init="xavier", gain=SATURATING_GAIN),
     "dead-relus": _dead_relus,
     "frozen-layer": _frozen_layer,
 }
@@ -61,11 +54,8 @@ def planted(verdict: str, images: Images, *, width: int = 64, seed: int = 0) -> 
     Raises:
         InputError: no such verdict (with the nearest right name), an argument out of its range.
     """
-    check_name("verdict", verdict, PLANTED)
-    generator = torch.Generator().manual_seed(check_int("seed", seed, least=0))
-    options = {"n_inputs": images.train_x.shape[1], "n_outputs": images.classes, "width": width, "generator": generator}
-    options["device"] = images.train_x.device
-    return PLANTED[verdict](options)
+    make = PLANTED[check_name("verdict", verdict, PLANTED)]
+    return make(partial(build_for, images, check_int("seed", seed, least=0), width=width))
 
 
 def check(network: DeepNetwork, images: Images, seed: int = 0) -> Diagnosis:

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnvg.bptt import gradient_profile, linearize
 from rnnvg.bptt.stack import ModuleLinearization
-from rnnvg.bptt.weights import CELLS, FUSED
+from rnnvg.bptt.weights import CELLS, FUSED, one_layer, plain_module
 from rnnvg.bptt.why.gates import gate_values
 from rnnvg.errors import InputError
 from rnnvg.horizon import NATS_PER_DECADE
@@ -112,12 +112,12 @@ def courses(module: nn.Module, calls: Sequence[Call]) -> list[Course]:
 
 def _fused(module: nn.RNNBase, call: Call) -> Iterator[Course]:
     x, lengths = _padded(module, call.inputs)
-    states = _states(module, call.state)
+    states, plain = _states(module, call.state), plain_module(module)
     directions = 2 if module.bidirectional else 1
     for layer in range(module.num_layers):
         outputs = []
         for direction in range(directions):
-            single = _single(module, layer, direction, x.shape[2])
+            single = one_layer(plain, layer, direction)
             seen = _flipped(x, lengths) if direction else x
             state = None if states is None else _one_layer(states, directions * layer + direction)
             yield _course(single, seen, state, lengths, _name(module, layer, direction))
@@ -153,21 +153,6 @@ def _states(module: nn.RNNBase, state: Any) -> list[Tensor] | None:
 def _one_layer(states: list[Tensor], index: int) -> Any:
     parts = [each[index : index + 1] for each in states]
     return parts[0] if len(parts) == 1 else tuple(parts)
-
-
-def _single(module: nn.RNNBase, layer: int, direction: int, n_inputs: int) -> nn.RNNBase:
-    """One layer and direction as a module of its own, time first, with the weights that the module has now."""
-    kind = next(kind for kind in FUSED if isinstance(module, kind))
-    options: dict[str, Any] = {"bias": module.bias, "dtype": _dtype(module), "device": next(module.parameters()).device}
-    if isinstance(module, nn.RNN):
-        options["nonlinearity"] = module.nonlinearity
-    if module.proj_size:
-        options["proj_size"] = module.proj_size
-    single = kind(n_inputs, module.hidden_size, **options)
-    for name, parameter in single.requires_grad_(False).named_parameters():
-        own = f"{name.removesuffix('_l0')}_l{layer}{'_reverse' if direction else ''}"
-        parameter.copy_(getattr(module, own).detach())
-    return single
 
 
 def _flipped(x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnvg.depth.gradients import LayerGradients, network_gradients
-from rnnvg.depth.networks import build
+from rnnvg.depth.networks import build_for
 from rnnvg.depth.pretraining import pretrain
 from rnnvg.depth.slopes import slopes_along
 from rnnvg.depth.theory import predict_log_ratio
@@ -34,7 +34,7 @@ RESIDUAL_BLOCKS = 20
 GOOD = 0.9  # test accuracy to which steps are counted
 
 
-_BLOCKS = {"activation": "relu", "init": "he", "norm": "batch", "residual": "block", "depth": RESIDUAL_BLOCKS}
+RESIDUAL = {"activation": "relu", "init": "he", "norm": "batch", "residual": "block"}
 # Settings of `build`, of the training, and whether layers are pre-trained one by one before it.
 _ALL = (
     Remedy("none", "the sick network: sigmoid, weights N(0, 0.01²)"),
@@ -55,7 +55,11 @@ _ALL = (
     Remedy("layer-norm", "layer norm before the sigmoids", changes=lambda _: {"norm": "layer"}),
     Remedy("batch-norm", "batch norm before the sigmoids", changes=lambda _: {"norm": "batch"}),
     Remedy("residual", "a skip around every sigmoid layer", changes=lambda _: {"residual": "skip"}),
-    Remedy("residual-blocks", f"{RESIDUAL_BLOCKS} residual blocks: ReLU, He, batch norm", changes=lambda _: _BLOCKS),
+    Remedy(
+        "residual-blocks",
+        f"{RESIDUAL_BLOCKS} residual blocks: ReLU, He, batch norm",
+        changes=lambda _: {**RESIDUAL, "depth": RESIDUAL_BLOCKS},
+    ),
     Remedy("pre-training", "layers pre-trained one by one, then fine-tuned", changes=lambda _: {"pretrained": True}),
 )
 REMEDIES = {each.name: each for each in _ALL}
@@ -141,7 +145,7 @@ def treat(
         return torch.Generator().manual_seed(seed)
 
     x, y = images.train_x[:PROBE], images.train_y[:PROBE]
-    network = build(x.shape[1], images.classes, device=x.device, generator=seeded(), **settings)
+    network = build_for(images, seed, **settings)
     predicted, seconds = None, 0.0
     if pretrained:
         seconds = pretrain(network, images, generator=seeded()).seconds

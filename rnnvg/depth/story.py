@@ -25,9 +25,9 @@ from rnnvg.depth.gated import CELLS, CellRun, compare_cells
 from rnnvg.depth.gradients import LayerGradients, network_gradients
 from rnnvg.depth.kept import Kept
 from rnnvg.depth.names import CHAIN_ACTIVATIONS
-from rnnvg.depth.networks import GAUSSIAN_STD, INITS, build
+from rnnvg.depth.networks import GAUSSIAN_STD, INITS, build_for
 from rnnvg.depth.planted import PLANTED, check, planted
-from rnnvg.depth.remedies import PROBE, REMEDIES, Treated, treat
+from rnnvg.depth.remedies import PROBE, REMEDIES, RESIDUAL, Treated, treat
 from rnnvg.depth.theory import bound, predict_log_ratio
 from rnnvg.depth.training import DeepTraining
 from rnnvg.depth.verdict import Finding, LayerHealth
@@ -189,9 +189,7 @@ def _at_the_start(
 
 
 def _start(images: Images, depth: int, width: int, seed: int, init: str = "gaussian") -> LayerGradients:
-    generator = torch.Generator().manual_seed(seed)
-    sizes: dict[str, Any] = {"depth": depth, "width": width, "device": images.train_x.device}
-    network = build(images.train_x.shape[1], images.classes, init=init, generator=generator, **sizes)
+    network = build_for(images, seed, depth=depth, width=width, init=init)
     return network_gradients(network, images.train_x[:PROBE], images.train_y[:PROBE])
 
 
@@ -201,7 +199,7 @@ def _widths(images: Images, depth: int, seed: int) -> pd.DataFrame:
     x = images.train_x[:PROBE]
     rows = []
     for width in WIDTHS:
-        spec = build(x.shape[1], images.classes, depth=depth, width=width).spec
+        spec = build_for(images, depth=depth, width=width).spec
         rows.append(
             {
                 "width": width,
@@ -220,19 +218,7 @@ def _blocks(images: Images, width: int, seed: int) -> pd.DataFrame:
     rows = []
     for zero_last in (False, True):
         for depth in BLOCKS:
-            network = build(
-                x.shape[1],
-                images.classes,
-                depth=depth,
-                width=width,
-                activation="relu",
-                init="he",
-                norm="batch",
-                residual="block",
-                zero_last=zero_last,
-                generator=torch.Generator().manual_seed(seed),
-                device=x.device,
-            )
+            network = build_for(images, seed, depth=depth, width=width, zero_last=zero_last, **RESIDUAL)
             measured = network_gradients(network, x, y).log_ratio(network.ends)
             rows.append(
                 {

@@ -106,33 +106,33 @@ def _collapsed(case: Case) -> Finding | None:
 
 
 def _dead(case: Case) -> Finding | None:
-    bad = [each for each in case.layers if each.dead >= THRESHOLDS["dead"]]
-    if not bad:
-        return None
-    worst = max(bad, key=lambda each: each.dead)
-    return Finding(
+    return _units(
+        case,
         "dead-relus",
-        tuple(each.name for each in bad),
-        worst.dead,
-        THRESHOLDS["dead"],
-        f"{worst.dead:.0%} of the ReLUs after {worst.name} are 0 for every item of the batch, and pass no gradient.",
+        "dead",
+        "of the ReLUs after {} are 0 for every item of the batch, and pass no gradient.",
         "Start biases at 0 and weights with He's; lower the learning rate; or use a leaky ReLU, whose slope is never 0.",
     )
 
 
 def _saturated(case: Case) -> Finding | None:
-    bad = [each for each in case.layers if each.saturated >= THRESHOLDS["saturated"]]
-    if not bad:
-        return None
-    worst = max(bad, key=lambda each: each.saturated)
-    return Finding(
+    return _units(
+        case,
         "saturated-units",
-        tuple(each.name for each in bad),
-        worst.saturated,
-        THRESHOLDS["saturated"],
-        f"{worst.saturated:.0%} of the activations after {worst.name} have a slope below a twentieth of its largest.",
+        "saturated",
+        "of the activations after {} have a slope below a twentieth of its largest.",
         "Draw smaller weights (Xavier), start biases at 0, standardise the inputs; or put batch norm before the activations.",
     )
+
+
+def _units(case: Case, name: str, kind: str, evidence: str, remedy: str) -> Finding | None:
+    """Layers of which too large a share of units is `kind`, an attribute of LayerHealth."""
+    shares = {each.name: getattr(each, kind) for each in case.layers if getattr(each, kind) >= THRESHOLDS[kind]}
+    if not shares:
+        return None
+    worst = max(shares, key=lambda layer: shares[layer])
+    share = shares[worst]
+    return Finding(name, tuple(shares), share, THRESHOLDS[kind], f"{share:.0%} {evidence.format(worst)}", remedy)
 
 
 def _vanishing(case: Case) -> Finding | None:

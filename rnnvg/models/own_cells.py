@@ -14,15 +14,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnnvg.bptt.cells.min_rnn import MinGRUCell
+from rnnvg.bptt.cells.oscillators import LEMCell
+from rnnvg.bptt.cells.rotations import RotationCell
 from rnnvg.errors import InputError
-from rnnvg.models.closed_forms import closed_form
 from rnnvg.models.cores import CORES
+from rnnvg.models.cores.lem import LEM
+from rnnvg.models.cores.lru import LRU
+from rnnvg.models.cores.mingru import MinGRU
 
 STEP_SIZE = 0.1
 
@@ -105,7 +110,26 @@ def recurrence(core: nn.Module, inputs: Tensor) -> tuple[Any, Any]:
     if isinstance(core, nn.RNNBase):
         return core, None
     made: Any = core
-    return closed_form(core) or made.step, made.start(inputs)
+    return _closed_form(core) or made.step, made.start(inputs)
+
+
+def _closed_form(core: nn.Module) -> nn.Module | None:
+    """A cell over the very weights of a core of one layer, whose steps are the core's; None where there is no closed form."""
+    with torch.device("meta"):  # nothing is drawn and nothing is held: the weights are the core's
+        if type(core) is MinGRU:
+            both = core.gate_and_candidate
+            cell: nn.Module = MinGRUCell(both.in_features, core.hidden_size)
+            cell.register_parameter("weight_ih", cast(nn.Parameter, both.weight))
+            cell.register_parameter("bias_ih", cast(nn.Parameter, both.bias))
+        elif type(core) is LEM:
+            cell = LEMCell(core.weight_ih.shape[1], core.hidden_size)
+            for name in ("weight_ih", "bias", "weight_y", "weight_z"):
+                setattr(cell, name, getattr(core, name))
+        elif type(core) is LRU:
+            cell = RotationCell(core.nu, core.theta, core.gamma, core.b)
+        else:
+            return None
+    return cell.train(core.training)
 
 
 OWN: dict[str, Callable[..., nn.Module]] = {

@@ -131,21 +131,11 @@ def predict(
     >>> round(lstm.edge, 4), predict("lstm", hidden=512, input_size=2, forget_bias=2.0).warning is None
     (0.8754, False)
     """
-    return _predict(
-        cell,
-        hidden=hidden,
-        input_size=input_size,
-        input_variance=input_variance,
-        forget_bias=forget_bias,
-        bias=bias,
-        sigma_w=sigma_w,
-        steps=steps,
-    )
+    return _predict(cell, hidden, input_size, input_variance, forget_bias, bias, sigma_w, steps)
 
 
 def _predict(
     cell: str,
-    *,
     hidden: int,
     input_size: int,
     input_variance: float,
@@ -194,18 +184,20 @@ def predict_for(module: nn.Module, inputs: Tensor, *, steps: int = 100) -> WideP
         )
     sequence = arguments.module_inputs(module, inputs, [layer])
     hidden = recurrent.shape[1]
-    bias = layer.carry_bias()
-    bias_error = 0.0 if bias is None else torch.finfo(bias.dtype).eps * abs(float(bias.double().mean()))
+    bias, forget_bias, bias_error = layer.carry_bias(), 0.0, 0.0
+    if bias is not None:
+        forget_bias = float(bias.double().mean())
+        bias_error = torch.finfo(bias.dtype).eps * abs(forget_bias)
     found = _predict(
         layer.theory,
-        hidden=hidden,
-        input_size=layer.n_inputs,
-        input_variance=float(sequence.double().square().mean()),
-        forget_bias=0.0 if bias is None else float(bias.double().mean()),
-        bias=bool(getattr(module, "bias", True)),
-        sigma_w=DEFAULT_SIGMA_W,
-        steps=steps,
-        bias_error=bias_error,
+        hidden,
+        layer.n_inputs,
+        float(sequence.double().square().mean()),
+        forget_bias,
+        bool(getattr(module, "bias", True)),
+        DEFAULT_SIGMA_W,
+        steps,
+        bias_error,
     )
     outside = _outside(recurrent, bias, layer.carry_gate, hidden)
     if not outside:

@@ -21,7 +21,7 @@ from rnnvg.bptt.covectors import unit_covectors
 from rnnvg.bptt.linearize import module_layers
 from rnnvg.bptt.logscale import log_norm
 from rnnvg.bptt.stack import ModuleLinearization, ModuleSegment
-from rnnvg.bptt.why import counterfactual
+from rnnvg.bptt.sweep import sweep
 from rnnvg.bptt.why.gates import GateStatistics, gate_statistics
 from rnnvg.bptt.why.paths import chain_parts, path_shares
 from rnnvg.errors import InputError, check_int
@@ -209,7 +209,7 @@ def attribute_decay(
     chained = all(layer.chain for layer in layers)
     with torch.no_grad():
         log_norms, split = _split(linear, step, covector, chained)
-        changed = counterfactual.log_norms(linear, step, covector)
+        changed = _counterfactuals(linear, step, covector)
     return DecayAttribution(
         log_norm=log_norms,
         parts=split if chained else {},
@@ -246,3 +246,15 @@ def _split(
         for name, values in (chain_parts if chained else path_shares)(linear, after, local).items():
             split.setdefault(name, np.full(norms.shape, np.nan))[distance + 1] = values.flip(0).cpu().numpy()
     return norms, split
+
+
+def _counterfactuals(linear: ModuleLinearization, source: int, covector: Tensor) -> dict[str, np.ndarray]:
+    """Change -> ln ||dL/ds||, [K, B], from the covector dL/ds_source [B, N], by the same sweep with factors changed.
+
+    States, gates and their values stay as they were; only factors of the step Jacobians are others (`Cell.changes`).
+    """
+    steps, whole = np.full((1, linear.batch), source), [slice(0, linear.size)]
+    return {
+        change: sweep(linear, steps, covector.unsqueeze(0), whole, source + 2, change=change)[0]
+        for change in linear.layers[0].changes
+    }
