@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnnvg.bptt.cells.cell import Paths, Weight
-from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory
-from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, rows, tanh_slope
+from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory, slope_of_tanh
+from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, as_rows, blocks, tanh_slope
 
 State = tuple[Tensor, Tensor]
 
@@ -76,11 +76,9 @@ class LEMCell(nn.Module):
 
 
 class CoValues(NamedTuple):
-    """The preactivation, and the state before, [c, B, H]."""
+    """The preactivation, [c, B, H]."""
 
     pre: Tensor
-    y: Tensor
-    z: Tensor
 
 
 class CoFactors(NamedTuple):
@@ -94,7 +92,8 @@ class CoRNN(PreactivatedCell):
 
     def __init__(self, weight: Tensor, bias: Tensor, by_y: Tensor, by_z: Tensor, numbers: tuple[float, ...]) -> None:
         self.matrix, (self.dt, self.gamma, self.eps) = torch.cat([by_y, by_z], 1), numbers
-        super().__init__(weight, bias, (Part("hidden", by_y.shape[0]), Part("cell", by_y.shape[0])), 1, 4)
+        self.z_kept = weight.new_tensor(1 - self.dt * self.eps)  # a tensor, which a step multiplies by in half the time
+        super().__init__(weight, bias, (Part("hidden", by_y.shape[0]), Part("cell", by_y.shape[0])), 1, 3)
 
     @classmethod
     def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[CoRNN]:
@@ -103,32 +102,37 @@ class CoRNN(PreactivatedCell):
         return [cls(*found, (module.dt, module.gamma, module.eps))]  # type: ignore[arg-type]
 
     def roll(self, pre: Tensor, states: Tensor) -> CoValues:
-        into, force = self.matrix.t(), torch.empty_like(pre[0])
-        (ys, zs), dt = self.cut(states), self.dt
-        for driven, before, y, z, y_after, z_after in zip(
-            pre.unbind(), states.unbind(), ys.unbind(), zs.unbind(), ys[1:].unbind(), zs[1:].unbind(), strict=False
-        ):
-            torch.addmm(driven, before, into, out=driven)
+        into, force, dt = self.matrix.t().contiguous(), torch.empty_like(pre[0]), self.dt
+        kept, pulled = self.z_kept, -dt * self.gamma
+        whole, y, z = (each.unbind() for each in (states, *self.cut(states)))
+        for driven, state, y_t, z_t, y_next, z_next in zip(pre.unbind(), whole, y, z, y[1:], z[1:], strict=False):
+            torch.addmm(driven, state, into, out=driven)
             torch.tanh(driven, out=force)
-            torch.mul(z, 1 - dt * self.eps, out=z_after).add_(force, alpha=dt).add_(y, alpha=-dt * self.gamma)
-            torch.add(y, z_after, alpha=dt, out=y_after)
-        return CoValues(pre, ys[:-1], zs[:-1])
+            torch.mul(z_t, kept, out=z_next)
+            torch.add(z_next, force, alpha=dt, out=z_next)
+            torch.add(z_next, y_t, alpha=pulled, out=z_next)
+            torch.add(y_t, z_next, alpha=dt, out=y_next)
+        return CoValues(pre)
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> CoFactors:
         return CoFactors(self.dt * tanh_slope(path.values.pre))
 
-    def back(self, step: CoFactors, a: tuple[Tensor, ...], pre: Tensor, out: StateViews | None) -> None:
-        a_z = torch.add(a[1], a[0], alpha=self.dt)
-        torch.mul(a_z, step.force, out=pre)
-        if out is not None:
-            self._free(a[0], a_z, out.parts)
-            for block, part in zip(self.matrix.chunk(2, 1), out.rows, strict=True):
-                torch.addmm(part, rows(pre), block, out=part)
+    def cut_adjoint(self, a: Tensor) -> tuple[Tensor, ...]:
+        """All as rows; y and z."""
+        return as_rows(a), *self.cut(a)
 
-    def _free(self, a_y: Tensor, a_z: Tensor, out: tuple[Tensor, ...]) -> None:
-        """The adjoint of the state before without the force."""
-        torch.add(a_y, a_z, alpha=-self.dt * self.gamma, out=out[0])
-        torch.mul(a_z, 1 - self.dt * self.eps, out=out[1])
+    def cut_pre(self, pre: Tensor) -> tuple[Tensor, ...]:
+        return as_rows(pre), pre
+
+    def gate(self, step: CoFactors, a: tuple[Tensor, ...], pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
+        (_, a_y, a_z), (_, before_y, before_z) = a, out
+        torch.add(a_z, a_y, alpha=self.dt, out=before_z)
+        torch.mul(before_z, step.force, out=pre[1])
+        torch.add(a_y, before_z, alpha=-self.dt * self.gamma, out=before_y)
+
+    def carry(self, step: CoFactors, pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
+        torch.mul(out[2], self.z_kept, out=out[2])
+        torch.addmm(out[0], pre[0], self.matrix, out=out[0])
 
     def forwards(self, step: CoFactors, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
         pre = driven + torch.cat(v, -1) @ self.matrix.t()
@@ -136,35 +140,27 @@ class CoRNN(PreactivatedCell):
         return v[0] + self.dt * z, z
 
     def recurrent_inputs(self, path: Trajectory) -> dict[str, tuple[slice, Tensor]]:
-        return {"weight_y": (slice(None), path.values.y), "weight_z": (slice(None), path.values.z)}
+        y, z = path.states
+        return {"weight_y": (slice(None), y[:-1]), "weight_z": (slice(None), z[:-1])}
 
     def paths(self, step: CoFactors, a: StateViews, delta: Preactivations, above: Tensor | None) -> Paths:
         after = self._after(a, above)
-        free = (torch.empty_like(after[0]), torch.empty_like(after[0]))
-        self._free(after[0], after[1] + self.dt * after[0], free)
+        a_z = after[1] + self.dt * after[0]
+        free = (after[0] - self.dt * self.gamma * a_z, (1 - self.dt * self.eps) * a_z)
         return {"oscillation": free, "force": (delta.adjoint @ self.matrix).chunk(2, -1)}
 
 
 class LEMValues(NamedTuple):
-    """Preactivations (1, 2, z, y) [c, B, 4 H]; the gates p and q [c, B, 2 H]; the candidates; the state before, and z after,
-    [c, B, H]."""
+    """Preactivations (1, 2, z, y) [c, B, 4 H]."""
 
     pre: Tensor
-    opened: Tensor
-    into_z: Tensor
-    into_y: Tensor
-    y: Tensor
-    z: Tensor
-    z_after: Tensor
 
 
 class LEMFactors(NamedTuple):
-    """Derivatives [c, B, H]: of y and z by their gates' preactivations (2 and 1), by their candidates', and by themselves."""
+    """Derivatives. Of y by the preactivations (2, y) and of z by (1, z), [c, B, 2, H]; of y and z by themselves [c, B, H]."""
 
-    y_by_two: Tensor
-    z_by_one: Tensor
-    y_by_candidate: Tensor
-    z_by_candidate: Tensor
+    y_by: Tensor
+    z_by: Tensor
     y_kept: Tensor
     z_kept: Tensor
 
@@ -174,7 +170,7 @@ class LEM(PreactivatedCell):
 
     def __init__(self, weight: Tensor, bias: Tensor, by_y: Tensor, by_z: Tensor, dt: float) -> None:
         self.by_y, self.by_z, self.dt = by_y, by_z, dt
-        super().__init__(weight, bias, (Part("hidden", by_z.shape[0]), Part("cell", by_z.shape[0])), 4, 10)
+        super().__init__(weight, bias, (Part("hidden", by_z.shape[0]), Part("cell", by_z.shape[0])), 4, 6)
 
     @classmethod
     def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[LEM]:
@@ -182,77 +178,92 @@ class LEM(PreactivatedCell):
         return [cls(*(weight(name) for name in ("weight_ih", "bias", "weight_y", "weight_z")), module.dt)]  # type: ignore[arg-type]
 
     def roll(self, pre: Tensor, states: Tensor) -> LEMValues:
-        ys, zs = self.cut(states)
-        H, dt, from_y, from_z = ys.shape[-1], self.dt, self.by_y.t(), self.by_z.t()
-        opened, into_z, into_y = (pre.new_empty(*pre.shape[:2], width) for width in (2 * H, H, H))
-        blocks = (pre[..., : 3 * H], pre[..., : 2 * H], pre[..., 2 * H : 3 * H], pre[..., 3 * H :])
-        gates = (opened, *opened.chunk(2, -1), into_z, into_y)
-        before, after = (ys, zs), (ys[1:], zs[1:])
-        for three, two, third, fourth, both, p, q, to_z, to_y, y, z, y_after, z_after in zip(
-            *(each.unbind() for each in (*blocks, *gates, *before, *after)), strict=False
+        H, dt = self.by_z.shape[0], None if self.dt == 1 else pre.new_tensor(self.dt)
+        from_y, from_z = self.by_y.t().contiguous(), self.by_z.t().contiguous()
+        # Of one step: what follows from the preactivations costs less to compute again for all steps than to keep here.
+        opened, candidate = pre.new_empty(pre.shape[1], 2 * H), pre.new_empty(pre.shape[1], H)
+        p, q = opened.chunk(2, -1)
+        inside = (pre[..., : 3 * H], pre[..., : 2 * H], pre[..., 2 * H : 3 * H], pre[..., 3 * H :])
+        y, z = (each.unbind() for each in self.cut(states))
+        for three, two, third, fourth, y_t, z_t, y_next, z_next in zip(
+            *(each.unbind() for each in inside), y, z, y[1:], z[1:], strict=False
         ):
-            torch.addmm(three, y, from_y, out=three)
-            torch.sigmoid(two, out=both)
-            if dt != 1:
-                both.mul_(dt)
-            torch.tanh(third, out=to_z)
-            torch.lerp(z, to_z, p, out=z_after)
-            torch.addmm(fourth, z_after, from_z, out=fourth)
-            torch.tanh(fourth, out=to_y)
-            torch.lerp(y, to_y, q, out=y_after)
-        return LEMValues(pre, opened, into_z, into_y, ys[:-1], zs[:-1], zs[1:])
+            torch.addmm(three, y_t, from_y, out=three)
+            torch.sigmoid(two, out=opened)
+            if dt is not None:
+                torch.mul(opened, dt, out=opened)
+            torch.tanh(third, out=candidate)
+            torch.lerp(z_t, candidate, p, out=z_next)
+            torch.addmm(fourth, z_next, from_z, out=fourth)
+            torch.tanh(fourth, out=candidate)
+            torch.lerp(y_t, candidate, q, out=y_next)
+        return LEMValues(pre)
+
+    def _opened(self, pre: Tensor) -> Tensor:
+        """The gates p and q, [..., 2, H]."""
+        opened = torch.sigmoid(pre[..., : 2 * self.by_z.shape[0]]).unflatten(-1, (2, -1))
+        return opened if self.dt == 1 else opened.mul_(self.dt)
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> LEMFactors:
-        pre, opened, into_z, into_y, y, z, _ = path.values
-        gates, candidate_z, candidate_y = pre.split([2 * y.shape[-1], y.shape[-1], y.shape[-1]], -1)
-        p, q = opened.chunk(2, -1)
-        p_slope, q_slope = torch.sigmoid(-gates).mul_(opened).chunk(2, -1)
-        return LEMFactors(
-            (into_y - y).mul_(q_slope),
-            (into_z - z).mul_(p_slope),
-            tanh_slope(candidate_y).mul_(q),
-            tanh_slope(candidate_z).mul_(p),
-            1 - q,
-            1 - p,
-        )
-
-    def back(self, step: LEMFactors, a: tuple[Tensor, ...], pre: Tensor, out: StateViews | None) -> None:
+        (pre,), (y, z) = path.values, path.states
+        steps, batch, H = y[1:].shape
+        y_by, z_by, kept = (blocks(new, name, pre, steps, batch, 2, H) for name in ("y by", "z by", "kept"))
+        (by_2, by_y), (by_1, by_z), (z_kept, y_kept) = (each.unbind(-2) for each in (y_by, z_by, kept))
         one, two, into_z, into_y = pre.chunk(4, -1)
-        torch.mul(a[0], step.y_by_candidate, out=into_y)
-        a_z = a[1] + (rows(into_y) @ self.by_z).view_as(a[1])
-        torch.mul(a_z, step.z_by_one, out=one)
-        torch.mul(a[0], step.y_by_two, out=two)
-        torch.mul(a_z, step.z_by_candidate, out=into_z)
-        if out is not None:
-            self._kept(step, a[0], a_z, out.parts)
-            three = rows(pre)[:, : self.by_y.shape[0]]
-            torch.addmm(out.rows[0], three, self.by_y, out=out.rows[0])
+        p, q = self._opened(pre).unbind(-2)
+        for by_gate, by_candidate, its_kept, gate, share, candidate, before in (
+            (by_1, by_z, z_kept, one, p, into_z, z[:-1]),
+            (by_2, by_y, y_kept, two, q, into_y, y[:-1]),
+        ):
+            torch.sub(1, share, out=its_kept)
+            torch.tanh(candidate, out=by_gate).sub_(before)
+            by_gate.mul_(torch.sigmoid(-gate)).mul_(share)
+            slope_of_tanh(candidate, by_candidate).mul_(share)
+        return LEMFactors(y_by, z_by, y_kept, z_kept)
 
-    def _kept(self, step: LEMFactors, a_y: Tensor, a_z: Tensor, out: tuple[Tensor, ...]) -> None:
-        """The adjoint of the state before without what y does to the preactivations."""
-        torch.mul(a_y, step.y_kept, out=out[0])
-        torch.mul(a_z, step.z_kept, out=out[1])
+    def cut_adjoint(self, a: Tensor) -> tuple[Tensor, ...]:
+        """y and z, each as rows, by itself, and with an axis for two preactivations."""
+        return tuple(each for part in self.cut(a) for each in (part, part.unsqueeze(-2))) + self.cut(as_rows(a))
+
+    def cut_pre(self, pre: Tensor) -> tuple[Tensor, ...]:
+        """(2, y) and (1, z); as rows (1, 2, z), and y."""
+        four, rows, width = pre.unflatten(-1, (4, -1)), as_rows(pre), self.by_y.shape[0]
+        return four[..., 1::2, :], four[..., 0:3:2, :], rows[..., :width], rows[..., width:]
+
+    def gate(self, step: LEMFactors, a: tuple[Tensor, ...], pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
+        a_y, a_y_1, _, _, _, a_z_rows = a
+        before_y, _, _, after_z_1, _, after_z_rows = out
+        torch.mul(a_y_1, step.y_by, out=pre[0])
+        torch.mul(a_y, step.y_kept, out=before_y)
+        torch.addmm(a_z_rows, pre[3], self.by_z, out=after_z_rows)  # y's candidate reads z after the step
+        torch.mul(after_z_1, step.z_by, out=pre[1])
+
+    def carry(self, step: LEMFactors, pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
+        torch.mul(out[2], step.z_kept, out=out[2])
+        torch.addmm(out[4], pre[2], self.by_y, out=out[4])
 
     def forwards(self, step: LEMFactors, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
         width = 3 * v[0].shape[-1]
         from_x = (driven[..., :width], driven[..., width:]) if isinstance(driven, Tensor) else (driven, driven)
         v_one, v_two, v_z = (from_x[0] + v[0] @ self.by_y.t()).chunk(3, -1)
-        z = step.z_kept * v[1] + step.z_by_candidate * v_z + step.z_by_one * v_one
+        z = step.z_kept * v[1] + (step.z_by * torch.stack([v_one, v_z], -2)).sum(-2)
         v_y = from_x[1] + z @ self.by_z.t()
-        return step.y_kept * v[0] + step.y_by_candidate * v_y + step.y_by_two * v_two, z
+        return step.y_kept * v[0] + (step.y_by * torch.stack([v_two, v_y], -2)).sum(-2), z
 
     def gates(self, path: Trajectory) -> list[Gate]:
-        p, q = path.values.opened.chunk(2, -1)
+        pre = path.values.pre
+        (p, q), (into_z, into_y) = self._opened(pre).unbind(-2), pre.chunk(4, -1)[2:]
         return [
             Gate("gate of z", p, torch.log1p(-p)),
             Gate("gate of y", q, torch.log1p(-q)),
-            Gate("candidate of z", path.values.into_z.abs()),
-            Gate("candidate of y", path.values.into_y.abs()),
+            Gate("candidate of z", into_z.tanh().abs_()),
+            Gate("candidate of y", into_y.tanh().abs_()),
         ]
 
     def recurrent_inputs(self, path: Trajectory) -> dict[str, tuple[slice, Tensor]]:
-        H = path.values.y.shape[-1]
-        return {"weight_y": (slice(0, 3 * H), path.values.y), "weight_z": (slice(3 * H, 4 * H), path.values.z_after)}
+        y, z = path.states
+        H = y.shape[-1]
+        return {"weight_y": (slice(0, 3 * H), y[:-1]), "weight_z": (slice(3 * H, 4 * H), z[1:])}
 
     def paths(self, step: LEMFactors, a: StateViews, delta: Preactivations, above: Tensor | None) -> Paths:
         after = self._after(a, above)

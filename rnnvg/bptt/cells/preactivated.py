@@ -25,7 +25,7 @@ class Preactivations:
 
 
 class PreactivatedCell(Cell):
-    """A subclass gives `roll`, `factors`, `back`, `forwards`, and `recurrent_inputs` of its matrices.
+    """A subclass gives `roll`, `factors`, `cut_adjoint`, `cut_pre`, `gate`, `carry`, `forwards`, and `recurrent_inputs` of its matrices.
 
     The state's parts lie side by side in one tensor, so that what happens to two of them is one operation.
     """
@@ -45,8 +45,23 @@ class PreactivatedCell(Cell):
         """
         raise NotImplementedError
 
-    def back(self, step: Any, a: tuple[Tensor, ...], pre: Tensor, out: StateViews | None) -> None:
-        """Adjoints of the preactivations into `pre` [n, B, G H] and, where asked for, of the state before into `out`."""
+    def cut_adjoint(self, a: Tensor) -> tuple[Tensor, ...]:
+        """Adjoints of states side by side [..., n, B, N] in the views that `gate` and `carry` read and write.
+
+        Making a view costs half of what is computed in it: they are made for all steps of a run at once.
+        """
+        raise NotImplementedError
+
+    def cut_pre(self, pre: Tensor) -> tuple[Tensor, ...]:
+        """Adjoints of the preactivations [..., n, B, G H] in such views, and any memory that a step needs besides."""
+        raise NotImplementedError
+
+    def gate(self, step: Any, a: tuple[Tensor, ...], pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
+        """Adjoints of the preactivations into `pre`, from those of the state after; `out` is memory for what `carry` needs."""
+        raise NotImplementedError
+
+    def carry(self, step: Any, pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
+        """The adjoint of the state before into `out`, after `gate`."""
         raise NotImplementedError
 
     def forwards(self, step: Any, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
@@ -56,7 +71,9 @@ class PreactivatedCell(Cell):
     def run(self, x: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
         first = torch.cat(state, -1)
         states = states_from("states", first, x.shape[0], new)
-        values = self.roll(F.linear(x, self.weight, self.bias), states)
+        pre = F.linear(x, self.weight, self.bias)
+        with torch.inference_mode():  # a sixth off each small operation
+            values = self.roll(pre, states)
         return Trajectory(self.cut(states), values)
 
     def cut(self, states: Tensor) -> tuple[Tensor, ...]:
@@ -73,18 +90,36 @@ class PreactivatedCell(Cell):
         return tuple(a.parts) if above is None else (a.parts[0] + above, *a.parts[1:])
 
     def into_gates(self, step: Any, a: StateViews, delta: Preactivations, above: Tensor | None) -> None:
-        delta.adjoint = self.new_pre(*a.parts[0].shape[:2])
-        self.back(step, self._after(a, above), delta.adjoint, None)
+        self._gate(step, a, delta, above)
 
     def pull(self, step: Any, a: StateViews, out: StateViews, delta: Preactivations, above: Tensor | None) -> None:
-        delta.adjoint = self.new_pre(*a.parts[0].shape[:2])
-        self.back(step, self._after(a, above), delta.adjoint, out)
+        found, pre, views = self._gate(step, a, delta, above)
+        self.carry(step, pre, views)
+        for part, each in zip(out.parts, self.cut(found), strict=True):
+            part.copy_(each)
+
+    def _gate(
+        self, step: Any, a: StateViews, delta: Preactivations, above: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """`gate` in memory of its own: for the adjoint of the state before, and views of both."""
+        after = torch.cat(self._after(a, above), -1)
+        before = torch.empty_like(after)
+        delta.adjoint = self.new_pre(*after.shape[:2])
+        pre, views = self.cut_pre(delta.adjoint), self.cut_adjoint(before)
+        self.gate(step, self.cut_adjoint(after), pre, views)
+        return before, pre, views
 
     def pull_run(self, factors: Any, views: list[StateViews], vectors: Tensor, inputs: bool) -> Tensor | None:
-        pre = self.new_pre(len(views) - 1, *vectors.shape[1:3])
-        for k, (step, adjoint) in enumerate(zip(reversed(steps_of(factors)), pre.unbind(), strict=True)):
-            self.back(step, views[k].parts, adjoint, views[k + 1])
-        return pre @ self.weight if inputs else None
+        count = len(vectors) - 1
+        adjoints = self.new_pre(count if inputs else 1, *vectors.shape[1:3])
+        states, pre = by_step(self.cut_adjoint(vectors)), by_step(self.cut_pre(adjoints))
+        if not inputs:  # nobody reads them after the step
+            pre = pre * count
+        with torch.inference_mode():  # a sixth off each small operation
+            for step, a, into, out in zip(reversed(steps_of(factors)), states, pre, states[1:], strict=False):
+                self.gate(step, a, into, out)
+                self.carry(step, into, out)
+        return adjoints @ self.weight if inputs else None
 
     def input_adjoint(self, delta: Preactivations) -> Tensor:
         return delta.adjoint @ self.weight
@@ -105,9 +140,20 @@ class PreactivatedCell(Cell):
         return found
 
 
-def rows(vectors: Tensor) -> Tensor:
-    """[n, B, width] as [n B, width]: a product of two matrices costs half of what one of three axes does."""
-    return vectors[0] if vectors.shape[0] == 1 else vectors.flatten(0, 1)
+def by_step(views: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """Views of c steps [c, ...] as those of each step."""
+    return list(zip(*(each.unbind() for each in views), strict=True))
+
+
+def blocks(new: Buffers, name: str, like: Tensor, *shape: int) -> Tensor:
+    """Memory [c, B, G, H] for `shape`, each of G blocks in one piece: what is computed of it for all steps is quicker so."""
+    c, batch, count, hidden = shape
+    return new(name, like, count, c, batch, hidden).permute(1, 2, 0, 3)
+
+
+def as_rows(vectors: Tensor) -> Tensor:
+    """Adjoints [..., n, B, width] as [..., n B, width]: a product of two matrices costs half of what one of three axes does."""
+    return vectors.flatten(-3, -2)
 
 
 def sigmoid_slope(z: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from rnnvg.bptt.cells.cell import Paths, Weight
 from rnnvg.bptt.cells.linear import ElementwiseCell, Pulled, initial, ones, outer
-from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory
-from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, rows, sigmoid_slope, tanh_slope
+from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory, slope_of_tanh
+from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, as_rows, blocks, sigmoid_slope
 
 State = tuple[Tensor, Tensor, Tensor]
 
@@ -133,24 +133,14 @@ class MLSTM(ElementwiseCell):
 
 
 class SValues(NamedTuple):
-    """Preactivations (z, i, f, o) [c, B, 4 H]; i [c, B, H]; f and o [c, B, 2 H]; tanh(z), and c over n after the step,
-    [c, B, H]; h, c and n before it and c and n after it [c, B, H]."""
+    """Preactivations (z, i, f, o) [c, B, 4 H]."""
 
     pre: Tensor
-    i: Tensor
-    gates: Tensor
-    candidate: Tensor
-    share: Tensor
-    h: Tensor
-    c: Tensor
-    n: Tensor
-    c_after: Tensor
-    n_after: Tensor
 
 
 class SFactors(NamedTuple):
     """Derivatives. Of h by c and n after the step [c, B, 2, H]; of c by the preactivations (z, i, f) [c, B, 3, H]; of n by
-    (i, f) [c, B, 2, H]; of c and n by themselves before, and of h by o's preactivation, [c, B, H]."""
+    (i, f) [c, B, 2, H]; of c and n by themselves before, and of h by o's preactivation, [c, B, 1, H]."""
 
     h_by: Tensor
     c_by: Tensor
@@ -166,88 +156,111 @@ class SLSTM(PreactivatedCell):
     def __init__(self, weight: Tensor, recurrent: Tensor, bias: Tensor) -> None:
         hidden = recurrent.shape[1]
         self.matrix = recurrent
-        super().__init__(weight, bias, (Part("hidden", hidden), Part("cell", hidden), Part("other", hidden)), 4, 12)
+        super().__init__(weight, bias, (Part("hidden", hidden), Part("cell", hidden), Part("other", hidden)), 4, 7)
 
     @classmethod
     def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[SLSTM]:
         return [cls(*(weight(name) for name in ("weight_ih", "weight_hh", "bias")))]  # type: ignore[arg-type]
 
     def roll(self, pre: Tensor, states: Tensor) -> SValues:
-        h, c, n = self.cut(states)
-        H, into = h.shape[-1], self.matrix.t()
-        i, gates, candidate, share = (pre.new_empty(*pre.shape[:2], width) for width in (H, 2 * H, H, H))
-        f, o = gates.chunk(2, -1)
-        blocks = (pre, pre[..., :H], pre[..., H : 2 * H], pre[..., 2 * H :])
-        found, before, after = (candidate, i, gates, f, o, share), (h, c, n), (h[1:], c[1:], n[1:])
-        for whole, z_in, i_in, f_o_in, z_t, i_t, f_o, f_t, o_t, share_t, h_t, c_t, n_t, h_next, c_next, n_next in zip(
-            *(each.unbind() for each in (*blocks, *found, *before, *after)), strict=False
+        H, into = self.matrix.shape[1], self.matrix.t().contiguous()
+        four, c_n = pre.unflatten(-1, (4, H)), states[..., H:].unflatten(-1, (2, H))
+        # Of one step: what follows from the preactivations costs less to compute again for all steps than to keep here.
+        i, gates, candidates = (pre.new_ones(pre.shape[1], count, H) for count in (1, 2, 2))
+        z, f, o = candidates[:, 0], gates[:, :1], gates[:, 1]
+        inside = (pre, four[..., 0, :], four[..., 1:2, :], four[..., 2:, :])
+        h, both, c, n = (each.unbind() for each in (states[..., :H], c_n, c_n[..., 0, :], c_n[..., 1, :]))
+        after = zip(h[1:], both[1:], c[1:], n[1:], strict=True)
+        for whole, z_in, i_in, f_o_in, h_t, c_n_t, (h_next, c_n_next, c_next, n_next) in zip(
+            *(each.unbind() for each in inside), h, both, after, strict=False
         ):
             torch.addmm(whole, h_t, into, out=whole)
-            torch.tanh(z_in, out=z_t)
-            torch.exp(i_in, out=i_t)
-            torch.sigmoid(f_o_in, out=f_o)
-            torch.mul(f_t, c_t, out=c_next).addcmul_(i_t, z_t)
-            torch.addcmul(i_t, f_t, n_t, out=n_next)
-            torch.div(c_next, n_next, out=share_t)
-            torch.mul(o_t, share_t, out=h_next)
-        return SValues(pre, i, gates, candidate, share, h[:-1], c[:-1], n[:-1], c[1:], n[1:])
+            torch.tanh(z_in, out=z)
+            torch.exp(i_in, out=i)
+            torch.sigmoid(f_o_in, out=gates)
+            torch.mul(candidates, i, out=c_n_next)
+            torch.addcmul(c_n_next, f, c_n_t, out=c_n_next)
+            torch.div(c_next, n_next, out=h_next)
+            torch.mul(h_next, o, out=h_next)
+        return SValues(pre)
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> SFactors:
-        values: SValues = path.values
-        H = values.h.shape[-1]
-        f_slope, o_slope = torch.sigmoid(-values.pre[..., 2 * H :]).mul_(values.gates).chunk(2, -1)
-        f, o = values.gates.chunk(2, -1)
-        by_c = o / values.n_after
-        return SFactors(
-            torch.stack([by_c, -by_c * values.share], -2),
-            torch.stack(
-                [
-                    values.i * tanh_slope(values.pre[..., :H]),
-                    values.i * values.candidate,
-                    f_slope * values.c,
-                ],
-                -2,
-            ),
-            torch.stack([values.i, f_slope * values.n], -2),
-            f,
-            values.share * o_slope,
+        (pre,), (_, c, n) = path.values, path.states
+        steps, batch, H = c[1:].shape
+        z_in, i_in, f_o = pre[..., :H], pre[..., H : 2 * H], pre[..., 2 * H :].unflatten(-1, (2, H))
+        h_by, c_by, n_by, gates, slopes = (
+            blocks(new, name, pre, steps, batch, count, H)
+            for name, count in (("h by", 2), ("c by", 3), ("n by", 2), ("gates", 2), ("slopes", 2))
+        )
+        torch.sigmoid(f_o, out=gates)
+        torch.neg(f_o, out=slopes).sigmoid_().mul_(gates)
+        by_z, by_i, by_f = c_by.unbind(-2)
+        i, n_by_f = n_by.unbind(-2)
+        f_slope, o_slope = slopes.unbind(-2)
+        torch.exp(i_in, out=i)
+        slope_of_tanh(z_in, by_z).mul_(i)
+        torch.tanh(z_in, out=by_i).mul_(i)
+        torch.mul(f_slope, c[:-1], out=by_f)
+        torch.mul(f_slope, n[:-1], out=n_by_f)
+        by_c, by_n = h_by.unbind(-2)
+        torch.div(c[1:], n[1:], out=by_n)
+        o_slope.mul_(by_n)
+        torch.div(gates[..., 1, :], n[1:], out=by_c)
+        by_n.mul_(by_c).neg_()
+        return SFactors(h_by, c_by, n_by, gates[..., :1, :], slopes[..., 1:, :])
+
+    def cut_adjoint(self, a: Tensor) -> tuple[Tensor, ...]:
+        """h as rows, and with an axis for what it is multiplied by; c and n."""
+        H = self.parts[0].width
+        return as_rows(a)[..., :H], a[..., :H].unsqueeze(-2), a[..., H:].unflatten(-1, (2, H))
+
+    def cut_pre(self, pre: Tensor) -> tuple[Tensor, ...]:
+        """All as rows; (z, i, f), (i, f) and o; memory for the adjoints of c and n after the step, together and each."""
+        four = pre.unflatten(-1, (4, -1))
+        c_n = torch.empty_like(four[..., :2, :])
+        return (
+            as_rows(pre),
+            four[..., :3, :],
+            four[..., 1:3, :],
+            four[..., 3:, :],
+            c_n,
+            c_n[..., :1, :],
+            c_n[..., 1:, :],
         )
 
-    def back(self, step: SFactors, a: tuple[Tensor, ...], pre: Tensor, out: StateViews | None) -> None:
-        blocks = pre.unflatten(-1, (4, -1))
-        c_and_n = torch.stack(a[1:], -2).addcmul_(a[0].unsqueeze(-2), step.h_by)
-        a_c, a_n = c_and_n[..., :1, :], c_and_n[..., 1:, :]
-        torch.mul(a_c, step.c_by, out=blocks[..., :3, :])
-        blocks[..., 1:3, :].addcmul_(a_n, step.n_by)
-        torch.mul(a[0], step.h_by_o, out=blocks[..., 3, :])
-        if out is not None:
-            torch.mm(rows(pre), self.matrix, out=out.rows[0])
-            torch.mul(c_and_n[..., 0, :], step.kept, out=out.parts[1])
-            torch.mul(c_and_n[..., 1, :], step.kept, out=out.parts[2])
+    def gate(self, step: SFactors, a: tuple[Tensor, ...], pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
+        (_, h, c_n), (_, z_i_f, i_f, o, after, after_c, after_n) = a, pre
+        torch.addcmul(c_n, step.h_by, h, out=after)
+        torch.mul(after_c, step.c_by, out=z_i_f)
+        torch.addcmul(i_f, after_n, step.n_by, out=i_f)
+        torch.mul(h, step.h_by_o, out=o)
+
+    def carry(self, step: SFactors, pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
+        torch.mm(pre[0], self.matrix, out=out[0])
+        torch.mul(pre[4], step.kept, out=out[2])
 
     def forwards(self, step: SFactors, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
         moved = (driven + v[0] @ self.matrix.t()).unflatten(-1, (4, -1))
-        c = step.kept * v[1] + (step.c_by * moved[..., :3, :]).sum(-2)
-        n = step.kept * v[2] + (step.n_by * moved[..., 1:3, :]).sum(-2)
-        h = step.h_by_o * moved[..., 3, :] + (step.h_by * torch.stack([c, n], -2)).sum(-2)
+        kept = step.kept.squeeze(-2)
+        c = kept * v[1] + (step.c_by * moved[..., :3, :]).sum(-2)
+        n = kept * v[2] + (step.n_by * moved[..., 1:3, :]).sum(-2)
+        h = (step.h_by_o * moved[..., 3:, :]).squeeze(-2) + (step.h_by * torch.stack([c, n], -2)).sum(-2)
         return h, c, n
 
     def gates(self, path: Trajectory) -> list[Gate]:
-        values: SValues = path.values
-        f, o = values.gates.chunk(2, -1)
-        H = f.shape[-1]
+        z, i, f, o = path.values.pre.chunk(4, -1)
         return [
-            Gate("input gate", values.i),
-            Gate("forget gate", f, F.logsigmoid(values.pre[..., 2 * H : 3 * H])),
-            Gate("candidate", values.candidate.abs()),
-            Gate("output gate", o),
+            Gate("input gate", i.exp()),
+            Gate("forget gate", torch.sigmoid(f), F.logsigmoid(f)),
+            Gate("candidate", z.tanh().abs_()),
+            Gate("output gate", torch.sigmoid(o)),
         ]
 
     def recurrent_inputs(self, path: Trajectory) -> dict[str, tuple[slice, Tensor]]:
-        return {"weight_hh": (slice(None), path.values.h)}
+        return {"weight_hh": (slice(None), path.states[0][:-1])}
 
     def paths(self, step: SFactors, a: StateViews, delta: Preactivations, above: Tensor | None) -> Paths:
         after = self._after(a, above)
         c_and_n = torch.stack(after[1:], -2) + after[0].unsqueeze(-2) * step.h_by
-        carry = (None, c_and_n[..., 0, :] * step.kept, c_and_n[..., 1, :] * step.kept)
-        return {"carry": carry, "hidden state": (delta.adjoint @ self.matrix, None, None)}
+        c, n = (c_and_n * step.kept).unbind(-2)
+        return {"carry": (None, c, n), "hidden state": (delta.adjoint @ self.matrix, None, None)}
