@@ -67,7 +67,7 @@ def adjoints(
     if last < 0:
         return iter(())
     if linear.diagonal and change is None and isinstance(entries, Sources):
-        return DiagonalRecursion(linear, last, rows, inputs).run(entries, last)
+        return DiagonalRecursion(linear, last, rows, inputs=inputs, vectors=not lengths).run(entries, last)
     return _Recursion(linear, last, rows, inputs, before, lengths and not inputs).run(entries, last, by_segment, change)
 
 

@@ -5,7 +5,8 @@
 Each coordinate keeps a logarithm of its own from one run of steps to the next. One that is e^-1000 of the others now and all
 that is left of them later is as exact as they are, which one scale for the whole vector cannot do. Inside a run, whose
 products stay far inside float64's range, they are multiplied out.
-Axes: B sequences, N state coordinates, n rows under way, c steps of a run.
+Axes: B sequences, N state coordinates, M decay factors of a step, each of N / M coordinates side by side, n rows under way,
+c steps of a run.
 """
 
 from __future__ import annotations
@@ -23,59 +24,79 @@ from rnnvg.bptt.logscale import lengths
 from rnnvg.bptt.segments import DiagonalSteps, Linearization
 
 # Products of a run's decay factors lie within e^-RANGE and e^RANGE, and what enters it below e^-SMALL of the largest
-# coordinate is left out: together they stay inside float64's range, and nothing that is left out could have mattered.
-RANGE, SMALL = 200.0, 460.0
+# coordinate is left out: their squares stay inside float64's range, and nothing that is left out could have mattered.
+RANGE, SMALL = 150.0, 350.0
 NUMBERS = 2**17  # adjoints of a run: what the processor's cache holds
 
 
 class DiagonalRecursion:
-    """Rows of adjoints, [n, B, N]: ln of each coordinate's size, and its phase (of a real one the sign)."""
+    """Rows of adjoints, [n, B, N]: ln of each coordinate's size, and its phase (of a real one the sign).
 
-    def __init__(self, linear: Linearization, last: int, rows: int, inputs: bool) -> None:
-        self.linear, self.with_inputs = linear, inputs
+    `vectors` and `inputs` say whether more than their lengths is asked for. For the lengths squares alone are multiplied
+    out, and phases are left aside: none of the rows of `Sources` takes in a second covector where one is already.
+    """
+
+    def __init__(self, linear: Linearization, last: int, rows: int, *, inputs: bool, vectors: bool) -> None:
+        self.linear, self.with_inputs, self.with_vectors = linear, inputs, vectors or inputs
         shape = (rows, linear.batch, linear.size)
         self.log = torch.full(shape, -math.inf, dtype=torch.float64, device=linear.device)
         self.phase = torch.zeros(shape, dtype=linear.wide_dtype, device=linear.device)
         self.under_way = 0
-        self.longest = max(1, min(WAITING_STEPS, last + 1, NUMBERS // max(1, math.prod(shape))))
+        wide = math.prod(shape) if self.with_vectors else 1
+        self.longest = max(1, min(WAITING_STEPS, last + 1, NUMBERS // max(1, wide)))
         # Written over by every run: fresh memory would cost more than what is computed in it.
-        self.vectors = self.phase.new_empty(self.longest, *shape)
+        self.vectors = self.phase.new_empty(self.longest if self.with_vectors else 0, *shape)
         self.products = self.phase.new_ones(0)
+        self.rows: tuple[Tensor, ...] = ()
+        self.constant: Tensor | None = None  # the factors that all of `products` are powers of
 
     @torch.no_grad()
     def run(self, entries: Entries, last: int) -> Iterator[Block]:
         t = last
         for segment in self.linear.segments(t + 1, backwards=True, reuse=True):
-            decay = cast(DiagonalSteps, segment).decays().conj()
+            decay = cast(DiagonalSteps, segment).decays()
             pace = _Pace(decay, segment.start)
-            factors = decay.to(self.phase.dtype).unbind()
             while t >= segment.start:
-                found = entries(t)
-                self._enter(found)
+                self._enter(entries(t))
                 most = min(self.longest, t - segment.start + 1)
                 most = next((count for count in range(1, most) if entries(t - count)), most)
                 count, at = pace.run(t, most), t - segment.start
-                products = self._products(factors[at - count + 1 : at + 1])
+                products = self._products(decay[at - count + 1 : at + 1])
                 log_scale, vectors, unit = self._at(products)
-                first, inputs = t - count + 1, None
+                inputs = None
                 if self.with_inputs:
-                    inputs = cast(DiagonalSteps, segment).inputs_of(first, vectors)
+                    inputs = cast(DiagonalSteps, segment).inputs_of(t - count + 1, vectors)
                 yield Block(segment, t, log_scale, vectors, inputs, unit)
-                # The last factor may be of any size: its logarithm is added to that of the others.
-                self._decay(products[-1])
-                self._decay(factors[at - count + 1])
+                self._decay(products[-1], decay[at - count + 1])
                 t -= count
-        log_scale, vectors, unit = self._at(self.phase.new_ones(1, 1, 1))
+        log_scale, vectors, unit = self._at(self._factors(self.phase.new_ones(1, 1, 1)))
         yield Block(None, -1, log_scale, vectors, None, unit)
 
-    def _products(self, factors: Sequence[Tensor]) -> Tensor:
-        """1, d_t, d_t d_{t-1}, ..., [c, ...], from factors in order of time."""
-        if self.products.shape[1:] != factors[0].shape:
-            self.products = self.phase.new_ones(self.longest, *factors[0].shape)
+    def _factors(self, decay: Tensor) -> Tensor:
+        """What adjoints are multiplied by; for their lengths alone, the squares of its size."""
+        if self.with_vectors:
+            return decay.conj().to(self.phase.dtype)
+        parts = torch.view_as_real(decay.resolve_conj()) if decay.is_complex() else decay.unsqueeze(-1)
+        squares = parts.double().square()
+        return squares.sum(-1) if decay.is_complex() else squares.squeeze(-1)
+
+    def _products(self, decay: Tensor) -> Tensor:
+        """1, d_t, d_t d_{t-1}, ..., [c, B, M], from decay factors in order of time."""
+        if self.constant is not None and decay.stride(0) == 0 and _same(decay[0], self.constant):
+            return self.products[: len(decay)]
+        constant = decay.stride(0) == 0
+        rows = self._factors(decay[:1] if constant else decay).unbind()
+        if self.products.shape[1:] != rows[0].shape or self.products.dtype != rows[0].dtype:
+            self.products = rows[0].new_ones(self.longest, *rows[0].shape)
             self.rows = self.products.unbind()
-        for k in range(len(factors) - 1):
-            torch.mul(self.rows[k], factors[-1 - k], out=self.rows[k + 1])
-        return self.products[: len(factors)]
+        self.constant = decay[0] if constant else None
+        if constant:  # as many as any run takes
+            for k in range(self.longest - 1):
+                torch.mul(self.rows[k], rows[0], out=self.rows[k + 1])
+        else:
+            for before, factor, after in zip(self.rows, reversed(rows[1:]), self.rows[1:], strict=False):
+                torch.mul(before, factor, out=after)
+        return self.products[: len(decay)]
 
     def _enter(self, found: Sequence[Entry]) -> None:
         """Add covectors, coordinate by coordinate, to what is under way."""
@@ -91,19 +112,34 @@ class DiagonalRecursion:
             more, phase[:, which] = _polar(both)
             log[:, which] = joint + more
 
-    def _decay(self, factors: Tensor) -> None:
-        size, phase = _polar(factors)
-        self.log[: self.under_way] += size
-        self.phase[: self.under_way] *= phase
+    def _decay(self, product: Tensor, last: Tensor) -> None:
+        """Multiply what is under way by a run's product and its last factor, [B, M].
+
+        That may be of any size: its logarithm is added to that of the others.
+        """
+        log, phase = (_by_factor(each[: self.under_way], last) for each in (self.log, self.phase))
+        size, turned = _polar(last.to(self.phase.dtype))
+        if self.with_vectors:
+            more, its = _polar(product)
+            phase *= (turned.conj() * its).unsqueeze(-1)
+        else:
+            more = product.log() / 2
+        log += (size + more).unsqueeze(-1)
 
     def _at(self, products: Tensor) -> tuple[Tensor, Tensor, bool]:
-        """Adjoints after products of decay factors [c, B, N]: log scales [c, n, B], vectors [c, n, B, N], and
-        whether they are of length 1."""
-        log, phase = self.log[: self.under_way], self.phase[: self.under_way]
+        """Adjoints after products of decay factors [c, B, M]: log scales [c, n, B], vectors [c, n, B, N] where they are
+        asked for, and whether the scales are their lengths."""
+        log = self.log[: self.under_way]
         largest = log.amax(-1, keepdim=True)
         largest = largest.masked_fill(torch.isneginf(largest), 0.0)
-        entering = F.threshold(log - largest, -SMALL, -math.inf).exp() * phase
-        vectors = torch.mul(products.unsqueeze(1), entering, out=self.vectors[: len(products), : self.under_way])
+        entering = F.threshold(log - largest, -SMALL, -math.inf).exp()
+        if not self.with_vectors:
+            squares = _by_factor(entering, products).square().sum(-1)
+            found = torch.matmul(products.transpose(0, 1), squares.permute(1, 2, 0))  # [B, c, n]
+            return largest.squeeze(-1) + found.permute(1, 2, 0).log() / 2, self.vectors, True
+        entering = _by_factor(entering * self.phase[: self.under_way], products)
+        vectors = self.vectors[: len(products), : self.under_way]
+        torch.mul(products.unsqueeze(1).unsqueeze(-1), entering, out=_by_factor(vectors, products))
         norms = lengths(vectors)
         unit = bool((norms > 0).all())
         if not unit:
@@ -139,6 +175,16 @@ def _distinct(decay: Tensor) -> Tensor:
         if stride == 0:
             decay = decay.narrow(axis, 0, 1)
     return decay
+
+
+def _by_factor(vectors: Tensor, factors: Tensor) -> Tensor:
+    """Vectors [..., N] as [..., M, N / M], for factors [..., M]."""
+    return vectors.unflatten(-1, (factors.shape[-1], -1))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two views are of the same numbers in the same places."""
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
 
 
 def _polar(values: Tensor) -> tuple[Tensor, Tensor]:

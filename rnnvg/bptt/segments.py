@@ -68,7 +68,8 @@ class DiagonalSteps(Segment, Protocol):
     """A segment whose step Jacobians are diagonal."""
 
     def decays(self) -> Tensor:
-        """The diagonals, [c, B, N]; axes of stride 0 and of size 1 where they are the same."""
+        """The diagonals, [c, B, M], each factor that of N / M coordinates side by side; the first two axes of stride 0 or of
+        size 1 where they are the same."""
         ...
 
     def inputs_of(self, first: int, vectors: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class DeltaNetCell(_AttentionCell):
 
 
 class GLAValues(NamedTuple):
-    """The state before and the decay [c, B, K V]; the decay's slope by its preactivation, and k, [c, B, K]; v [c, B, V]."""
+    """The state before [c, B, K V]; the decay, its slope by its preactivation, and k, [c, B, K]; v [c, B, V]."""
 
     before: Tensor
     decay: Tensor
@@ -93,8 +93,7 @@ class GLA(ElementwiseCell):
     def drive(self, x: Tensor) -> GLAValues:
         raw = F.linear(x, self.into_a, self.bias)
         decay = torch.exp(F.logsigmoid(raw) / TEMPERATURE)
-        rows = decay.repeat_interleave(self.shape[1], -1)
-        return GLAValues(x, rows, decay * torch.sigmoid(-raw) / TEMPERATURE, x @ self.into_k.T, x @ self.into_v.T)
+        return GLAValues(x, decay, decay * torch.sigmoid(-raw) / TEMPERATURE, x @ self.into_k.T, x @ self.into_v.T)
 
     def _matrix(self, s: Tensor) -> Tensor:
         return s.unflatten(-1, self.shape)
@@ -106,7 +105,7 @@ class GLA(ElementwiseCell):
         """Of the decay's preactivation and of k [..., K], and of v [..., V]."""
         matrix = self._matrix(a)
         by_a = (matrix * self._matrix(step.before)).sum(-1) * step.slope
-        return by_a, (matrix * step.v.unsqueeze(-2)).sum(-1), (matrix * step.k.unsqueeze(-1)).sum(-2)
+        return by_a, (matrix @ step.v.unsqueeze(-1)).squeeze(-1), (matrix * step.k.unsqueeze(-1)).sum(-2)
 
     def of_input(self, step: GLAValues, a: Tensor) -> Tensor:
         by_a, by_k, by_v = self._adjoints(step, a)
@@ -117,7 +116,8 @@ class GLA(ElementwiseCell):
         return kept.flatten(-2) + outer(v_x @ self.into_k.T, step.v) + outer(step.k, v_x @ self.into_v.T)
 
     def gates(self, path: Trajectory) -> list[Gate]:
-        return [Gate("decay", path.values.decay, path.values.decay.log())]
+        decay = path.values.decay.repeat_interleave(self.shape[1], -1)
+        return [Gate("decay", decay, decay.log())]
 
     def contributions(
         self, x: Tensor, path: Trajectory, a: StateViews, delta: Pulled, above: Tensor | None

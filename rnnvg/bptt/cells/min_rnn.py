@@ -19,6 +19,8 @@ from rnnvg.bptt.cells.cell import Weight
 from rnnvg.bptt.cells.linear import ElementwiseCell, Pulled, initial, ones
 from rnnvg.bptt.cells.parts import Gate, StateViews, Trajectory
 
+CLOSED = -60.0  # a gate's preactivation from which on its sigmoid is far inside the range of float32
+
 
 class _MinCell(nn.Module):
     """Weights [G H, I] and biases [G H], the candidate's block last."""
@@ -59,38 +61,54 @@ class MinLSTMCell(_MinCell):
 
 
 class Values(NamedTuple):
-    """The state before; the share kept and the share that enters, each to full relative precision; the candidate, [c, B, H].
-    slopes: of the share that enters by the gates' preactivations, [c, B, G - 1, H]."""
+    """The state before; the share kept and the share that enters, each to full relative precision, [c, B, H]; the
+    preactivations, whose last block is the candidate, [c, B, G H]."""
 
     before: Tensor
     decay: Tensor
     enter: Tensor
-    candidate: Tensor
-    slopes: Tensor
+    raw: Tensor
 
 
 class _Min(ElementwiseCell):
     def __init__(self, weight: Tensor, bias: Tensor, blocks: int) -> None:
         self.weight, self.bias, self.blocks = weight, bias, blocks
-        hidden = weight.shape[0] // blocks
-        super().__init__(hidden, weight.shape[1], weight, blocks * hidden, (blocks + 4) * hidden)
+        self.hidden = weight.shape[0] // blocks
+        super().__init__(self.hidden, weight.shape[1], weight, blocks * self.hidden, (blocks + 3) * self.hidden)
+
+    def drive(self, x: Tensor) -> Values:
+        raw = F.linear(x, self.weight, self.bias)
+        return Values(x, *self.shares(raw[..., : -self.hidden]), raw)
+
+    def shares(self, gates: Tensor) -> tuple[Tensor, Tensor]:
+        """The share kept and the share that enters, from the gates' preactivations [..., (G - 1) H]."""
+        raise NotImplementedError
+
+    def slopes(self, step: Values) -> Tensor:
+        """Of the share that enters by the gates' preactivations, [..., B, G - 1, H]."""
+        raise NotImplementedError
+
+    def candidate(self, values: Values) -> Tensor:
+        return values.raw[..., -self.hidden :]
 
     def driven(self, values: Values) -> Tensor:
-        return values.enter * values.candidate
+        return values.enter * self.candidate(values)
 
     def _adjoints(self, step: Values, a: Tensor) -> Tensor:
         """Of the preactivations, [..., B, G H]: the gates change how much of the candidate takes the state's place."""
-        change = a * (step.candidate - step.before)
-        gates = (change.unsqueeze(-2) * step.slopes).flatten(-2)
-        return torch.cat([gates, a * step.enter], -1)
+        change = (self.candidate(step) - step.before) * a
+        found = a.new_empty(*change.shape[:-1], self.blocks, self.hidden)
+        torch.mul(change.unsqueeze(-2), self.slopes(step), out=found[..., :-1, :])
+        torch.mul(a, step.enter, out=found[..., -1, :])
+        return found.flatten(-2)
 
     def of_input(self, step: Values, a: Tensor) -> Tensor:
         return self._adjoints(step, a) @ self.weight
 
     def to_input(self, step: Values, v_x: Tensor) -> Tensor:
         moved = (v_x @ self.weight.t()).unflatten(-1, (self.blocks, -1))
-        gates = (moved[..., :-1, :] * step.slopes).sum(-2)
-        return gates * (step.candidate - step.before) + step.enter * moved[..., -1, :]
+        gates = (moved[..., :-1, :] * self.slopes(step)).sum(-2)
+        return gates * (self.candidate(step) - step.before) + step.enter * moved[..., -1, :]
 
     def contributions(
         self, x: Tensor, path: Trajectory, a: StateViews, delta: Pulled, above: Tensor | None
@@ -107,14 +125,18 @@ class MinGRU(_Min):
     def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[MinGRU]:
         return [cls(weight("weight_ih"), weight("bias_ih"), MinGRUCell.blocks)]  # type: ignore[arg-type]
 
-    def drive(self, x: Tensor) -> Values:
-        z, candidate = F.linear(x, self.weight, self.bias).chunk(2, -1)
-        keep, enter = torch.sigmoid(-z), torch.sigmoid(z)
-        return Values(x, keep, enter, candidate, (keep * enter).unsqueeze(-2))
+    def shares(self, gates: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.neg(gates).sigmoid_(), torch.sigmoid(gates)
+
+    def slopes(self, step: Values) -> Tensor:
+        return (step.decay * step.enter).unsqueeze(-2)
 
     def gates(self, path: Trajectory) -> list[Gate]:
-        keep = path.values.decay
-        return [Gate("update gate", path.values.enter, keep.log()), Gate("candidate", path.values.candidate.abs())]
+        values = path.values
+        return [
+            Gate("update gate", values.enter, values.decay.log()),
+            Gate("candidate", self.candidate(values).abs()),
+        ]
 
 
 class MinLSTM(_Min):
@@ -125,14 +147,20 @@ class MinLSTM(_Min):
     def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[MinLSTM]:
         return [cls(weight("weight_ih"), weight("bias_ih"), MinLSTMCell.blocks)]  # type: ignore[arg-type]
 
-    def drive(self, x: Tensor) -> Values:
-        forget, enter, candidate = F.linear(x, self.weight, self.bias).chunk(3, -1)
+    def shares(self, gates: Tensor) -> tuple[Tensor, Tensor]:
+        if float(gates.detach().amin()) > CLOSED:
+            f, i = torch.sigmoid(gates).chunk(2, -1)
+            both = f + i
+            return f / both, i / both
+        forget, enter = gates.chunk(2, -1)  # one of both may be 0 in this dtype, and their ratio none the less a number
         odds = F.logsigmoid(forget) - F.logsigmoid(enter)
-        keep, opened = torch.sigmoid(odds), torch.sigmoid(-odds)
-        both = keep * opened
-        slopes = torch.stack([-both * torch.sigmoid(-forget), both * torch.sigmoid(-enter)], -2)
-        return Values(x, keep, opened, candidate, slopes)
+        return torch.sigmoid(odds), torch.sigmoid(-odds)
+
+    def slopes(self, step: Values) -> Tensor:
+        forget, enter, _ = step.raw.chunk(3, -1)
+        both = step.decay * step.enter
+        return torch.stack([torch.sigmoid(-forget).mul_(both).neg_(), torch.sigmoid(-enter).mul_(both)], -2)
 
     def gates(self, path: Trajectory) -> list[Gate]:
         keep = path.values.decay
-        return [Gate("forget gate", keep, keep.log()), Gate("candidate", path.values.candidate.abs())]
+        return [Gate("forget gate", keep, keep.log()), Gate("candidate", self.candidate(path.values).abs())]

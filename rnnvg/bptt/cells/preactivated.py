@@ -25,7 +25,8 @@ class Preactivations:
 
 
 class PreactivatedCell(Cell):
-    """A subclass gives `roll`, `factors`, `cut_adjoint`, `cut_pre`, `gate`, `carry`, `forwards`, and `recurrent_inputs` of its matrices.
+    """A subclass gives `roll`, `factors`, `cut_adjoint`, `cut_pre`, `gate`, `carry`, `forwards`, and `recurrent_inputs` of
+    its matrices.
 
     The state's parts lie side by side in one tensor, so that what happens to two of them is one operation.
     """
@@ -152,7 +153,7 @@ def blocks(new: Buffers, name: str, like: Tensor, *shape: int) -> Tensor:
 
 
 def as_rows(vectors: Tensor) -> Tensor:
-    """Adjoints [..., n, B, width] as [..., n B, width]: a product of two matrices costs half of what one of three axes does."""
+    """Adjoints [..., n, B, width] as [..., n B, width]: a product of two matrices costs half of one of three axes."""
     return vectors.flatten(-3, -2)
 
 
