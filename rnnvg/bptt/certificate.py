@@ -80,7 +80,7 @@ class Certificate(Shown):
         return pd.DataFrame({name: getattr(self, name) for name in names})
 
     def __str__(self) -> str:
-        found = []
+        found: list[str] = []
         if len(self.log_norm) or self.skipped:
             skipped = f" ({self.skipped} more are too small for that comparison)" if self.skipped else ""
             found.append(

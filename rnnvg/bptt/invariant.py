@@ -95,8 +95,8 @@ class RankingFlip:
     flipped: tuple[str, ...]
 
     def __str__(self) -> str:
-        told = ", ".join(f"{wrt} {one} against {two}" for wrt, (one, two) in self.horizons.items())
-        return f"{self.first} reaches farther than {self.second} by its own state, not by {' and '.join(self.flipped)}: {told}"
+        both = ", ".join(f"{wrt} {one} against {two}" for wrt, (one, two) in self.horizons.items())
+        return f"{self.first} reaches farther than {self.second} by its own state, not by {' and '.join(self.flipped)}: {both}"
 
 
 def ranking_flips(profiles: Mapping[str, GradientProfile], threshold: float = math.exp(-1)) -> list[RankingFlip]:

@@ -29,7 +29,7 @@ _WRT = ("state", "hidden", "cell", "input")
 
 def write(profile: GradientProfile, path: str | os.PathLike[str]) -> None:
     """What GradientProfile.save does."""
-    held = io.BytesIO()
+    buffer = io.BytesIO()
     arrays: dict[str, Any] = {
         FORMAT: np.array(VERSION),
         "log_norm": profile.log_norm,
@@ -40,8 +40,8 @@ def write(profile: GradientProfile, path: str | os.PathLike[str]) -> None:
         "layer": np.array(-1 if profile.layer is None else profile.layer),
         "first_nonfinite": profile.first_nonfinite,
     }
-    np.savez_compressed(held, **arrays)
-    write_ours(os.fspath(path), held.getvalue(), mark=MARK)
+    np.savez_compressed(buffer, **arrays)
+    write_ours(os.fspath(path), buffer.getvalue(), mark=MARK)
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:

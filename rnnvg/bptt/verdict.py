@@ -102,8 +102,8 @@ def _measure_both_ways(
         numbers |= {f"{direction}/{key}": value for key, value in its.items()}
         reasons[its["verdict"]] = f"In the {direction} direction: {reason}"
     code = next(CODES[word] for word in WORST if CODES[word] in reasons)
-    told = code in (CODES["not finite"], CODES["not measured"])
-    return numbers | {"verdict": code}, reasons[code] if told else ""
+    explained = code in (CODES["not finite"], CODES["not measured"])
+    return numbers | {"verdict": code}, reasons[code] if explained else ""
 
 
 def _own_way(profile: GradientProfile, direction: str) -> GradientProfile:

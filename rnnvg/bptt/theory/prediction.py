@@ -209,7 +209,7 @@ def predict_for(module: nn.Module, inputs: Tensor, *, steps: int = 100) -> WideP
 
 def _outside(hidden: Tensor, carry_bias: Tensor | None, carry_gate: str | None, H: int) -> list[str]:
     """In what ways a module's weights are not those that the theory is for."""
-    found = []
+    found: list[str] = []
     spread = float(hidden.double().square().mean().sqrt()) * math.sqrt(3 * H)
     if abs(spread - 1) > WEIGHTS_DIFFER:
         found.append(

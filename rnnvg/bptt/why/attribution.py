@@ -123,7 +123,7 @@ class DecayAttribution(Shown):
         tables += [("nats", name, values) for name, values in self.parts.items()]
         tables += [("share", name, values) for name, values in self.shares.items()]
         tables += [("counterfactual", name, values) for name, values in self.counterfactuals.items()]
-        frames = []
+        frames: list[pd.DataFrame] = []
         for quantity, part, values in tables:
             distance, sequence = np.nonzero(~np.isnan(values))
             frames.append(
@@ -233,7 +233,8 @@ def _split(
     linear: ModuleLinearization, source: int, covector: Tensor, chained: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """log_norm [K, B], and each step's parts or shares, part -> [K, B]."""
-    norms, split = np.full((source + 2, linear.batch), np.nan), {}
+    norms = np.full((source + 2, linear.batch), np.nan)
+    split: dict[str, np.ndarray] = {}
     entering = Sources(linear, np.full((1, linear.batch), source), covector.unsqueeze(0), keep_silent=True)
     for block in adjoints(linear, entering, source, 1, by_segment=True):
         distance = source - np.arange(block.last, block.first - 1, -1)

@@ -50,10 +50,10 @@ def gate_statistics(linear: ModuleLinearization) -> tuple[GateStatistics, ...]:
             sums[index][gate.name] = sums[index].get(gate.name, 0) + counts
             if gate.log_carry is not None:
                 logs[index] = logs.get(index, 0) + gate.log_carry.double().sum((0, 1))
-    found = []
+    found: list[GateStatistics] = []
     for index, layer in enumerate(linear.layers):
         for name, counts in sums[index].items():
-            mean, closed, opened = (counts[:3] / counts[3]).tolist()
+            mean, closed, opened = (float(each) for each in (counts[:3] / counts[3]).cpu())
             middle, longest = None, None
             if index in logs and name == layer.carry_gate:
                 constants = -linear.n_steps * linear.batch / logs[index]
