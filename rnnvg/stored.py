@@ -88,8 +88,10 @@ def read_table(path: Path, columns: Mapping[str, Callable[[Any], Any]], empty: t
         cells: list[Any] = []
         for line, text in enumerate(frame[name], start=2):
             try:
+                if not isinstance(text, str):  # nan: the line ends before it
+                    raise ValueError
                 cells.append(np.nan if text == "" and name in empty else read(text))
-            except (ValueError, TypeError, OverflowError):  # a cell that is missing is nan, no text
+            except (ValueError, OverflowError):
                 raise Damaged(f"{path.name} is damaged at {name}, line {line}: {shown(text, 60)}") from None
         frame[name] = cells
     return frame

@@ -24,7 +24,7 @@ from rnnvg.faults import disk_faults_named
 from rnnvg.files import make_folder, named_folder, read_regular, write_whole
 
 # What differs between two people who do the same run: when it was, where, and how long it took.
-_OF_THE_OCCASION = ("started", "finished", "machine", "checksum", "files")
+_OF_THE_OCCASION = ("started", "finished", "machine", "notes", "checksum", "files")
 _LISTED = 4
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from rnnvg.bench.plan import FOLDER, Plan, kept
 from rnnvg.bench.published import COLUMNS, NUMBERS, beside_published
 from rnnvg.bench.store import Store
 from rnnvg.errors import InputError, bounded, shown
-from rnnvg.files import read_regular, write_set
-from rnnvg.stored import MOST_BYTES
+from rnnvg.files import write_set
+from rnnvg.stored import Damaged, read_table
 
 PUBLISHED = "published.csv"
-_WORDS = {name: str for name in COLUMNS if name not in (*NUMBERS, "runs", "solved")}
+_READ = {name: float if name in NUMBERS else int if name in ("runs", "solved") else str for name in COLUMNS}
 
 
 def outcome(
@@ -83,21 +82,14 @@ def published_table(path: Path) -> pd.DataFrame:
     """A published.csv as the frame that it was written from.
 
     Raises:
-        InputError: it has other columns.
+        InputError: it has other columns, or is damaged: where.
     """
     try:
-        content = io.BytesIO(read_regular(path, most=MOST_BYTES))
-        found = pd.read_csv(content, dtype=_WORDS, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
-        found = found.astype({name: float for name in NUMBERS if name in found})
-    except InputError:
-        raise
-    except (ValueError, IndexError) as error:
-        raise InputError(f"{shown(path)} is not a whole table ({str(error).strip()[:100]}); write it again.") from None
-    if list(found.columns) != list(COLUMNS):
+        return read_table(path, _READ, empty=NUMBERS)
+    except Damaged as error:
         raise InputError(
-            f"{str(path)!r} is not a table of published figures as this version writes it; write it again."
-        )
-    return found
+            f"{shown(path)} is not a table of published figures as this version writes it ({error}); write it again."
+        ) from None
 
 
 def write_outcome(directory: str | Path, plan: Plan | None = None) -> dict[str, pd.DataFrame]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from rnnvg.bench.store import WEIGHTS, Store
 from rnnvg.errors import InputError, shown
-from rnnvg.files import write_set
+from rnnvg.files import has_mark, table_mark, write_set
 from rnnvg.stored import Damaged, read_table
 
 RECALL = "recall.csv"
@@ -65,6 +65,12 @@ def remember(directory: str | Path, n: int = 500, tell: Callable[[str], object] 
             for delay, right in zip(curve.delay, curve.right, strict=True)
         ]
     frame = pd.DataFrame(rows, columns=COLUMNS)
+    try:
+        answers(directory)
+    except InputError as error:
+        path = store.directory / RECALL
+        if has_mark(path, table_mark(COLUMNS)):  # what does not begin as ours does is refused, and left
+            tell(f"{error} It was moved to {store.move_aside(path)}.")
     write_set(store.directory, {RECALL: frame.to_csv(index=False, lineterminator="\n")})
     return frame
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,14 +22,15 @@ import pandas as pd
 import torch
 
 from rnnvg import models, tasks, training
-from rnnvg.bench import causes, floor, measure, tables
+from rnnvg.bench import causes, floor, measure, parts, tables
 from rnnvg.bench.record import failure, record, stamp
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import CAUSES, RESULT, VOCABULARY, WEIGHTS, Store
 from rnnvg.errors import InputError
 from rnnvg.faults import MachineError, disk_faults_named, machine_fault
-from rnnvg.files import make_folder, move_aside, write_whole
+from rnnvg.files import make_folder, move_aside
 from rnnvg.models.tensorfile import read_tensors
+from rnnvg.stored import Damaged
 from rnnvg.training import device
 
 OnProgress = Callable[[int, int, float], object]
@@ -79,6 +81,9 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
             make_folder(folder)
             outcome, files = _Run(spec, folder, on_progress).outcome()
     except MachineError:
+        # Another process may have done the run meanwhile, and what this one needed was in its way.
+        if (standing := store.result(spec.id)) is not None:
+            return standing
         raise
     except Exception as error:
         if (fault := machine_fault(error)) is not None:
@@ -103,7 +108,11 @@ class _Run:
         self.task = _task(json.dumps(spec.task, sort_keys=True))
         generator = torch.Generator().manual_seed(spec.subseed("probe"))
         self.probe = self.task.probe(spec.measure.sequences, generator)
-        self.measuring = 0.0
+        self.measuring, self.notes = 0.0, list[str]()
+        settings = spec.training
+        self.checkpoints = settings.checkpoints
+        if self.checkpoints is None:
+            self.checkpoints = training.checkpoint_steps(settings.steps)
 
     def outcome(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Trains and measures; how it ended, and the text of its tables by file name."""
@@ -117,16 +126,16 @@ class _Run:
                 last = causes.after_training(model, task, self.probe, result.steps, self.spec.subseed("covectors"))
                 certificate = measure.residuals(model, task, self.probe, self.spec.subseed("covectors"))
             step_floor = self._floor(model)
-        parts = sorted(self.folder.glob("part-*.csv"))
-        curves = pd.concat([tables.to_frame(part) for part in parts], ignore_index=True)
+        measured = [tables.to_frame(table.splitlines(True)) for table in parts.tables(self.folder, parts.CURVE)]
+        curves = pd.concat(measured, ignore_index=True)
         files = {
             "curve.csv": tables.to_csv(curves, tables.CURVE),
             "training.csv": tables.to_csv(result.history, tables.TRAINING),
             "horizons.csv": tables.to_csv(measure.horizons(curves, result.status), tables.HORIZON),
             CAUSES: tables.to_csv(last, causes.COLUMNS)
             + "".join(
-                path.read_text(encoding="utf-8").partition("\n")[2]  # without the header
-                for path in sorted(self.folder.glob("cause-*.csv"))
+                table.partition("\n")[2]  # without the header
+                for table in parts.tables(self.folder, parts.CAUSE)
             ),
         }
         if task.vocabulary is not None:
@@ -157,6 +166,7 @@ class _Run:
             },
             "verify": certificate,
             "machine": device.facts(self.spec.training.device),
+            **({"notes": self.notes} if self.notes else {}),
         }, files
 
     def _floor(self, model: models.SequenceModel) -> float:
@@ -172,26 +182,32 @@ class _Run:
         resume = self.folder / RESUME
         try:
             if resume.exists():
-                read_tensors(resume)
+                self._check_measured(read_tensors(resume)[1])
             return self._train_from(resume)
-        except InputError:
+        except InputError as error:
             # A resume file that was damaged, or that another version wrote: it is kept, and the run starts again.
             if not resume.exists():
                 raise
-            move_aside(resume, ending=".unusable")
+            aside = move_aside(resume, ending=".unusable")
+            self.notes.append(f"{self.spec.id} was started again. {error} The file is kept as {aside.name}.")
             return self._train_from(resume)
+
+    def _check_measured(self, header: Mapping[str, Any]) -> None:
+        """Nothing where everything that was measured before the interruption is there, as it was written."""
+        until = header.get("progress", {}).get("measured", -1)
+        if found := parts.damaged(self.folder, [step for step in self.checkpoints if step <= until]):
+            path, what = found
+            if os.path.lexists(path):
+                move_aside(path, ending=".unusable")
+            raise Damaged(f"It had no way to go on: {what}.")
 
     def _train_from(self, resume: Path) -> tuple[models.SequenceModel, training.TrainingResult]:
         if not resume.exists():
-            for pattern in ("part-*.csv", "cause-*.csv"):
-                for part in self.folder.glob(pattern):
-                    part.unlink()
+            parts.clear(self.folder)
         spec = self.spec
         torch.manual_seed(spec.subseed("weights"))
         model = models.build(self.task, spec.cell, **spec.network)
-        settings = spec.training.model_dump()
-        if settings["checkpoints"] is None:
-            settings["checkpoints"] = training.checkpoint_steps(spec.training.steps)
+        settings = spec.training.model_dump() | {"checkpoints": self.checkpoints}
         generator = torch.Generator().manual_seed(spec.subseed("batches"))
         result = training.fit(
             model,
@@ -218,11 +234,11 @@ class _Run:
         profiles = measure.profiles(model, self.task, self.probe, wrt, seed)
         curves = pd.concat([measure.curve(each, step) for each in profiles])
         # On the disk at once: a run that is taken up again does not come by its earlier checkpoints.
-        write_whole(self.folder / f"part-{step:09d}.csv", tables.to_csv(curves, tables.CURVE))
+        parts.write(self.folder, parts.CURVE, step, tables.to_csv(curves, tables.CURVE))
         rows = causes.at_checkpoint(model, self.task, self.probe, step) if self.spec.measure.why else []
         if step == 0 and self.spec.measure.why:
             rows += causes.before_training(model, self.probe, self._drawn_by_init())
-        write_whole(self.folder / f"cause-{step:09d}.csv", tables.to_csv(rows, causes.COLUMNS))
+        parts.write(self.folder, parts.CAUSE, step, tables.to_csv(rows, causes.COLUMNS))
         self.measuring += time.perf_counter() - start
 
 

@@ -94,13 +94,8 @@ def run_all(
     tell(Event("plan", total=len(wanted), done=len(wanted) - len(pending)))
     if pending:
         check_room(store.directory, BYTES_A_RUN * len(pending))
-        for other in store.other_versions("torch", version("torch")):
-            tell(
-                Event(
-                    "note",
-                    text=f"Some results here were computed by torch {other}; new ones are by {version('torch')}.",
-                )
-            )
+        for text in _versions(store):
+            tell(Event("note", text=text))
         try:
             with _workers(jobs if follow else min(jobs, len(pending)), scheduler, security) as client:
                 from rnnvg.bench.cluster import dashboard
@@ -145,6 +140,15 @@ def _to_do(store: Store, wanted: dict[str, RunSpec], retry_failed: bool, tell: O
         store.set_aside(run)
         del done[run]
     return [spec for run, spec in wanted.items() if run not in done]
+
+
+def _versions(store: Store) -> list[str]:
+    """What to say where a directory will hold results of several versions: their digits may differ."""
+    return [
+        f"Some results here were {made} by {package} {other}; new ones are by {version(package)}."
+        for package, made in (("rnnvg", "written"), ("torch", "computed"))
+        for other in store.other_versions(package, version(package))
+    ]
 
 
 def _workers(jobs: int, scheduler: str | None, security: Any) -> AbstractContextManager[Client]:

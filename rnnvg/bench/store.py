@@ -131,10 +131,18 @@ class Store:
         Raises:
             StorageError: the directory cannot be written.
         """
+        return self.move_aside(self.folder(run))
+
+    def move_aside(self, path: Path) -> Path:
+        """Moves a file or folder of this directory to its set-aside, under a name that is not taken.
+
+        Raises:
+            StorageError: the directory cannot be written.
+        """
         aside = self.directory / "set-aside"
         with disk_faults_named(self.directory):
             make_folder(aside)
-            return move_aside(self.folder(run), aside)
+            return move_aside(path, aside)
 
     def frame(self, file: str) -> pd.DataFrame:
         """ "curves.csv", "training.csv" or "horizons.csv" as a frame, from the runs that are done now."""

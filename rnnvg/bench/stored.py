@@ -63,6 +63,7 @@ class Result(_Stored):
     verify: dict[str, Any] | None
     versions: dict[str, str]
     machine: Machine
+    notes: list[str] = []
     files: dict[_Name, str]
     checksum: str
 

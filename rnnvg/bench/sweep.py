@@ -243,6 +243,8 @@ class Sweep:
         outcome = future.result()
         future.release()
         self.claims.drop(self.store.folder(spec.id))
+        for text in outcome["notes"]:
+            self.tell(Event("note", text=text))
         if outcome["outcome"] == "machine":
             raise (StorageError if outcome["storage"] else MachineError)(outcome["reason"])
         if outcome["outcome"] == "interrupted":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,25 @@ def do(spec: dict[str, Any], directory: str, topic: str, attempt: int, execute: 
     """One run, in the worker's thread; what became of it, in a dict that is small enough to send.
 
     Returns:
-        {"outcome": "done", "status", "reason", "standing"} (standing: the result was there already, from somebody else),
-        {"outcome": "interrupted"}, or {"outcome": "machine", "reason": ..., "storage": ...} where memory, open files or a disk
-        are at fault (storage: the directory cannot be written) and the run is left to do.
+        With "notes", what the user is to read of it: {"outcome": "done", "status", "reason", "standing"} (standing: the result
+        was there already, from somebody else), {"outcome": "interrupted"}, or {"outcome": "machine", "reason": ...,
+        "storage": ...} where memory, open files or a disk are at fault (storage: the directory cannot be written) and the run
+        is left to do.
     """
-    run, worker = RunSpec.model_validate(spec), get_worker()
+    run, notes = RunSpec.model_validate(spec), list[str]()
+
+    def note(message: Warning | str, *_: Any) -> None:
+        notes.append(f"{run.id}: {message}")
+
+    with warnings.catch_warnings():
+        # A worker has no terminal of its own: what would be printed there goes to the driver.
+        warnings.showwarning = note
+        outcome = _do(run, directory, topic, attempt, execute)
+    return outcome | {"notes": [*outcome.get("notes", []), *dict.fromkeys(notes)]}
+
+
+def _do(run: RunSpec, directory: str, topic: str, attempt: int, execute: Execute | None) -> dict[str, Any]:
+    worker = get_worker()
     told = 0.0
 
     def tell(kind: str, **numbers: Any) -> None:
@@ -62,7 +77,13 @@ def do(spec: dict[str, Any], directory: str, topic: str, attempt: int, execute: 
             "storage": False,
         }
     standing = result["machine"]["process"] != process()
-    return {"outcome": "done", "standing": standing, "status": result["status"], "reason": result["reason"]}
+    return {
+        "outcome": "done",
+        "standing": standing,
+        "status": result["status"],
+        "reason": result["reason"],
+        "notes": [] if standing else result.get("notes", []),
+    }
 
 
 def stop(topic: str) -> None:

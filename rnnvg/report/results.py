@@ -39,9 +39,10 @@ class Results:
         horizons: id, step, wrt, threshold, last (steps), censored and the rest of horizons.csv.
         training: id, step, split, metric, value.
         records: the result.json files as dicts, sorted by id.
-        damaged: id -> what is wrong with its files, of runs that are left out for it.
+        damaged: what is wrong with files that are left out for it: of runs by id, of others by name.
         causes: id, step, quantity, part, distance, value, stderr of causes.csv; empty for results that have none.
         directory: where they were read from; None for results that were never in files.
+        recall: what the networks remember, as `rnnvg report --functional` has asked them; None where it has not.
     """
 
     runs: pd.DataFrame
@@ -52,6 +53,7 @@ class Results:
     damaged: dict[str, str] = field(default_factory=dict)
     causes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["id", *NAMED, *CAUSES]))
     directory: Path | None = None
+    recall: Frame | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -131,6 +133,7 @@ def read(directory: str | Path) -> Results:
     Raises:
         InputError: there is no such directory, or no run in it is done.
     """
+    from rnnvg.bench.remembered import RECALL, answers
     from rnnvg.bench.store import Store
 
     store = Store(directory)
@@ -140,8 +143,13 @@ def read(directory: str | Path) -> Results:
     if not reading.results:
         raise InputError(f"`directory` {str(directory)!r} holds no results. {_HOW_TO_GET_SOME.format(directory)}")
     frames = [_curves(store, reading.results), *(store.frame(name) for name in ("horizons.csv", "training.csv"))]
-    found = collect(reading.results.values(), *frames, damaged=reading.damaged, causes=_causes(store, reading.results))
-    return replace(found, directory=Path(directory))
+    damaged, recall = dict(reading.damaged), None
+    try:
+        recall = answers(directory)
+    except InputError as error:
+        damaged[RECALL] = str(error)
+    found = collect(reading.results.values(), *frames, damaged=damaged, causes=_causes(store, reading.results))
+    return replace(found, directory=Path(directory), recall=recall)
 
 
 def _curves(store: Store, runs: Iterable[str]) -> pd.DataFrame:

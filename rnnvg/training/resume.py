@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from rnnvg.errors import InputError
@@ -18,6 +19,7 @@ from rnnvg.files import check_ours, has_mark, move_aside, refusal, remove_ours
 from rnnvg.models import SequenceModel
 from rnnvg.models.tensorfile import read_tensors, tensor_mark, write_tensors
 from rnnvg.models.weights import own_tensors, put_tensors
+from rnnvg.stored import Damaged, fit
 from rnnvg.training.feed import DrawnFeed, StreamedFeed
 
 FORMAT = "rnnvg training 1"
@@ -48,6 +50,23 @@ class Progress:
     rows: list[tuple[int, str, str, float]] = field(default_factory=list)
     pending: list[float] = field(default_factory=list)
     seconds: float = 0.0
+
+
+class Position(BaseModel):
+    """Where a text was, of trainings that read one."""
+
+    passes: int = Field(default=0, ge=0)
+    index: int = Field(default=0, ge=0)
+    is_tuple: bool = False
+
+
+class Header(BaseModel):
+    """Everything of a resume file that is no tensor, as it is read back."""
+
+    settings: dict[str, Any]
+    progress: Progress
+    position: Position
+    lr: list[float]
 
 
 @dataclass
@@ -121,38 +140,72 @@ def restore(path: Path, settings: dict[str, Any], parts: Parts) -> bool:
     check_path(path)
     if not path.exists():
         return False
+    other: list[str] = []
     try:
-        tensors, header = read_tensors(path)
-        if header.get("format") != FORMAT:
-            raise InputError(f"{path} is {header.get('format', 'of no known format')!r} and not a resume file.")
+        tensors, header = _read(path)
+        other = [name for name in settings if header.settings.get(name) != settings[name]]
+        if not other:
+            _check_tensors(path, tensors, parts)
     except InputError as error:
         aside = move_aside(path, ending=".corrupt")
         warnings.warn(f"{error} It was renamed to {aside.name}; training starts again.", RuntimeWarning, stacklevel=3)
         return False
-    _check_settings(path, header["settings"], settings)
-    put_tensors(parts.model, _under("model", tensors))
-    _put_optimizer(parts.optimizer, _under("optimizer", tensors), header["lr"])
-    device = next(parts.model.parameters()).device
-    carried = {name: each.to(device) for name, each in _under("feed", tensors).items()}
-    parts.feed.restore(carried, header["position"])
-    parts.generator.set_state(tensors["generator"])
-    torch.set_rng_state(tensors["global_generator"])
-    kept = header["progress"]
-    for name, value in kept.items():
-        setattr(parts.progress, name, value)
-    parts.progress.rows = [(step, split, metric, value) for step, split, metric, value in kept["rows"]]
-    return True
-
-
-def _check_settings(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    other = [name for name in wanted if found.get(name) != wanted[name]]
     if other:
-        was = ", ".join(f"{name}={found.get(name)!r}" for name in other)
-        now = ", ".join(f"{name}={wanted[name]!r}" for name in other)
+        was = ", ".join(f"{name}={header.settings.get(name)!r}" for name in other)
+        now = ", ".join(f"{name}={settings[name]!r}" for name in other)
         raise InputError(
             f"`resume` {path} belongs to a training with {was}, and this one has {now}. "
             "Pass another path, or delete the file to start again."
         )
+    put_tensors(parts.model, _under("model", tensors))
+    _put_optimizer(parts.optimizer, _under("optimizer", tensors), header.lr)
+    device = next(parts.model.parameters()).device
+    carried = {name: each.to(device) for name, each in _under("feed", tensors).items()}
+    parts.feed.restore(carried, header.position.model_dump())
+    parts.generator.set_state(tensors["generator"])
+    torch.set_rng_state(tensors["global_generator"])
+    for name, value in vars(header.progress).items():
+        setattr(parts.progress, name, value)
+    return True
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], Header]:
+    """The tensors of a resume file and everything else in it.
+
+    Raises:
+        InputError: it is damaged, or of another kind.
+    """
+    tensors, content = read_tensors(path)
+    if content.get("format") != FORMAT:
+        raise InputError(f"{path} is {content.get('format', 'of no known format')!r} and not a resume file.")
+    try:
+        return tensors, fit(Header, content, str(path))
+    except Damaged as error:
+        raise InputError(f"{error}.") from None
+
+
+def _check_tensors(path: Path, tensors: dict[str, Tensor], parts: Parts) -> None:
+    """Nothing where every tensor has the shape of what it is put in the place of, before anything is changed."""
+    model = {f"model.{name}": each.shape for name, each in own_tensors(parts.model).items()}
+    weights = [each.shape for group in parts.optimizer.param_groups for each in group["params"]]
+    generators = {"generator": parts.generator.get_state(), "global_generator": torch.get_rng_state()}
+    wanted = model | {name: each.shape for name, each in generators.items()}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        index = rest.partition(".")[0]
+        if kind == "optimizer" and tensor.ndim:  # a count of steps has no dimension
+            wanted[name] = weights[int(index)] if index.isdigit() and int(index) < len(weights) else None
+        elif kind in ("optimizer", "feed"):
+            wanted[name] = tensor.shape
+    for name in sorted(wanted.keys() | tensors.keys()):
+        found = tensors[name].shape if name in tensors else None
+        if found != wanted.get(name):
+            was, right = (
+                "missing" if each is None else f"of the shape {tuple(each)}" for each in (found, wanted.get(name))
+            )
+            raise InputError(f"{path} is damaged: {name} is {was} instead of {right}.")
+    if any(tensors[name].dtype != torch.uint8 for name in generators):
+        raise InputError(f"{path} is damaged: the state of a generator is not one of bytes.")
 
 
 def _put_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], lr: list[float]) -> None:

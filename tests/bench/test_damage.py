@@ -5,21 +5,20 @@ import json
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
 import sys
 import time
-import warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tampering import tamper
 
-from rnnvg import bench, load_results
-from rnnvg.bench import grid, remembered, run, store
+from rnnvg import bench
+from rnnvg.bench import grid, remembered, run
 from rnnvg.bench.claims import claimed
 from rnnvg.bench.outcome import published_table
 from rnnvg.bench.published import beside_published
@@ -156,114 +155,6 @@ def test_the_largest_size_of_a_grid_can_be_raised_and_a_byte_order_mark_is_no_te
     os.mkfifo(path)
     with pytest.raises(InputError):
         grid.read(path)
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    place = tmp_path_factory.mktemp("damage") / "out"
-    path = place.parent / "small.toml"
-    path.write_text(SPEC.replace("[6, 8]", "6"))
-    plan = bench.Plan.of(grid.read(path))
-    for spec in plan.fixed():
-        bench.execute(spec, place)
-    bench.Store(place).merge()
-    plan.keep(place)
-    (bench.Store(place).folder(plan.fixed()[0].id) / "claim.json").write_text(
-        json.dumps({"token": "x", "pid": 1, "place": "elsewhere"})
-    )
-    return place
-
-
-JSON = [None, True, -1, 1.5, 10**40, "", "x" * 5000, [], {}, [[[]]], {"a": {"b": 1}}, "\ud800", float("nan")]
-
-
-def set_somewhere(content, choose):
-    """One value of a JSON document, at any depth, replaced, removed or added."""
-    at, key = content, None
-    while isinstance(at, (dict, list)) and at:
-        parent, key = at, choose.choice(list(at) if isinstance(at, dict) else range(len(at)))
-        at = at[key]
-        if choose.random() < 0.4:
-            break
-    if key is None:
-        return
-    kind = choose.choice(["value", "value", "remove", "add"])
-    if kind == "value":
-        parent[key] = choose.choice(JSON)
-    elif kind == "remove":
-        del parent[key]
-    elif isinstance(parent, dict):
-        parent["more"] = choose.choice(JSON)
-
-
-def tamper(path, choose):
-    content = path.read_bytes()
-    kind = choose.choice(
-        ["cut", "byte", "empty", "deep", "noise", "folder", "gone", "pipe", "json", "json", "json", "json"]
-    )
-    if kind == "json" and path.suffix == ".json":
-        document = json.loads(content)
-        set_somewhere(document, choose)
-        if path.name == "result.json" and isinstance(document, dict) and choose.random() < 0.8:
-            document.pop("checksum", None)
-            document["checksum"] = store._checksum(document)  # an edit that knows how: the types alone are wrong
-        path.write_text(json.dumps(document))
-    elif kind == "byte" and content:
-        at = choose.randrange(len(content))
-        path.write_bytes(content[:at] + bytes([content[at] ^ (1 << choose.randrange(8))]) + content[at + 1 :])
-    elif kind == "cut":
-        path.write_bytes(content[: choose.randrange(len(content) + 1)])
-    elif kind == "deep":
-        path.write_text("[" * 200_000 + "]" * 200_000)
-    elif kind == "noise":
-        path.write_bytes(choose.randbytes(300))
-    elif kind in ("folder", "gone", "pipe"):
-        path.unlink()
-        if kind == "folder":
-            path.mkdir()
-        elif kind == "pipe":
-            os.mkfifo(path)
-    else:
-        path.write_bytes(b"")
-    return kind
-
-
-def check_tampering(results, folder, n, commands):
-    choose = random.Random(16)
-    for number in range(n):
-        place = folder / str(number)
-        shutil.copytree(results, place)
-        files = sorted(path for path in place.rglob("*") if path.is_file())
-        path = choose.choice([each for each in files if each.suffix == ".json"] * 3 + files)
-        what = f"{number}: {tamper(path, choose)} {path.relative_to(place)}"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            try:
-                load_results(place)
-            except InputError:
-                pass
-            except Exception as error:
-                raise AssertionError(what) from error
-            for command in commands:
-                arguments = [
-                    str(place) if each == "DIR" else str(results) if each == "GOOD" else each for each in command
-                ]
-                done = CliRunner().invoke(main, arguments)
-                assert done.exit_code in (0, 1, 2), (what, command, done.exception)
-                if done.exception is not None and not isinstance(done.exception, SystemExit):
-                    raise AssertionError((what, command)) from done.exception
-        shutil.rmtree(place)
-
-
-def test_a_tampered_directory_is_read_without_a_traceback(results, tmp_path):
-    check_tampering(results, tmp_path, 60, [["bench", "status", "DIR"], ["bench", "compare", "DIR", "GOOD"]])
-
-
-@pytest.mark.acceptance
-@pytest.mark.timeout(3000)
-def test_300_tamperings_of_a_directory(results, tmp_path):
-    look = [["bench", "status", "DIR"], ["report", "DIR", "-q"], ["bench", "compare", "DIR", "GOOD"]]
-    check_tampering(results, tmp_path, 300, [*look, ["bench", "resume", "DIR", "-q", "--jobs", "1"]])
 
 
 def kept_part(folder):

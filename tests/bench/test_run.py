@@ -11,7 +11,7 @@ import torch
 
 import rnnvg
 from rnnvg import faults, models, tasks, training
-from rnnvg.bench import run, tables
+from rnnvg.bench import parts, run, tables
 from rnnvg.bench.run import execute
 from rnnvg.bench.spec import RunSpec, run_spec
 from rnnvg.bench.store import Store
@@ -198,7 +198,11 @@ def test_a_resume_file_that_cannot_be_used_is_kept_and_the_run_begins_again(done
         execute(spec, tmp_path, Interrupts(40))
     folder = tmp_path / "runs" / spec.id
     (folder / run.RESUME).write_bytes((folder / run.RESUME).read_bytes()[:100])
-    assert execute(spec, tmp_path)["status"] == "ok"
+    result = execute(spec, tmp_path)
+    assert result["status"] == "ok"
+    (note,) = result["notes"]
+    assert note.startswith(f"{spec.id} was started again. ")
+    assert note.endswith(f" The file is kept as {run.RESUME}.unusable.")
     left = contents(tmp_path, spec)
     assert len(left.pop(f"{run.RESUME}.unusable")) == 100
     assert left == contents(directory, spec)
@@ -245,7 +249,7 @@ def test_a_full_disk_ends_the_run_and_leaves_no_result(tmp_path, monkeypatch):
     def full(path, content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(run, "write_whole", full)
+    monkeypatch.setattr(parts, "write_whole", full)
     with pytest.raises(faults.StorageError, match="has no space left"):
         execute(adding(), tmp_path)
     assert Store(tmp_path).results() == []

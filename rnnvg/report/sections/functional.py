@@ -36,8 +36,7 @@ _CORNERS = {
 
 def frame(results: Results) -> pd.DataFrame:
     """`joined` where `rnnvg report --functional` has asked the networks; empty where it has not."""
-    answers = remembered.answers(results.directory) if results.directory is not None else None
-    return pd.DataFrame(columns=["problem"]) if answers is None else joined(results, answers)
+    return pd.DataFrame(columns=["problem"]) if results.recall is None else joined(results, results.recall)
 
 
 def joined(results: Results, answers: pd.DataFrame) -> pd.DataFrame:

@@ -42,11 +42,11 @@ def sentences(rows: pd.DataFrame) -> list[str]:
             f"differ by at "
             f"most {worst:.1e} of their size."
         )
-    damaged = rows[rows["status"] == "left out"]
+    damaged = rows.loc[rows["status"] == "left out", "id"]
     if len(damaged):
-        statements.append(
-            f"Left out, because files are not as they were written: {wording.count(len(damaged), 'run')}."
-        )
+        files = [name for name in damaged if name.endswith(".csv")]  # beside the runs
+        runs = [wording.count(len(damaged) - len(files), "run")] if len(files) < len(damaged) else []
+        statements.append(f"Left out, because files are not as they were written: {' and '.join([*runs, *files])}.")
     return statements
 
 
