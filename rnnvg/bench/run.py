@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,9 +29,9 @@ from rnnvg.bench.store import CAUSES, RESULT, VOCABULARY, WEIGHTS, Store
 from rnnvg.errors import InputError
 from rnnvg.faults import MachineError, disk_faults_named, machine_fault
 from rnnvg.files import make_folder, move_aside
-from rnnvg.models.tensorfile import read_tensors
 from rnnvg.stored import Damaged
 from rnnvg.training import device
+from rnnvg.training.resume import measured_until
 
 OnProgress = Callable[[int, int, float], object]
 RESUME = "resume.safetensors"
@@ -182,7 +182,7 @@ class _Run:
         resume = self.folder / RESUME
         try:
             if resume.exists():
-                self._check_measured(read_tensors(resume)[1])
+                self._check_measured(measured_until(resume))
             return self._train_from(resume)
         except InputError as error:
             # A resume file that was damaged, or that another version wrote: it is kept, and the run starts again.
@@ -192,9 +192,8 @@ class _Run:
             self.notes.append(f"{self.spec.id} was started again. {error} The file is kept as {aside.name}.")
             return self._train_from(resume)
 
-    def _check_measured(self, header: Mapping[str, Any]) -> None:
-        """Nothing where everything that was measured before the interruption is there, as it was written."""
-        until = header.get("progress", {}).get("measured", -1)
+    def _check_measured(self, until: int) -> None:
+        """Nothing where everything that was measured up to a step is there, as it was written."""
         if found := parts.damaged(self.folder, [step for step in self.checkpoints if step <= until]):
             path, what = found
             if os.path.lexists(path):

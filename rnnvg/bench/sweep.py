@@ -37,6 +37,8 @@ DEATHS = 3
 LOOK_EVERY = 0.5
 NO_WORKER = 120.0
 STOP_WITHIN = 3.0
+# A clock that was set back by so many seconds is named.
+CLOCK_BACK = 1.0
 # A scheduler that does not say in so many seconds which workers it has is gone.
 ANSWERS_WITHIN = 60.0
 
@@ -84,6 +86,7 @@ class Sweep:
         self.said_waiting = False
         self.killed_before = _killed_for_memory()
         self.longest_silence, self.looked = longest_silence, time.monotonic()
+        self.clock = time.time() - self.looked
         # Runs that were given up, and the workers that had them, which get no other.
         self.left: list[str] = []
         self.still: set[str] = set()
@@ -215,6 +218,16 @@ class Sweep:
         """Names runs that show no sign of life, and gives up those that have not for too long."""
         now = time.monotonic()
         passed, self.looked = now - self.looked, now
+        back, self.clock = self.clock - (time.time() - now), time.time() - now
+        if back > CLOCK_BACK:
+            # Dask's batches wait for a time of day: one that was put together at this moment waits until it comes again.
+            self.tell(
+                Event(
+                    "note",
+                    text=f"The clock of this machine went back by {back:.0f} seconds. If nothing moves from here on, press "
+                    "Ctrl-C and run the same command again; what is done is kept.",
+                )
+            )
         for address, attempt in list(self.running.items()):
             run = attempt.spec.id
             if not attempt.silence.passes(passed):

@@ -129,6 +129,15 @@ def remove(path: Path) -> None:
     remove_ours(path, MARK)
 
 
+def measured_until(path: Path) -> int:
+    """The last step that was handed to on_checkpoint before the training of a file was interrupted; -1 for none.
+
+    Raises:
+        InputError: it is damaged, or of another kind.
+    """
+    return _read(path)[1].progress.measured
+
+
 def restore(path: Path, settings: dict[str, Any], parts: Parts) -> bool:
     """Puts a file's numbers into `parts`; False, and nothing changed, where there is no file to go on from.
 

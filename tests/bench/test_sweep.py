@@ -1,13 +1,11 @@
 """Real worker processes: killed, told to stop, shared, and what is left behind each time."""
 
 import csv
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import fake_runs
@@ -186,30 +184,8 @@ def uninterrupted(tmp_path_factory):
     return directory
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """A scheduler and two workers as a user starts them, on loopback: its address and the processes."""
-    file = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    environment = os.environ | {"PYTHONPATH": PATH}
-    commands = [["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]]
-    commands += [["worker", "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard"]] * 2
-    with open(tmp_path / "log", "w") as log:
-        processes = [
-            subprocess.Popen([*dask, *command, "--scheduler-file", file], stdout=log, stderr=log, env=environment)
-            for command in commands
-        ]
-    until = time.monotonic() + 120
-    while not file.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    yield json.loads(file.read_text())["address"], processes
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
-def test_a_scheduler_of_one_s_own_with_a_worker_killed_and_then_the_scheduler(cluster, uninterrupted, tmp_path):
-    address, (scheduler, *_) = cluster
+def test_a_scheduler_of_one_s_own_with_a_worker_killed_and_then_the_scheduler(dask_cluster, uninterrupted, tmp_path):
+    address, (scheduler, *_) = dask_cluster
     out, more, killed = tmp_path / "out", tmp_path / "more", []
     results = run_all(FAKE, out, scheduler=address, observer=killer({}, killed), execute=fake_runs.steady)
     assert killed
