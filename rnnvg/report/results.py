@@ -53,7 +53,7 @@ class Results:
     damaged: dict[str, str] = field(default_factory=dict)
     causes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["id", *NAMED, *CAUSES]))
     directory: Path | None = None
-    recall: Frame | None = None
+    recall: pd.DataFrame | None = None
 
     @property
     def problems(self) -> list[str]:

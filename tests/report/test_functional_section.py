@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from rnnvg.bench.remembered import answers, remember
 from rnnvg.cli import main
 from rnnvg.errors import InputError
 from rnnvg.functional.quadrants import BOTH, LATCHED, NEITHER, UNUSED
-from rnnvg.report import style
+from rnnvg.report import results, style
 from rnnvg.report.sections import functional, settings
 
 DELAYS = np.array([1, 2, 4, 8, 16, 32, 64, 160])
@@ -174,6 +175,33 @@ def test_the_command_asks_and_the_report_shows(directory, monkeypatch):
     before = (directory / "recall.csv").read_bytes()
     remember(directory)
     assert (directory / "recall.csv").read_bytes() == before
+
+
+def test_damaged_answers_are_left_out_of_the_report_and_set_aside_where_they_are_asked_again(directory, tmp_path):
+    place = tmp_path / "out"
+    shutil.copytree(directory, place)
+    path = place / "recall.csv"
+    remember(place)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + b",")
+    found = results.read(place)
+    assert found.recall is None
+    assert [*found.damaged] == ["recall.csv"]
+    assert settings.sentences(settings.frame(found))[-1] == (
+        "Left out, because files are not as they were written: recall.csv."
+    )
+    assert not len(functional.frame(found))
+    assert path.read_bytes() == whole[: len(whole) // 2] + b","  # who only reads leaves it
+    told = []
+    remember(place, tell=told.append)
+    assert told[-1].startswith(f"'{path}' is damaged: recall.csv ")
+    assert told[-1].endswith(f"It was moved to {place / 'set-aside' / 'recall.csv-1'}.")
+    assert path.read_bytes() == whole
+    # Without its header nothing says that it is ours.
+    path.write_text("notes\n")
+    with pytest.raises(InputError, match="is there already and is no file of this kind that rnnvg wrote"):
+        remember(place)
+    assert path.read_text() == "notes\n"
 
 
 def test_a_directory_without_delayed_recall(tmp_path):
