@@ -109,10 +109,8 @@ class _Run:
         generator = torch.Generator().manual_seed(spec.subseed("probe"))
         self.probe = self.task.probe(spec.measure.sequences, generator)
         self.measuring, self.notes = 0.0, list[str]()
-        settings = spec.training
-        self.checkpoints = settings.checkpoints
-        if self.checkpoints is None:
-            self.checkpoints = training.checkpoint_steps(settings.steps)
+        named = spec.training.checkpoints
+        self.checkpoints = training.checkpoint_steps(spec.training.steps) if named is None else named
 
     def outcome(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Trains and measures; how it ended, and the text of its tables by file name."""
@@ -206,7 +204,8 @@ class _Run:
         spec = self.spec
         torch.manual_seed(spec.subseed("weights"))
         model = models.build(self.task, spec.cell, **spec.network)
-        settings = spec.training.model_dump() | {"checkpoints": self.checkpoints}
+        settings = spec.training.model_dump()
+        settings["checkpoints"] = self.checkpoints
         generator = torch.Generator().manual_seed(spec.subseed("batches"))
         result = training.fit(
             model,

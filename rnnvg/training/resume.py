@@ -198,7 +198,8 @@ def _check_tensors(path: Path, tensors: dict[str, Tensor], parts: Parts) -> None
     model = {f"model.{name}": each.shape for name, each in own_tensors(parts.model).items()}
     weights = [each.shape for group in parts.optimizer.param_groups for each in group["params"]]
     generators = {"generator": parts.generator.get_state(), "global_generator": torch.get_rng_state()}
-    wanted = model | {name: each.shape for name, each in generators.items()}
+    wanted: dict[str, torch.Size | None] = {name: each.shape for name, each in generators.items()}
+    wanted |= model
     for name, tensor in tensors.items():
         kind, _, rest = name.partition(".")
         index = rest.partition(".")[0]
