@@ -31,6 +31,14 @@ class InputError(ValueError):
     """
 
 
+class WorkersLostError(RuntimeError):
+    """No worker starts or is left, or the scheduler went away; what is done is kept, and the same call goes on.
+
+    >>> issubclass(WorkersLostError, RuntimeError)
+    True
+    """
+
+
 def nearest(name: object, known: Iterable[str]) -> str | None:
     """The known name that `name` was probably meant to be, or None where nothing is close.
 

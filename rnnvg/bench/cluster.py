@@ -24,21 +24,13 @@ import dask.config
 from distributed import Client, LocalCluster, Security
 from distributed.utils import silence_logging_cmgr
 
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, WorkersLostError
 
 # A scheduler that says nothing for so long is not there.
 SECONDS_TO_ANSWER = 5.0
 # Closing a cluster of which a process does not answer is left to the end of this one after so many seconds.
 SECONDS_TO_CLOSE = 10.0
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
-
-
-class WorkersLostError(RuntimeError):
-    """No worker starts or is left, or the scheduler went away; what is done is kept, and the same call goes on.
-
-    >>> issubclass(WorkersLostError, RuntimeError)
-    True
-    """
 
 
 # All of it 1: threads a process, and the seed of the order of Python's sets.

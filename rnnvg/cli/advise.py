@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,12 +11,11 @@ from rnnvg.advise.remedies import NAMES as REMEDIES
 from rnnvg.advise.settings import WRT
 from rnnvg.bench import defaults
 from rnnvg.cli import options, output
+from rnnvg.cli.progress import StepBar
 from rnnvg.errors import InputError
 from rnnvg.models.names import INITS, OFFERED
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from rnnvg.advise import Advice
 
 ROOT = "runs/advise"
@@ -53,9 +51,7 @@ FULL = {"seeds": 5, "steps": 600, "lr": 0.005}
 @click.option("--threshold", type=options.Real(0, 1), help="Share of the gradient, of the horizon.  [default: 1/e]")
 @options.device
 @click.option("--quick", is_flag=True, help="A smaller look, within a minute: 3 seeds, 250 steps, adding of length 20.")
-@click.option(
-    "--jobs", type=options.Whole(1), default=2, help="Worker processes; the numbers are the same for any number."
-)
+@options.jobs
 @click.option(
     "--out",
     metavar="DIR",
@@ -100,7 +96,6 @@ def command(
     """
     from rnnvg.advise import advise
     from rnnvg.advise.settings import settings as checked
-    from rnnvg.bench import WorkersLostError
 
     name = defaults.task_name(task, text)
     if name == defaults.TEXT_TASK:
@@ -116,41 +111,32 @@ def command(
         rest["threshold"] = threshold
     rest |= {"steps": int(budget["steps"]) if steps is None else steps, "lr": budget["lr"] if lr is None else lr}
     folder = Path(ROOT, checked({"name": name, **own}, **rest).name) if out is None else out
-    with _Bar(quiet) as bar:
-        try:
-            found = advise(
-                {"name": name, **own},
-                seeds=int(budget["seeds"]) if seeds is None else seeds,
-                remedies=remedies,
-                jobs=jobs,
-                directory=folder,
-                on_progress=bar,
-                **rest,
-            )
-        except WorkersLostError as error:
-            raise click.ClickException(str(error)) from error
+    with StepBar(quiet, unit="network") as bar:
+        found = advise(
+            {"name": name, **own},
+            seeds=int(budget["seeds"]) if seeds is None else seeds,
+            remedies=remedies,
+            jobs=jobs,
+            directory=folder,
+            on_progress=bar,
+            **rest,
+        )
     files = _written(found, folder)
     output.result(_as_json(found, files) if as_json else f"{found}\n\n{_table(found)}\n\nReport: {files['report']}")
 
 
 def _written(found: Advice, folder: Path) -> dict[str, str]:
-    from rnnvg.files import write_set
     from rnnvg.report import advise_page
-    from rnnvg.report.page import render
+    from rnnvg.report.page import save
 
-    figure = "figures/advise-remedies"
-    page = advise_page.page(found)
-    assert page.first is not None
-    assert page.first.picture is not None
-    contents: dict[str, str | bytes] = {
-        "advice.csv": found.to_frame().to_csv(index=False),
-        "trials.csv": found.trial_frame().to_csv(index=False),
-        f"{figure}.svg": page.first.picture.svg,
-        f"{figure}.png": page.first.picture.png,
-        "advice.html": render(page),
-    }
-    write_set(folder, contents)
-    files = {"advice": "advice.csv", "trials": "trials.csv", "figure": f"{figure}.svg", "report": "advice.html"}
+    save(
+        advise_page.page(found),
+        folder,
+        "advice.html",
+        {"advice.csv": found.to_frame(), "trials.csv": found.trial_frame()},
+    )
+    figure = "figures/advise-remedies.svg"
+    files = {"advice": "advice.csv", "trials": "trials.csv", "figure": figure, "report": "advice.html"}
     return {name: str(folder / file) for name, file in files.items()}
 
 
@@ -205,29 +191,3 @@ def _table(found: Advice) -> str:
     )
     left = [f"Left out: {name} {why}." for name, why in found.left_out.items()]
     return "\n".join([legend, as_text(pd.DataFrame(rows), output.width()), *left])
-
-
-class _Bar:
-    """A bar over trials, on a terminal alone; called as on_progress(done, of, name)."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.bar: tqdm | None = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __call__(self, done: int, of: int, name: str) -> None:
-        from tqdm import tqdm
-
-        if self.bar is None:
-            # tqdm shows nothing where `disable` is None and stderr is not a terminal.
-            self.bar = tqdm(total=of, unit="network", disable=True if self.quiet else None, dynamic_ncols=True)
-        self.bar.set_postfix_str(name, refresh=False)
-        self.bar.update(done - self.bar.n)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.bar is not None:
-            self.bar.close()

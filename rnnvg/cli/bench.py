@@ -40,9 +40,12 @@ _scheduler = click.option(
 _dry_run = click.option(
     "--dry-run", is_flag=True, help="Say what would be run and about how long it takes; do nothing."
 )
-_retry = click.option("--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside.")
 _how = options.together(
-    *(_only, _shard, _jobs, _scheduler, _dry_run, _retry), options.longest_silence, options.quiet, options.as_json
+    *(_only, _shard, _jobs, _scheduler, _dry_run),
+    options.retry_failed,
+    options.longest_silence,
+    options.quiet,
+    options.as_json,
 )
 
 
@@ -230,23 +233,22 @@ def _go(
     out: Path,
     plan: Plan,
     *,
-    jobs: int,
-    scheduler: str | None,
     dry_run: bool,
-    retry_failed: bool,
-    longest_silence: float,
     quiet: bool,
     as_json: bool,
     keep: bool = True,
+    **how: Any,
 ) -> None:
+    """Does what is left of a plan and writes the report; `how` is what `bench.run_all` takes."""
     from rnnvg import bench
     from rnnvg.bench.cluster import check_address, exposure
     from rnnvg.bench.outcome import write_outcome
     from rnnvg.cli import bench_text
     from rnnvg.cli.report import rendered
+    from rnnvg.files import check_room
 
     if dry_run:
-        facts = bench_text.ahead(out, plan, jobs)
+        facts = bench_text.ahead(out, plan, how["jobs"])
         output.result(facts if as_json else bench_text.ahead_in_words(facts, output.width()))
         return
     store = bench.Store(out)
@@ -260,31 +262,18 @@ def _go(
     failed = bool(plan.missing)
     if specs:
         store.check_settings(specs.values(), plan.axes)
-        if scheduler is not None:
+        if (scheduler := how["scheduler"]) is not None:
             check_address(scheduler)
             if warning := exposure(scheduler):
                 tell(warning)
         with bench.ProgressBar(quiet) as bar:
             if keep:
-                bench_text.checked_place(out)
+                check_room(out, 0)
                 plan.keep(out)
-            try:
-                results = bench.run_all(
-                    specs.values(),
-                    out,
-                    jobs=jobs,
-                    observer=bar,
-                    scheduler=scheduler,
-                    axes=plan.axes,
-                    retry_failed=retry_failed,
-                    follow=follow,
-                    longest_silence=longest_silence,
-                )
-            except bench.WorkersLostError as error:
-                raise click.ClickException(str(error)) from error
+            results = bench.run_all(specs.values(), out, observer=bar, axes=plan.axes, follow=follow, **how)
         failed = failed or any(result["status"] == "failed" for result in results)
     elif keep:
-        bench_text.checked_place(out)
+        check_room(out, 0)
         plan.keep(out)
     frames = write_outcome(out)
     if specs:

@@ -150,10 +150,3 @@ def merged_in_words(found: Merged) -> str:
     ]
     lines += [f"Skipped: {place}: {what}" for place, what in found.damaged.items()]
     return "\n".join([*lines, f"To see them: rnnvg report {found.directory}"])
-
-
-def checked_place(out: Path) -> None:
-    """Nothing where `out` can be written; otherwise its sentence, before anything is put there."""
-    from rnnvg.files import check_room
-
-    check_room(out, 0)

@@ -29,15 +29,13 @@ from rnnvg.models.names import OFFERED
 @click.option("--seeds", type=options.Whole(1), help="How many networks of each kind, trained apart.  [default: 3]")
 @options.task_settings
 @options.out("runs/compare")
-@click.option(
-    "--jobs", type=options.Whole(1), default=2, help="Worker processes; the results are the same for any number."
-)
+@options.jobs
 @click.option(
     "--max-steps",
     type=options.Whole(1),
     help="No run gets more training steps than this.  [default: 2000; next-word 700]",
 )
-@click.option("--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside.")
+@options.retry_failed
 @options.longest_silence
 @options.device
 @options.quiet
@@ -74,7 +72,6 @@ def command(
     rnnvg compare --tasks adding,copy --length 100 --delay 40 --out runs/longer
     """
     check_memory_limit(WITH_WORKERS)
-    from rnnvg.bench import WorkersLostError
     from rnnvg.bench.spent import spent
     from rnnvg.report import comparison
 
@@ -82,12 +79,9 @@ def command(
     chosen = defaults.task_settings(None, length, delay, settings)
     grid = defaults.comparison(tasks, cells, seeds, text, max_steps, tell, chosen, device)
     tell(f"Preparing {len(grid.runs())} runs in {out} ...")
-    try:
-        results = comparison.run(
-            grid, out, jobs=jobs, retry_failed=retry_failed, longest_silence=longest_silence, quiet=quiet
-        )
-    except WorkersLostError as error:
-        raise click.ClickException(str(error)) from error
+    results = comparison.run(
+        grid, out, jobs=jobs, retry_failed=retry_failed, longest_silence=longest_silence, quiet=quiet
+    )
     tell("Drawing the figures ...")
     start = time.perf_counter()
     output.result(rendered(out, as_json))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rnnvg.cli import output
@@ -83,6 +84,30 @@ def as_json(facts: dict[str, Any], profile: GradientProfile) -> dict[str, Any]:
     return {**facts, "horizons": horizons, **shape, "curve": output.rows(profile.curve())}
 
 
+def few(last: int, leads: Sequence[int] = (1, 2, 5)) -> set[int]:
+    """Numbers that read like 1, 2, 5, 10, 20, 50, and the last one.
+
+    >>> sorted(few(30))
+    [1, 2, 5, 10, 20, 30, 50]
+    """
+    return {lead * 10**power for power in range(len(str(last))) for lead in leads} | {last}
+
+
+def drawn(results: Sequence[Any], title: str, ending: str, **look: Any) -> bytes:
+    """The plots of some results below each other, as a file of that ending; the title stands above the first."""
+    from matplotlib.figure import Figure
+
+    from rnnvg.report import style, svg
+
+    with style.applied():
+        figure = Figure(figsize=(6.4, 4.0 * len(results)), layout="constrained")
+        axes = figure.subplots(len(results), squeeze=False)[:, 0]
+        for ax, each in zip(axes, results, strict=True):
+            each.plot(ax)
+        axes[0].set_title(title, **look)
+        return svg.to_bytes(figure, ending, dpi=150)
+
+
 def _at_few_distances(profile: GradientProfile) -> Any:
     """The curve at distances that read like 1, 2, 5, 10, 20, 50 and at the last one."""
     import pandas as pd
@@ -90,8 +115,7 @@ def _at_few_distances(profile: GradientProfile) -> Any:
     curve: Any = profile.curve()
     curve = curve[curve["n"] > 0]
     last = int(curve["distance"].max())
-    chosen = {lead * 10**power for power in range(len(str(last))) for lead in (1, 2, 5)} | {last}
-    curve = curve[curve["distance"].isin(chosen)]
+    curve = curve[curve["distance"].isin(few(last))]
     finite = curve["log10_gain"][curve["log10_gain"].map(math.isfinite)]
     lowest, highest = min(finite.min(), -1.0), max(finite.max(), 0.0)
     share = (curve["log10_gain"].clip(lower=lowest) - lowest) / (highest - lowest)

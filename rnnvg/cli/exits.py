@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from rnnvg.cli.output import colour, note
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, WorkersLostError
 from rnnvg.faults import fault_of, is_memory
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -33,8 +33,8 @@ def in_one_sentence(command: Sequence[str]) -> Iterator[None]:
         command: the whole command line, named where it can be taken up again.
 
     Raises:
-        click.exceptions.Exit: 2 for bad usage, bad input and a disk that cannot be written, 130 for an interruption, 0
-            where the reader of the output went away.
+        click.exceptions.Exit: 1 where no worker is left, 2 for bad usage, bad input and a disk that cannot be written, 130
+            for an interruption, 0 where the reader of the output went away.
     """
     _replace_what_cannot_be_encoded()
     with warnings.catch_warnings():
@@ -62,6 +62,8 @@ def in_one_sentence(command: Sequence[str]) -> Iterator[None]:
             if (sentence := fault_of(error)) is None:
                 raise
             _end(sentence, BAD_INPUT)
+        except WorkersLostError as error:
+            _end(str(error), FAILED)
         except (MemoryError, RuntimeError, ImportError, SystemError) as error:
             if not is_memory(error):
                 raise

@@ -34,15 +34,8 @@ _LEADS = (1, 2, 3, 5)
 @click.option("--sequences", type=options.Whole(1), default=4, help="Held-out sequences to average over.")
 @options.device
 @options.seed
-@click.option("--csv", metavar="FILE", type=options.NewFile((".csv",)), help="Write every exponent to a CSV file.")
-@click.option(
-    "--figure",
-    "--out",
-    "figure",
-    metavar="FILE",
-    type=options.NewFile((".png", ".svg", ".pdf")),
-    help="Draw the spectrum: .png, .svg or .pdf.",
-)
+@options.csv("every exponent")
+@options.figure("the spectrum", "--out")
 @options.quiet
 @options.as_json
 def command(
@@ -91,7 +84,8 @@ def command(
     if csv is not None:
         write_ours(csv, found.to_frame().to_csv(index=False, lineterminator="\n"), "--csv")
     if figure is not None:
-        write_ours(figure, _drawn(found, curve.heading(facts), figure.suffix.lower()), "--figure")
+        title = f"{curve.heading(facts)}\n{textwrap.fill(str(found), 66)}"
+        write_ours(figure, curve.drawn([found], title, figure.suffix.lower(), fontsize="small"), "--figure")
     output.result(_as_json(facts, found) if as_json else _as_text(facts, found))
 
 
@@ -164,9 +158,7 @@ def _as_text(facts: dict[str, Any], found: LyapunovSpectrum) -> str:
 def _few_rows(spectrum: Any) -> Any:
     import pandas as pd
 
-    last = len(spectrum)
-    chosen = {lead * 10**power for power in range(len(str(last))) for lead in _LEADS} | {last}
-    few = spectrum[spectrum["index"].isin(chosen)]
+    few = spectrum[spectrum["index"].isin(curve.few(len(spectrum), _LEADS))]
     return pd.DataFrame(
         {
             "exponent": few["index"],
@@ -211,15 +203,3 @@ def _sentences(found: LyapunovSpectrum) -> list[str]:
             f"Certificate: their sum differs from the mean log determinant by {worst:.1e} nats a step at most."
         )
     return statements
-
-
-def _drawn(found: LyapunovSpectrum, title: str, ending: str) -> bytes:
-    from matplotlib.figure import Figure
-
-    from rnnvg.report import style, svg
-
-    with style.applied():
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        ax = found.plot(figure.add_subplot())
-        ax.set_title(f"{title}\n{textwrap.fill(str(found), 66)}", fontsize="small")
-        return svg.to_bytes(figure, ending, dpi=150)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from rnnvg.cli import causes, curve, network, options, output
 from rnnvg.errors import InputError
-
-if TYPE_CHECKING:
-    from rnnvg.bptt import GradientProfile
 
 WRT = ("state", "hidden", "cell", "input", "covariance")
 
@@ -35,13 +32,8 @@ WRT = ("state", "hidden", "cell", "input", "covariance")
 @click.option("--sequences", type=options.Whole(1), default=32, help="Held-out sequences to average over.")
 @options.device
 @options.seed
-@click.option("--csv", metavar="FILE", type=options.NewFile((".csv",)), help="Write the whole curve to a CSV file.")
-@click.option(
-    "--figure",
-    metavar="FILE",
-    type=options.NewFile((".png", ".svg", ".pdf")),
-    help="Draw the curve: .png, .svg or .pdf.",
-)
+@options.csv("the whole curve")
+@options.figure("the curve")
 @click.option(
     "--why", is_flag=True, help="Say what makes it decay: matrix and saturation, or the paths through the gates."
 )
@@ -113,7 +105,8 @@ def command(
     if csv is not None:
         write_ours(csv, profile.curve().to_csv(index=False, lineterminator="\n"), "--csv")
     if figure is not None and curve.observed(profile):
-        write_ours(figure, _drawn(profile, reasons, predicted, curve.heading(facts), figure.suffix.lower()), "--figure")
+        panels = [profile, *([reasons.attribution] if reasons else []), *([predicted.overlay] if predicted else [])]
+        write_ours(figure, curve.drawn(panels, curve.heading(facts), figure.suffix.lower()), "--figure")
     if as_json:
         added = {} if reasons is None else {"why": causes.why_as_json(reasons)}
         added |= {} if predicted is None else {"theory": causes.theory_as_json(predicted)}
@@ -123,21 +116,3 @@ def command(
     parts += [] if reasons is None else [causes.why_as_text(reasons)]
     parts += [] if predicted is None else [causes.theory_as_text(predicted)]
     output.result("\n\n".join(parts))
-
-
-def _drawn(
-    profile: GradientProfile, reasons: causes.Why | None, predicted: causes.Theory | None, title: str, ending: str
-) -> bytes:
-    """The curve, and below it what makes it decay and what theory says, where they are asked for."""
-    from matplotlib.figure import Figure
-
-    from rnnvg.report import style, svg
-
-    panels = [profile, *([reasons.attribution] if reasons else []), *([predicted.overlay] if predicted else [])]
-    with style.applied():
-        figure = Figure(figsize=(6.4, 4.0 * len(panels)), layout="constrained")
-        axes = figure.subplots(len(panels), squeeze=False)[:, 0]
-        for ax, panel in zip(axes, panels, strict=True):
-            panel.plot(ax)
-        axes[0].set_title(title)
-        return svg.to_bytes(figure, ending, dpi=150)

@@ -18,6 +18,7 @@ from rnnvg.tasks import NAMES as TASKS
 from rnnvg.tasks.imported import is_path
 
 DEVICES = ("cpu", "cuda", "auto")
+TOKENS = ("words", "spaces")
 
 
 class Whole(click.ParamType):
@@ -226,7 +227,29 @@ longest_silence = click.option(
     metavar="SECONDS",
     help="Give up a run that shows no sign of life for so long, do the others, and leave it to do; it is named after 60.",
 )
+jobs = click.option(
+    "--jobs", type=Whole(1), default=2, help="Worker processes; the results are the same for any number."
+)
+retry_failed = click.option(
+    "--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+tokens = click.option(
+    "--tokens", type=Name(TOKENS), help="How files are cut: words or spaces.  [default: as they come]"
+)
+
+
+def csv(what: str) -> Decorator:
+    return click.option("--csv", metavar="FILE", type=NewFile((".csv",)), help=f"Write {what} to a CSV file.")
+
+
+def figure(what: str, *flags: str) -> Decorator:
+    endings = (".png", ".svg", ".pdf")
+    return click.option(
+        *("--figure", *flags, "figure"), metavar="FILE", type=NewFile(endings), help=f"Draw {what}: .png, .svg or .pdf."
+    )
 
 
 def out(default: str) -> Decorator:

@@ -58,36 +58,24 @@ def describe(task: str, as_json: bool) -> None:
     from rnnvg import tasks
 
     name = defaults.task_name(task, None)
-    if as_json:
-        output.result({"task": name, "about": _about(name), "settings": _settings(name)})
-    else:
-        output.result(_fitted(tasks.describe(name), output.width()))
+    output.result(_facts(name) if as_json else _fitted(tasks.describe(name), output.width()))
 
 
 def _list(as_json: bool) -> None:
     from rnnvg import tasks
 
-    if as_json:
-        found = [{"task": name, "about": _about(name), "settings": _settings(name)} for name in tasks.NAMES]
-        output.result(found)
-        return
+    facts = [_facts(name) for name in tasks.NAMES]
     formatter = click.HelpFormatter(width=output.width())
-    rows = [(name, f"{_about(name)} Settings: {', '.join(tasks.settings(name))}.") for name in tasks.NAMES]
-    formatter.write_dl(rows)
-    output.result(formatter.getvalue().rstrip())
+    formatter.write_dl([(each["task"], f"{each['about']} Settings: {', '.join(each['settings'])}.") for each in facts])
+    output.result(facts if as_json else formatter.getvalue().rstrip())
 
 
-def _about(name: str) -> str:
-    """The task's first line, after its name."""
+def _facts(name: str) -> dict[str, Any]:
+    """A task's name, its first line after that, and its settings with their defaults and meanings."""
     from rnnvg import tasks
 
-    return tasks.describe(name).split("\n")[2]
-
-
-def _settings(name: str) -> dict[str, Any]:
-    from rnnvg import tasks
-
-    return {key: {"default": default, "about": about} for key, (default, about) in tasks.settings(name).items()}
+    settings = {key: {"default": default, "about": about} for key, (default, about) in tasks.settings(name).items()}
+    return {"task": name, "about": tasks.describe(name).split("\n")[2], "settings": settings}
 
 
 def _fitted(text: str, width: int) -> str:

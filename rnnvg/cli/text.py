@@ -8,7 +8,6 @@ import click
 
 from rnnvg.cli import options, output, text_influence, text_planted, text_statistics, text_truncation
 from rnnvg.cli.lazy import HelpfulGroup
-from rnnvg.cli.text_window import TOKENS
 
 
 @click.group(cls=HelpfulGroup)
@@ -34,9 +33,7 @@ command.add_command(text_planted.planted)
 @click.argument("text", metavar="NAME|FILE|DIR", type=options.TEXT, callback=options.with_root)
 @options.root
 @click.option("--vocabulary", type=options.Whole(2), default=3000, help="How many words to keep, the commonest.")
-@click.option(
-    "--tokens", type=options.Name(TOKENS), help="How files are cut: words or spaces.  [default: as they come]"
-)
+@options.tokens
 @options.as_json
 def corpora(text: str, vocabulary: int, tokens: str | None, as_json: bool) -> None:
     """Show what NAME|FILE|DIR holds: words, how many are known, and the perplexity of word frequencies alone.

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from rnnvg.cli import network, options, output, text_window
-from rnnvg.errors import InputError
 
 
 @click.command()
@@ -44,11 +43,9 @@ def influence(
 
     from rnnvg.functional import context_loss
     from rnnvg.functional import influence as influence_of
-    from rnnvg.report.influence_page import MOST_WORDS, ReadText, write_influence
+    from rnnvg.report.influence_page import ReadText, write_influence
     from rnnvg.report.style import CELL_LABELS
 
-    if words > MOST_WORDS:
-        raise InputError(f"`--words` must be a whole number from 2 to {MOST_WORDS}; got {words}.")
     window = text_window.read(model, text, tokens, start, words, device, quiet)
     language_model = window.language_model
     with network.computing(language_model.model):
@@ -68,7 +65,7 @@ def influence(
 
 def _as_json(files: Any, read: Any, found: Any, context: Any) -> dict[str, Any]:
     return {
-        "files": {name: str(path) for name, path in files.items()},
+        "files": files,
         "words": read.words,
         "loss": found.loss,
         "curve": output.rows(found.curve()),

@@ -33,7 +33,7 @@ QUESTION_WORDS = 40_000
 @click.option("--bptt", type=options.Whole(1), default=50, help="Words between two truncations.")
 @options.device
 @options.out("runs/planted")
-@click.option("--jobs", type=options.Whole(1), default=2, help="Worker processes; results are the same for any number.")
+@options.jobs
 @options.quiet
 @options.as_json
 def planted(
@@ -90,10 +90,7 @@ def planted(
     ]
     names = {spec.id: f"{spec.cell} s{spec.seed}" for spec in specs}
     with bench.ProgressBar(quiet, names=names) as bar:
-        try:
-            results = bench.run_all(specs, out, jobs=jobs, observer=bar)
-        except bench.WorkersLostError as error:
-            raise click.ClickException(str(error)) from error
+        results = bench.run_all(specs, out, jobs=jobs, observer=bar)
     trained = [(spec, result) for spec, result in zip(specs, results, strict=True) if result["status"] == "ok"]
     broken = [result for result in results if result["status"] != "ok"]
     if not quiet and trained:
@@ -109,7 +106,7 @@ def planted(
         facts["best_loss"] = best
         facts["networks"] = output.rows(summary)
         facts["by_distance"] = output.rows(by_distance)
-        facts["files"] = {name: str(path) for name, path in files.items()}
+        facts["files"] = files
     output.result(facts if as_json else _as_text(facts, broken))
     if broken:
         raise click.exceptions.Exit(FAILED)

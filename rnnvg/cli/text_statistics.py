@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnvg.cli import options, output
-from rnnvg.cli.text_window import TOKENS
 from rnnvg.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--common", type=options.Whole(1), default=200, help="How many of the commonest words are counted one by one."
 )
-@click.option(
-    "--tokens", type=options.Name(TOKENS), help="How files are cut: words or spaces.  [default: as they come]"
-)
+@options.tokens
 @click.option(
     "--weights",
     "--model",
@@ -87,7 +84,7 @@ def statistics(
         "information": output.rows(found),
         "power_law": None if law is None else vars(law),
         "gradients": {reach.name: output.rows(reach.curve) for reach in reaches},
-        "files": {name: str(path) for name, path in files.items()},
+        "files": files,
     }
     output.result(facts if as_json else _as_text(found, law, reaches, files))
 

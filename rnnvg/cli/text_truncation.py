@@ -8,9 +8,7 @@ from typing import Any
 import click
 
 from rnnvg.cli import network, options, output, text_window
-from rnnvg.errors import InputError
 
-MOST_WORDS = 500
 DEFAULT_BPTT = 35
 
 
@@ -46,8 +44,6 @@ def truncation(
     from rnnvg.functional import truncation as truncation_of
     from rnnvg.report import style, text_figures
 
-    if words > MOST_WORDS:
-        raise InputError(f"`--words` must be a whole number from 2 to {MOST_WORDS}; got {words}.")
     window = text_window.read(model, text, tokens, start, words, device, quiet)
     language_model = window.language_model
     with network.computing(language_model.model):
@@ -59,7 +55,7 @@ def truncation(
         figure = text_figures.draw_truncation(found, language_model.model.spec["cell"])
         files = text_figures.write(out, "truncation", figure, {"truncation": frame})
     if as_json:
-        facts = {"files": {name: str(path) for name, path in files.items()}, "bptt": found.bptt}
+        facts = {"files": files, "bptt": found.bptt}
         output.result({**facts, "curve": output.rows(frame)})
         return
     output.result(_as_text(frame, found.bptt, files))

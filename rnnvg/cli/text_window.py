@@ -10,12 +10,12 @@ import click
 
 from rnnvg.bench import defaults
 from rnnvg.cli import options, output
+from rnnvg.errors import InputError
 
 if TYPE_CHECKING:
     from rnnvg.bench.trained import LanguageModel
 
-TOKENS = ("words", "spaces")
-
+MOST_WORDS = 500  # as many as `rnnvg.report.influence_page` shows
 model = click.option(
     "--weights",
     "--model",
@@ -39,7 +39,9 @@ window = options.together(
     click.option("--words", type=options.Whole(2), default=120, help="Words to read, at most 500."),
     click.option("--start", type=options.Whole(0), default=0, help="The first of them; words before it are read too."),
     click.option(
-        "--tokens", type=options.Name(TOKENS), help="How a file is cut: words or spaces.  [default: as the run's was]"
+        "--tokens",
+        type=options.Name(options.TOKENS),
+        help="How a file is cut: words or spaces.  [default: as the run's was]",
     ),
 )
 
@@ -72,6 +74,8 @@ def read(run: Path, text: str, tokens: str | None, start: int, words: int, devic
     from rnnvg.bench import trained
     from rnnvg.text.window import encode_window, has_name, named_window, read_window
 
+    if words > MOST_WORDS:
+        raise InputError(f"`--words` must be a whole number from 2 to {MOST_WORDS}; got {words}.")
     on = defaults.training_device(device, output.silent if quiet else output.note)
     language_model = trained.language_model(run)
     language_model.model.to(on)

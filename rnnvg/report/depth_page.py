@@ -197,5 +197,8 @@ def write(story: Story, directory: str | Path) -> Path:
     from rnnvg.depth.gated import cell_frame
     from rnnvg.depth.remedies import remedy_frame
 
-    frames = {"depth-remedies": remedy_frame(list(story.treated.values())), "depth-cells": cell_frame(story.cells)}
+    frames = {
+        "tables/depth-remedies.csv": remedy_frame(list(story.treated.values())),
+        "tables/depth-cells.csv": cell_frame(story.cells),
+    }
     return save(page(story), directory, "depth.html", frames)

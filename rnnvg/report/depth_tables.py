@@ -52,11 +52,11 @@ def chains(story: Story) -> list[Table]:
         "0.2 a layer above": _texts(_power, frame["log10_rule"]),
     }
     return [
-        _table(
+        Table.of(
             {"estimate": list(estimates), f"left after {short - 1} layers": _texts(_power, estimates.values())},
             f"Weights of {line.weight:g}: what is left, beside what is often said.",
         ),
-        _table(
+        Table.of(
             layers,
             "The chain, layer by layer. The chain rule written out and the analyzer's sweep agree to "
             f"{worst:.0e} in the logarithm.",
@@ -87,7 +87,7 @@ def activations(story: Story) -> list[Table]:
         "Slopes: mean and root mean square for standard normal z. Flat: a slope below 0.01; dead: exactly 0, so that a unit "
         "that is there for every example gets no gradient and stays as it is."
     )
-    return [_table(columns, caption)]
+    return [Table.of(columns, caption)]
 
 
 def starts(story: Story) -> list[Table]:
@@ -95,14 +95,14 @@ def starts(story: Story) -> list[Table]:
     blocks: pd.DataFrame = story.blocks
     plain, zero = (blocks[blocks["zero_last"] == each].set_index("blocks") for each in (False, True))
     return [
-        _table(
+        Table.of(
             {
                 "initialisation": [INIT_LABELS[name] for name in story.starts],
                 "first over last": [_power(each.log_ratio() / NATS_PER_DECADE) for each in story.starts.values()],
             },
             "The millionth that is often quoted for small random weights is that of Xavier's.",
         ),
-        _table(
+        Table.of(
             {
                 "width": widths["width"],
                 "(0.25 · 0.01 · √width)⁹": _texts(_power, widths["textbook"]),
@@ -112,7 +112,7 @@ def starts(story: Story) -> list[Table]:
             "Small weights: estimate and measurement",
             folded=True,
         ),
-        _table(
+        Table.of(
             {
                 "blocks": plain.index,
                 "gains start at 1": _texts(number, plain["measured"]),
@@ -133,7 +133,7 @@ def slopes(story: Story) -> list[Table]:
         "before training": [f"{before['mean_slope'].mean():.2f}" for before, _ in tables],
         "after": [f"{after['mean_slope'].mean():.2f}" for _, after in tables],
     }
-    return [_table(columns, "Mean slope over all layers")]
+    return [Table.of(columns, "Mean slope over all layers")]
 
 
 def diagnoses(story: Story) -> list[Table]:
@@ -162,7 +162,7 @@ def clipping(story: Story) -> list[Table]:
         "accuracy without": [_ended(free[each.network]) for each in own],
         "with": [_ended(each) for each in own],
     }
-    return [_table(columns, "Clipping changes no layer's share of the gradient.")]
+    return [Table.of(columns, "Clipping changes no layer's share of the gradient.")]
 
 
 def cells(story: Story) -> list[Table]:
@@ -181,7 +181,7 @@ def cells(story: Story) -> list[Table]:
         "seconds": _texts(number, frame["seconds"]),
     }
     caption = f"{story.cells[0].length} time steps: gradient at the first over that at the last, and what was learned."
-    return [_table(columns, caption)]
+    return [Table.of(columns, caption)]
 
 
 def settings(story: Story) -> list[Table]:
@@ -219,11 +219,6 @@ def _remedies(story: Story) -> pd.DataFrame:
             "seconds": _texts(number, frame["seconds"]),
         }
     )
-
-
-def _table(columns: dict[str, Any], caption: str, folded: bool = False) -> Table:
-    rows = [[str(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
-    return Table(caption, list(columns), rows, folded)
 
 
 def _texts(write: Callable[[float], str], values: Iterable[float]) -> list[str]:

@@ -31,8 +31,11 @@ class Table:
     folded: bool = False
 
     @classmethod
-    def of(cls, frame: Any, caption: str, folded: bool = False) -> Table:
-        """A table of a frame's columns, every cell as text."""
+    def of(cls, columns: Any, caption: str, folded: bool = False) -> Table:
+        """A table of a frame, or of its columns by name, every cell as text."""
+        import pandas as pd
+
+        frame = pd.DataFrame(columns)
         rows = [[str(cell) for cell in row] for row in frame.itertuples(index=False)]
         return cls(caption, [str(column) for column in frame], rows, folded)
 
@@ -120,10 +123,10 @@ def drawn(picture: Picture) -> Markup:
 def save(
     page: Page, directory: str | Path, name: str, frames: Mapping[str, Any], marks: Mapping[str, Mark] | None = None
 ) -> Path:
-    """Writes a page as `name`, its pictures as figures/*.svg and .png, and frames as tables/*.csv, each in one move.
+    """Writes a page as `name`, its pictures as figures/*.svg and .png, and frames as CSV files, each in one move.
 
     Args:
-        marks: by path in the directory, of tables whose columns do not tell whose they are.
+        frames, marks: by path in the directory; marks are of tables whose columns do not tell whose they are.
 
     Returns:
         The path of the page.
@@ -137,7 +140,7 @@ def save(
     for picture in [section.picture for section in every if section.picture is not None]:
         contents[f"figures/{picture.name}.svg"] = picture.svg
         contents[f"figures/{picture.name}.png"] = picture.png
-    for stem, frame in frames.items():
-        contents[f"tables/{stem}.csv"] = frame.to_csv(index=False, lineterminator="\n")
+    for path, frame in frames.items():
+        contents[path] = frame.to_csv(index=False, lineterminator="\n")
     write_set(directory, contents | {name: render(page)}, marks=marks)
     return Path(directory) / name

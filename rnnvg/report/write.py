@@ -15,11 +15,9 @@ if TYPE_CHECKING:
 
 TITLE = "How far back does the learning signal reach?"
 LEAD = (
-    "A recurrent network learns from the gradient of its loss, which travels back through the time steps and "
-    "shrinks, or grows, "
-    "by a factor at every one; where it has vanished, nothing that happened earlier can be learned from. Here "
-    "its magnitude is "
-    "measured at every distance on held-out sequences, before and after training."
+    "A recurrent network learns from the gradient of its loss, which travels back through the time steps and shrinks, "
+    "or grows, by a factor at every one; where it has vanished, nothing that happened earlier can be learned from. "
+    "Here its magnitude is measured at every distance on held-out sequences, before and after training."
 )
 
 
@@ -59,10 +57,10 @@ def write(directory: str | Path | Results, quiet: bool = True, parts: Sequence[P
     if results.directory is None:
         raise InputError("`directory` holds results that were never in files. Pass the path of a results directory.")
     frames = {
-        "horizons": tables.horizon_table(results),
-        "scores": tables.score_table(results),
-        "settings": tables.settings_table(results),
-        "paired": horizons.pairs(horizons.frame(results)).drop(columns="spread"),
+        "tables/horizons.csv": tables.horizon_table(results),
+        "tables/scores.csv": tables.score_table(results),
+        "tables/settings.csv": tables.settings_table(results),
+        "tables/paired.csv": horizons.pairs(horizons.frame(results)).drop(columns="spread"),
     }
     # Behind the first two its columns are the problems, which come and go.
     marks = {"tables/settings.csv": re.compile(rb"\Agroup,setting,[^\n]*\ntask,")}

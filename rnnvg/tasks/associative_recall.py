@@ -98,10 +98,9 @@ def _show(pairs: int, n_keys: int, n_values: int, batch: Batch) -> str:
     first = queries[0]
     seen = int((tokens == tokens[first]).nonzero()[0]) + 1
     return (
-        f"{table(rows, shown_steps(length, [*range(2 * pairs), *queries]))}\n\n"
-        f"Each key (a letter) is followed by its value (a number), which is due when the key comes again: "
-        f"{signs[tokens[first]]} at step {first} asks for {signs[tokens[seen]]}, seen {first - seen} steps before "
-        f"('.' is a blank)."
+        f"{table(rows, shown_steps(length, [*range(2 * pairs), *queries]))}\n\nEach key (a letter) is followed by its "
+        f"value (a number), which is due when the key comes again: {signs[tokens[first]]} at step {first} asks for "
+        f"{signs[tokens[seen]]}, seen {first - seen} steps before ('.' is a blank)."
     )
 
 

@@ -126,7 +126,6 @@ def _show(n_symbols: int, recall: int, scored: str, batch: Batch) -> str:
     }
     symbols, verb = ("symbol", "is") if recall == 1 else (f"{recall} symbols", "are")
     return (
-        f"{table(rows, shown_steps(steps, [recall - 1, first_due - 1, first_due]))}\n\n"
-        f"The {symbols} at the start {verb} due after the sign {sign!r}, "
-        f"{steps - recall} steps after being seen ({blank!r} is a blank)."
+        f"{table(rows, shown_steps(steps, [recall - 1, first_due - 1, first_due]))}\n\nThe {symbols} at the start "
+        f"{verb} due after the sign {sign!r}, {steps - recall} steps after being seen ({blank!r} is a blank)."
     )

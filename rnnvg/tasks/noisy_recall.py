@@ -77,7 +77,6 @@ def _show(noise: float, batch: Batch) -> str:
         "target": only_at(steps - 1, "+" if batch.targets[-1, 0] else "-"),
     }
     return (
-        f"{table(rows, shown_steps(steps, [], around=3))}\n\n"
-        f"The sign of the marked number is due at the last step, {steps - 1} steps after being seen; every number "
-        f"between is noise with a standard deviation of {noise:g}."
+        f"{table(rows, shown_steps(steps, [], around=3))}\n\nThe sign of the marked number is due at the last step, "
+        f"{steps - 1} steps after being seen; every number between is noise with a standard deviation of {noise:g}."
     )

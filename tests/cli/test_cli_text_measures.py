@@ -98,7 +98,7 @@ def test_statistics_of_the_generated_language_show_where_words_are_planted(rnnvg
 
 
 def test_planted_has_a_row_a_network_beside_the_best_possible(rnnvg, in_process, monkeypatch, tmp_path):
-    monkeypatch.setattr(text_planted, "ASKED", 3000)
+    monkeypatch.setattr(text_planted, "QUESTION_WORDS", 3000)
     result = rnnvg(*PLANTED, "--out", "here", "-q")
     assert result.exit_code == 0, result.output
     assert "best possible" in result.stdout

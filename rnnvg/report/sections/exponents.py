@@ -89,8 +89,7 @@ PART = Part(
     title="Lyapunov exponents through training",
     frame=frame,
     lead="The largest Lyapunov exponent is the rate at which a perturbation, and with it the gradient, grows or dies "
-    "in the long "
-    "run, whatever the loss.",
+    "in the long run, whatever the loss.",
     caption="Over two training lengths of held-out sequences. Each run is one thick line: its largest exponent at each "
     "checkpoint; thin: the second and third. Dotted: neither growth nor decay.",
     alt="Leading Lyapunov exponents of every run against the training step",

@@ -125,9 +125,8 @@ def tables(rows: pd.DataFrame) -> list[Table]:
     return [
         Table.of(
             by_network(table, cells),
-            "Delay at which half of what lies above guessing is left, time steps: median (each seed); and the "
-            "rank correlation "
-            "of both horizons over the networks of a task.",
+            "Delay at which half of what lies above guessing is left, time steps: median (each seed); and the rank "
+            "correlation of both horizons over the networks of a task.",
         ),
         Table.of(shown(table), "Both horizons of every network after training, time steps.", folded=len(table) > 12),
     ]
@@ -262,14 +261,12 @@ PART = Part(
     name="functional-horizon",
     title="What the networks remember",
     frame=frame,
-    lead="A gradient horizon says how far back learning can reach from where the weights are; the functional horizon says how "
-    "far the trained network remembers: the delay at which half of what lies above guessing is left. A latch "
-    "remembers for ever "
-    "with a gradient that is gone in two steps.",
+    lead="A gradient horizon says how far back learning can reach from where the weights are; the functional horizon "
+    "says how far the trained network remembers: the delay at which half of what lies above guessing is left. A latch "
+    "remembers for ever with a gradient that is gone in two steps.",
     caption="Each network is one line and one point. Upper row: share of right answers against delay; dotted: its "
-    "logistic fit, "
-    "and in black a guess. Lower row: both horizons; dashed: the longest delay of training. An arrow: only known "
-    "to be larger.",
+    "logistic fit, and in black a guess. Lower row: both horizons; dashed: the longest delay of training. An arrow: "
+    "only known to be larger.",
     alt="Share of right answers against delay, and below it gradient horizon against functional horizon, in four quadrants",
     draw=draw,
     rows=2,

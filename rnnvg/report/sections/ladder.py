@@ -150,10 +150,9 @@ PART = Part(
     title="Length solved",
     frame=frame,
     lead="The largest length that enough seeds solve, found by doubling and bisecting, beside how far the gradient reaches.",
-    caption="Each network is one point; log axes with a place for 0. Dashed: length and horizon are the same. Arrow up: the "
-    "ladder ended before the network did; arrow down: not even its first length was solved; arrow to the right: "
-    "the horizon is "
-    "only known to be larger.",
+    caption="Each network is one point; log axes with a place for 0. Dashed: length and horizon are the same. Arrow "
+    "up: the ladder ended before the network did; arrow down: not even its first length was solved; arrow to the "
+    "right: the horizon is only known to be larger.",
     alt="Largest length solved against the gradient horizon at 1/e",
     draw=draw,
     height=3.6,

@@ -139,8 +139,7 @@ def score_tables(rows: pd.DataFrame) -> list[Table]:
     runs = runs_of(rows)
     caption = (
         "Median (each seed) of the score on held-out data, beside a baseline without memory (described among the "
-        "settings); solved "
-        "runs with the exact 95 % binomial interval."
+        "settings); solved runs with the exact 95 % binomial interval."
     )
     return [Table.of(scores_shown(scores(runs)), caption)]
 

@@ -39,8 +39,7 @@ def sentences(rows: pd.DataFrame) -> list[str]:
         kinds = " and ".join(sorted(set(found["dtype"])))
         statements.append(
             f"Float64 autograd computed {found['compared'].sum():.0f} norms of the profiles ({kinds}) again; they "
-            f"differ by at "
-            f"most {worst:.1e} of their size."
+            f"differ by at most {worst:.1e} of their size."
         )
     damaged = rows.loc[rows["status"] == "left out", "id"]
     if len(damaged):
@@ -126,8 +125,7 @@ PART = Part(
     title="Settings and versions",
     frame=frame,
     lead="With the same settings, seeds and versions the numbers come out again on the same machine. The complete "
-    "specification "
-    "of each run is in its result.json.",
+    "specification of each run is in its result.json.",
     sentences=sentences,
     tables=all_tables,
     folded=True,

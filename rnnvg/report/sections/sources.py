@@ -106,8 +106,7 @@ PART = Part(
     frame=frame,
     lead="The same for losses at many steps: does the reach of the gradient depend on where in the sequence the loss is?",
     caption="After training, the first seed: mean over a few sequences. The diagonal is one step back from each loss; "
-    "what lies "
-    "above and left of it is the past.",
+    "what lies above and left of it is the past.",
     alt="Heat maps of the gradient left at every time step for losses at every step, after training",
     draw=draw,
     height=1.6,
