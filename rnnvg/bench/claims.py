@@ -38,7 +38,7 @@ class Claims:
     def __init__(self, token: str, patience: float = PATIENCE) -> None:
         self.token = token
         self.patience = patience
-        self._held: set[Path] = set()
+        self._own: set[Path] = set()
         self._beaten = time.monotonic()
         self._watched: dict[Path, tuple[object, float]] = {}
 
@@ -59,7 +59,7 @@ class Claims:
             else:
                 with open(handle, "w") as file:
                     json.dump({"token": self.token, "pid": os.getpid(), "place": _place()}, file)
-                self._held.add(path)
+                self._own.add(path)
                 return True
         return False
 
@@ -68,7 +68,7 @@ class Claims:
         if time.monotonic() - self._beaten < BEAT:
             return
         self._beaten = time.monotonic()
-        for path in self._held:
+        for path in self._own:
             with suppress(OSError):
                 # Whatever the clock says: watchers look for a change, not for a time.
                 os.utime(path)
@@ -76,14 +76,14 @@ class Claims:
     def drop(self, folder: Path) -> None:
         """Gives a run back, unless another process has taken it over meanwhile."""
         path = folder / "claim.json"
-        self._held.discard(path)
+        self._own.discard(path)
         if _read(path).get("token") == self.token:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
     def drop_all(self) -> None:
         """Gives every run back."""
-        for path in list(self._held):
+        for path in list(self._own):
             self.drop(path.parent)
 
     def _alive(self, path: Path) -> bool:

@@ -70,6 +70,6 @@ def _bytes(frame: pd.DataFrame, form: str) -> bytes:
 
     table = pyarrow.Table.from_pandas(frame.astype(dict.fromkeys(mixed, "string")), preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"rnnvg": b"1"})
-    held = io.BytesIO()
-    pyarrow.parquet.write_table(table, held)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(table, buffer)
+    return buffer.getvalue()

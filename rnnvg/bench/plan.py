@@ -103,11 +103,11 @@ class Plan:
         Raises:
             InputError: what is kept in the directory is of another layout, or damaged.
         """
-        held = {grid.name: dict(grid.source) for grid, _ in _kept(Path(directory))}
+        sources = {grid.name: dict(grid.source) for grid, _ in _kept(Path(directory))}
         grids = []
         for grid in self.grids:
             name, number = grid.name, 1
-            while name in held and held[name] != dict(grid.source):
+            while name in sources and sources[name] != dict(grid.source):
                 number += 1
                 name = f"{grid.name}-{number}"
             grids.append(dataclasses.replace(grid, name=name))
@@ -122,9 +122,9 @@ class Plan:
         before = {grid.name: patterns for grid, patterns in _kept(Path(directory))}
         contents = {}
         for grid, patterns in zip(self.grids, self.only, strict=True):
-            asked = list(dict.fromkeys([*before.get(grid.name, ()), *patterns]))
+            only = list(dict.fromkeys([*before.get(grid.name, ()), *patterns]))
             whole = not patterns or (grid.name in before and not before[grid.name])
-            content = {"schema": SCHEMA, "name": grid.name, "source": dict(grid.source), "only": asked}
+            content = {"schema": SCHEMA, "name": grid.name, "source": dict(grid.source), "only": only}
             content |= {"only": []} if whole else {}
             contents[f"{FOLDER}/{grid.name}.json"] = json.dumps(content, indent=1) + "\n"
         write_set(directory, contents)

@@ -97,11 +97,11 @@ class ProgressBar:
             return
         self.bar.n = self.done + sum(fraction for fraction, *_ in self.running.values())
         self.bar.set_description_str(f"{self.done}/{self.bar.total} runs ", refresh=False)
-        self.bar.set_postfix_str(", ".join(map(self._told, self.running.values())), refresh=False)
+        self.bar.set_postfix_str(", ".join(map(self._label, self.running.values())), refresh=False)
         self.bar.refresh()
 
     @staticmethod
-    def _told(running: tuple[float, str, float]) -> str:
+    def _label(running: tuple[float, str, float]) -> str:
         silent = time.monotonic() - running[2]
         return running[1] + (f" (silent for {silent:.0f} s)" if silent > SILENT else "")
 

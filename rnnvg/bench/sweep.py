@@ -83,7 +83,7 @@ class Sweep:
         self.deaths: Counter[str] = Counter()
         self.messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.seen_worker = time.monotonic()
-        self.said_waiting = False
+        self.waiting_noted = False
         self.killed_before = _killed_for_memory()
         self.longest_silence, self.looked = longest_silence, time.monotonic()
         self.clock = time.time() - self.looked
@@ -155,8 +155,8 @@ class Sweep:
                 return spec
             else:
                 self.waiting.append(spec)
-        if self.waiting and not self.running and not self.said_waiting:
-            self.said_waiting = True
+        if self.waiting and not self.running and not self.waiting_noted:
+            self.waiting_noted = True
             self.tell(
                 Event("note", text=f"Waiting for another process, which is doing {len(self.waiting)} of the runs.")
             )

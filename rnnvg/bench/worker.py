@@ -1,4 +1,4 @@
-"""What a worker process does: one run at a time, saying how far it is, until it is told to stop."""
+"""What a worker process does: one run at a time, saying how far it is, until it is reported to stop."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def do(spec: dict[str, Any], directory: str, topic: str, attempt: int, execute: 
 
 def _do(run: RunSpec, directory: str, topic: str, attempt: int, execute: Execute | None) -> dict[str, Any]:
     worker = get_worker()
-    told = 0.0
+    reported = 0.0
 
     def tell(kind: str, **numbers: Any) -> None:
         worker.log_event(topic, {"kind": kind, "id": run.id, "attempt": attempt, "pid": os.getpid(), **numbers})
 
     def on_progress(step: int, steps: int, loss: float) -> None:
-        nonlocal told
+        nonlocal reported
         if topic in _stopped:
             raise KeyboardInterrupt
-        if step == steps or time.monotonic() - told > TELL_EVERY:
-            told = time.monotonic()
+        if step == steps or time.monotonic() - reported > TELL_EVERY:
+            reported = time.monotonic()
             tell("progress", step=step, steps=steps, loss=float(loss))
 
     tell("start")

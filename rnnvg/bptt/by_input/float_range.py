@@ -102,17 +102,17 @@ def _seen_in_a_pass(output: Tensor, leaves: list[Tensor], nodes: list[Any]) -> s
     return found
 
 
-def observed(logs: np.ndarray, source: int, held: Range) -> tuple[np.ndarray, np.ndarray]:
+def observed(logs: np.ndarray, source: int, limits: Range) -> tuple[np.ndarray, np.ndarray]:
     """Logs of norms [T, B] with nan for what lies below the range, and which entries those are.
 
     Args:
         logs: -inf where the pass gave 0.
         source: the step of the loss; entries are followed from there outwards, on either side.
     """
-    below = (logs < held.floor) & ~np.isneginf(logs)
+    below = (logs < limits.floor) & ~np.isneginf(logs)
     smallest = np.where(np.isneginf(logs) | np.isnan(logs), np.inf, logs)
     nearer = np.empty_like(logs)
     nearer[source:] = np.minimum.accumulate(smallest[source:], 0)
     nearer[: source + 1] = np.minimum.accumulate(smallest[: source + 1][::-1], 0)[::-1]
-    below |= np.isneginf(logs) & (nearer < held.near_floor)
+    below |= np.isneginf(logs) & (nearer < limits.near_floor)
     return np.where(below, np.nan, logs), below

@@ -113,8 +113,8 @@ def says_batch_first(model: object) -> bool:
         return True
     if not isinstance(model, nn.Module):
         return False
-    said = {each.batch_first for each in model.modules() if isinstance(getattr(each, "batch_first", None), bool)}
-    return said == {True}
+    found = {each.batch_first for each in model.modules() if isinstance(getattr(each, "batch_first", None), bool)}
+    return found == {True}
 
 
 def _readings(name: str) -> list[Layout]:

@@ -66,21 +66,21 @@ class Passes:
             rows = self.axes.by_step(found)
             taken = wanted & torch.isfinite(rows).all(2).all(0)
             columns = taken.cpu().numpy()
-            held = Range(self.narrowest, exponent)
+            limits = Range(self.narrowest, exponent)
             logs = (log_norm(rows[:, taken]) - exponent * LN2).cpu().numpy()
-            result[:, columns], below = observed(logs, source, held)
+            result[:, columns], below = observed(logs, source, limits)
             if counted:
-                self._count(below, held)
+                self._count(below, limits)
             wanted = wanted & ~taken
             if not bool(wanted.any()):
                 break
         self._lost += int(wanted.sum()) * counted
         return result
 
-    def _count(self, below: np.ndarray, held: Range) -> None:
+    def _count(self, below: np.ndarray, limits: Range) -> None:
         self._below, self._of = self._below + int(below.sum()), self._of + below.size
-        if below.any() and (self._smallest is None or held.floor > self._smallest.floor):
-            self._smallest = held
+        if below.any() and (self._smallest is None or limits.floor > self._smallest.floor):
+            self._smallest = limits
 
     def notes(self) -> list[str]:
         """What the passes ran into, in sentences."""

@@ -172,23 +172,23 @@ class S5(_StateSpace):
         re, im, step, b_re, b_im = (weight(name) for name in ("re_log", "im", "step_log", "b_re", "b_im"))
         a, dt = torch.complex(-re.exp(), im), step.exp()  # type: ignore[union-attr,arg-type]
         decay = torch.exp(a * dt)
-        held = (decay - 1) / a
-        cell = cls(decay, held.unsqueeze(1) * torch.complex(b_re, b_im), re)  # type: ignore[arg-type]
-        cell.a, cell.dt, cell.held = a, dt, held
+        hold = (decay - 1) / a
+        cell = cls(decay, hold.unsqueeze(1) * torch.complex(b_re, b_im), re)  # type: ignore[arg-type]
+        cell.a, cell.dt, cell.hold = a, dt, hold
         return [cell]
 
     a: Tensor
     dt: Tensor
-    held: Tensor
+    hold: Tensor
 
     def contributions(
         self, x: Tensor, path: Trajectory, a: StateViews, delta: Pulled, above: Tensor | None
     ) -> dict[str, tuple[Tensor, Tensor]]:
         step, adjoint, one = delta.step, delta.a[0], ones(x)
-        driven = step.drive / self.held
-        by_a = self.dt * self.decay * step.before + (self.dt * self.decay - self.held) / self.a * driven
+        driven = step.drive / self.hold
+        by_a = self.dt * self.decay * step.before + (self.dt * self.decay - self.hold) / self.a * driven
         by_dt = self.a * self.decay * step.before + self.decay * driven
-        into = self.held.conj() * adjoint
+        into = self.hold.conj() * adjoint
         return {
             "re_log": (self._real(adjoint, by_a) * self.a.real, one),
             "im": (self._real(adjoint, 1j * by_a), one),
@@ -208,15 +208,15 @@ class S4D(_StateSpace):
         a = torch.complex(-re.exp(), im).flatten()  # type: ignore[union-attr,arg-type]
         dt = step.exp().repeat_interleave(modes)  # type: ignore[union-attr]
         decay = torch.exp(a * dt)
-        held = (decay - 1) / a
+        hold = (decay - 1) / a
         channel = torch.eye(channels, dtype=decay.dtype, device=decay.device).repeat_interleave(modes, 0)
-        cell = cls(decay, held.unsqueeze(1) * channel, re)  # type: ignore[arg-type]
-        cell.a, cell.dt, cell.held, cell.modes = a, dt, held, modes
+        cell = cls(decay, hold.unsqueeze(1) * channel, re)  # type: ignore[arg-type]
+        cell.a, cell.dt, cell.hold, cell.modes = a, dt, hold, modes
         return [cell]
 
     a: Tensor
     dt: Tensor
-    held: Tensor
+    hold: Tensor
     modes: int
 
     def contributions(
@@ -224,7 +224,7 @@ class S4D(_StateSpace):
     ) -> dict[str, tuple[Tensor, Tensor]]:
         step, adjoint, one = delta.step, delta.a[0], ones(x)
         driven = x.repeat_interleave(self.modes, -1)
-        by_a = self.dt * self.decay * step.before + (self.dt * self.decay - self.held) / self.a * driven
+        by_a = self.dt * self.decay * step.before + (self.dt * self.decay - self.hold) / self.a * driven
         by_dt = self.a * self.decay * step.before + self.decay * driven
         steps = (self._real(adjoint, by_dt) * self.dt).unflatten(-1, (-1, self.modes)).sum(-1)
         return {
