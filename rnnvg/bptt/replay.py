@@ -116,16 +116,15 @@ def check_replay(recorder: Recorder, again: Again, replayed: Tensor, seen: Tenso
         seen: the output of the call itself, in its own dtype, [T, B, P].
         known: where that is known and finite, [T, B].
     """
-    narrowest = max((call.narrowest for call in recorder.calls), key=lambda dtype: torch.finfo(dtype).eps)
+    narrowest = narrowest_of(recorder)
     eps = torch.finfo(narrowest).eps
-    size = _root_mean_square(torch.where(known.unsqueeze(-1), seen.to(replayed.dtype), 0.0)).amax(0)
-    apart = _apart(replayed, seen, known)
-    if bool((apart <= PLAIN[narrowest] * eps * size).all()):
+    if agrees(replayed, seen, known, narrowest):
         return
     plain = again.output()  # by PyTorch's own kernel: the same bits, mostly, where rounding errors grow
-    apart = _apart(plain, seen, known)
-    if bool((apart <= PLAIN[narrowest] * eps * size).all()):
+    if agrees(plain, seen, known, narrowest):
         return
+    size = _size(seen, known, plain.dtype)
+    apart = _apart(plain, seen, known)
     moved = apart.new_zeros(len(apart))
     for seed in range(DISTURBANCES):
         disturbed = again.disturbed(eps, seed).output()
@@ -139,6 +138,17 @@ def check_replay(recorder: Recorder, again: Again, replayed: Tensor, seen: Tenso
         f"The calls run again give another output than the one that was seen, from step {first} on, so what was kept is not "
         f"what was used: {_cause(recorder)}."
     )
+
+
+def narrowest_of(recorder: Recorder) -> torch.dtype:
+    """The narrowest dtype that any of the calls computed in."""
+    return max((call.narrowest for call in recorder.calls), key=lambda dtype: torch.finfo(dtype).eps)
+
+
+def agrees(found: Tensor, seen: Tensor, known: Tensor, narrowest: torch.dtype) -> bool:
+    """Whether an output [T, B, P] is the one that was seen, up to rounding errors of one pass that need no explanation."""
+    allowed = PLAIN[narrowest] * torch.finfo(narrowest).eps * _size(seen, known, found.dtype)
+    return bool((_apart(found, seen, known) <= allowed).all())
 
 
 def _cause(recorder: Recorder) -> str:
@@ -163,6 +173,11 @@ def _cause(recorder: Recorder) -> str:
 def same_weights(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     """Whether two calls ran with the same numbers."""
     return one is other or all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def _size(seen: Tensor, known: Tensor, dtype: torch.dtype) -> Tensor:
+    """The largest root mean square of a sequence's outputs, [B]."""
+    return _root_mean_square(torch.where(known.unsqueeze(-1), seen.to(dtype), 0.0)).amax(0)
 
 
 def _root_mean_square(vectors: Tensor) -> Tensor:

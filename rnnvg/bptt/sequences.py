@@ -59,8 +59,12 @@ def reached_chains(recorder: Recorder, chosen: set[int]) -> list[list[Call]]:
 
 def collected(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> tuple[nn.RNNBase, Sequences]:
     """A stand-in for the module as the calls used it, and the chains side by side with the chosen passes' gradients."""
-    module = stand_in(recorder, [call for chain in chains for call in chain])
-    return module, _side_by_side([_chain(module, chain, chosen) for chain in chains])
+    return stand_in(recorder, [call for chain in chains for call in chain]), gathered(recorder, chains, chosen)
+
+
+def gathered(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> Sequences:
+    """The chains side by side with the chosen passes' gradients."""
+    return _side_by_side([_chain(recorder.module, chain, chosen) for chain in chains])
 
 
 def by_weights(chains: list[list[Call]]) -> list[list[int]]:

@@ -44,7 +44,7 @@ class ModuleLinearization(Linearization):
         self.inputs = inputs
         self.diagonal = len(self.layers) == 1 and isinstance(self.layers[0], ElementwiseCell)
         self.masks = [None] * (len(layers) - 1) if masks is None else _checked(masks, layers, inputs)
-        self.places, coordinates = _places(layers)
+        self.places, coordinates = places_of(layers)
         super().__init__(
             n_steps=inputs.shape[0],
             batch=inputs.shape[1],
@@ -137,7 +137,7 @@ def _checked(masks: Sequence[Tensor], layers: Sequence[Cell], inputs: Tensor) ->
     return [mask.detach().to(inputs) for mask in masks]
 
 
-def _places(layers: Sequence[Cell]) -> tuple[list[tuple[slice, ...]], tuple[Coordinate, ...]]:
+def places_of(layers: Sequence[Cell]) -> tuple[list[tuple[slice, ...]], tuple[Coordinate, ...]]:
     """Layer by layer the columns of the state's parts, and the same as coordinates."""
     places, coordinates, at = [], [], 0
     for index, layer in enumerate(layers):

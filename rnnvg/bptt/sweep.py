@@ -76,7 +76,7 @@ def sweep_all(
                 continue
             values = values.flip(0).transpose(0, 1)
             rows[entering.order[: len(values)], block.first + 1 : block.last + 2] = values.cpu().numpy()
-    return [_by_distance(rows, sources) for rows in found]
+    return [by_distance(rows, sources) for rows in found]
 
 
 def block_log_norms(linear: Linearization, block: Block, columns: list[slice], root: Tensor | None = None) -> Tensor:
@@ -87,7 +87,7 @@ def block_log_norms(linear: Linearization, block: Block, columns: list[slice], r
     return block.log_scale + log_norm_of_parts([log_norm(vectors[..., each]) for each in columns])
 
 
-def _by_distance(rows: np.ndarray, sources: np.ndarray) -> np.ndarray:
+def by_distance(rows: np.ndarray, sources: np.ndarray) -> np.ndarray:
     """Turn rows by step into rows by distance from each sequence's own source, in place."""
     distance = np.arange(rows.shape[1])
     for source, steps in enumerate(sources):

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnnvg.bptt.arguments import all_finite
 from rnnvg.bptt.bidirectional import DIRECTIONS
@@ -15,10 +16,11 @@ from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.handed_on import both_ways, profile_seen
 from rnnvg.bptt.passes import chosen_passes
 from rnnvg.bptt.profile import GradientProfile
-from rnnvg.bptt.sequences import Sequences, by_weights, collected, evenly, reached_chains, some_of, steps_with_gradient
+from rnnvg.bptt.sequences import Sequences, by_weights, evenly, gathered, reached_chains, some_of, steps_with_gradient
 from rnnvg.bptt.several import pairs_side_by_side
 from rnnvg.bptt.windows import profile_within
 from rnnvg.errors import InputError
+from rnnvg.horizon.memory import last_reach
 
 Verdict = Literal["vanishing", "exploding", "neither", "not finite", "not measured"]
 CODES: dict[Verdict, float] = {
@@ -34,6 +36,7 @@ WORST: tuple[Verdict, ...] = ("not finite", "exploding", "vanishing", "neither",
 DISTANCES = (1, 10, 100)  # a monitor follows a gradient back as far as the last of them, or as it is asked to
 SOURCES, SEQUENCES = 4, 8  # followed at most
 MAJORITY = 0.5
+HORIZON = -1.0  # ln of the gain at the horizon
 
 
 def measure(recorder: Recorder, distance: int, vanished: float, exploded: float) -> tuple[dict[str, float], str]:
@@ -53,19 +56,23 @@ def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float
         return _measure_both_ways(recorder, chains, chosen, distance, vanished, exploded)
     groups = by_weights(chains)
     groups = [groups[each] for each in evenly(len(groups), SEQUENCES)]
-    collections = [collected(recorder, [chains[index] for index in group], chosen) for group in groups]
-    for module, found in collections:
-        broken = _nonfinite(module, found)
+    collections = []
+    for group in groups:
+        own = [chains[index] for index in group]
+        calls = [call for chain in own for call in chain]
+        collections.append((calls, gathered(recorder, own, chosen)))
+    for calls, found in collections:
+        broken = _nonfinite(calls[0].weights, found)
         if broken is not None:
             return _not_finite(*broken)
     profiles = []
-    for module, found in collections:
+    for calls, found in collections:
         fewer = some_of(found, max(1, SEQUENCES // len(groups)))
         steps = steps_with_gradient(fewer)
         if not len(steps):
             continue
         places = [int(steps[each]) for each in evenly(len(steps), SOURCES)]
-        profile, start = profile_within(recorder, module, fewer, places, max(distance, DISTANCES[-1]))
+        profile, start = profile_within(recorder, calls, fewer, places, max(distance, DISTANCES[-1]))
         first = (profile.first_nonfinite + start)[profile.first_nonfinite >= 0]
         if first.size:
             return _not_finite(int(first.min()), "The state")
@@ -80,7 +87,7 @@ def _measure_both_ways(
     recorder: Recorder, chains: list[list[Call]], chosen: set[int], distance: int, vanished: float, exploded: float
 ) -> tuple[dict[str, float], str]:
     """The numbers of each direction's own state under "forward/" and "backward/", and the worse verdict of the two."""
-    broken = _nonfinite(*collected(recorder, chains, chosen))
+    broken = _nonfinite(chains[0][0].weights, gathered(recorder, chains, chosen))
     if broken is not None:
         return _not_finite(*broken)
     module, found = both_ways(recorder, chains, chosen)
@@ -133,9 +140,9 @@ def _not_finite(step: int, what: str) -> tuple[dict[str, float], str]:
     return {"verdict": CODES["not finite"], "first_nonfinite": float(step)}, f"{what} at step {step} is not finite."
 
 
-def _nonfinite(module: torch.nn.RNNBase, found: Sequences) -> tuple[int, str] | None:
+def _nonfinite(weights: dict[str, Tensor], found: Sequences) -> tuple[int, str] | None:
     """The first step at which something is inf or nan, and what: causes before what they bring about."""
-    for name, weight in module.named_parameters():
+    for name, weight in weights.items():
         if not all_finite(weight):
             return 0, f"The weight {name}"
     if not all(all_finite(part) for part in found.state):
@@ -156,9 +163,9 @@ def _nonfinite(module: torch.nn.RNNBase, found: Sequences) -> tuple[int, str] | 
 
 def _gains(profile: GradientProfile) -> dict[str, float]:
     numbers = {}
-    if bool((~np.isnan(profile.log_gain())).any()):
-        horizon = profile.horizon()
-        numbers |= {"horizon": float(horizon.last), "horizon_censored": float(horizon.censored)}
+    reach = last_reach(profile.mean_log_gain(), HORIZON)
+    if reach is not None:
+        numbers |= {"horizon": float(reach[0]), "horizon_censored": float(reach[1])}
     from_loss = profile.log_gain(reference=0)
     for distance in DISTANCES:
         if distance < from_loss.shape[1]:

@@ -6,6 +6,7 @@ Axes: T steps, B sequences of all calls, N state coordinates, L layers.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.covectors import check_size
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, profile_of
-from rnnvg.bptt.replay import Again, check_replay
+from rnnvg.bptt.replay import Again, check_replay, narrowest_of
+from rnnvg.bptt.segments import Coordinate
 from rnnvg.bptt.sequences import Sequences, collected
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
@@ -74,20 +76,27 @@ def profile_for(
     """The same for sources that are known step by step, [S, B]; -1 where a sequence has none."""
     linear, found = run.linear, run.found
     check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
-    covectors = torch.zeros(*steps.shape, linear.size, dtype=torch.float64, device=linear.device)
-    sequences = torch.arange(linear.batch, device=linear.device)
-    index = torch.from_numpy(np.maximum(steps, 0)).to(linear.device)
-    covectors[..., linear.output] = found.output_grad[index, sequences].double()
-    for last, which, grads in found.ends:
-        whole = _whole_state(linear, grads)
-        for row in range(len(steps)):
-            here = np.flatnonzero(steps[row, which] == last)
-            covectors[row, torch.from_numpy(which[here])] += whole[torch.from_numpy(here)]
-    covectors[torch.from_numpy(steps < 0).to(linear.device)] = 0
+    covectors = covectors_of(found, steps, linear.coordinates, linear.output)
     versions = arguments.weight_versions(run.module)
     return profile_of(
         linear, shared, Origin(run.module, run.inputs, run.state, steps, covectors, layer, versions), wrt, run.note
     )
+
+
+def covectors_of(found: Sequences, steps: np.ndarray, coordinates: Sequence[Coordinate], output: slice) -> torch.Tensor:
+    """The direct gradients of the whole state at sources that are known step by step, [S, B, N] float64."""
+    size, device = coordinates[-1].columns.stop, found.output_grad.device
+    covectors = torch.zeros(*steps.shape, size, dtype=torch.float64, device=device)
+    index = torch.from_numpy(np.maximum(steps, 0)).to(device)
+    covectors[..., output] = found.output_grad[index, torch.arange(steps.shape[1], device=device)].double()
+    for last, which, grads in found.ends:
+        whole = _whole_state(coordinates, grads)
+        for row in range(len(steps)):
+            here = np.flatnonzero(steps[row, which] == last)
+            covectors[row, torch.from_numpy(which[here])] += whole[torch.from_numpy(here)]
+    if (steps < 0).any():
+        covectors[torch.from_numpy(steps < 0).to(device)] = 0
+    return covectors
 
 
 def contributions_one_way(run: Run) -> TemporalContributions:
@@ -95,7 +104,7 @@ def contributions_one_way(run: Run) -> TemporalContributions:
     linear, found = run.linear, run.found
     state_grads: dict[int, Tensor] = {}
     for last, which, grads in found.ends:
-        whole = _whole_state(linear, grads).to(linear.dtype)
+        whole = _whole_state(linear.coordinates, grads).to(linear.dtype)
         for step in np.unique(last):
             here = torch.from_numpy(np.flatnonzero(last == step))
             at = state_grads.setdefault(
@@ -130,17 +139,17 @@ def linearised_unchecked(recorder: Recorder, module: nn.RNNBase, found: Sequence
 
 def note_of(recorder: Recorder) -> str:
     """What a reader must know of how the calls were analysed."""
-    narrowest = max((call.narrowest for call in recorder.calls), key=lambda dtype: torch.finfo(dtype).eps)
-    notes = [arguments.narrow_note(narrowest)]
+    notes = [arguments.narrow_note(narrowest_of(recorder))]
     lost = [call.dropout for call in recorder.calls if call.masks_lost]
     if lost:
         notes.append(f"Dropout {lost[0]:g} between the layers is analysed as off: its masks are lost.")
     return " ".join(filter(None, notes))
 
 
-def _whole_state(linear: Any, grads: list[Tensor]) -> Tensor:
+def _whole_state(coordinates: Sequence[Coordinate], grads: list[Tensor]) -> Tensor:
     """Gradients of (h_n, c_n) [L, B, .] as rows of the whole state, [B, N] float64."""
-    whole = torch.zeros(grads[0].shape[1], linear.size, dtype=torch.float64, device=linear.device)
-    for each in linear.coordinates:
+    size = coordinates[-1].columns.stop
+    whole = torch.zeros(grads[0].shape[1], size, dtype=torch.float64, device=grads[0].device)
+    for each in coordinates:
         whole[:, each.columns] = grads[0 if each.kind == "hidden" else 1][each.layer].double()
     return whole

@@ -15,16 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnvg.bptt.calls import Recorder
+from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.profile import GradientProfile
-from rnnvg.bptt.replay import Again, check_replay
+from rnnvg.bptt.quick import quick_profile
+from rnnvg.bptt.replay import Again, check_replay, stand_in
 from rnnvg.bptt.sequences import Sequences
 from rnnvg.bptt.watched import linearised, linearised_unchecked, profile_at
 from rnnvg.bptt.weights import one_layer
 
 
 def profile_within(
-    recorder: Recorder, module: nn.RNNBase, found: Sequences, steps: list[int], distance: int
+    recorder: Recorder, calls: list[Call], found: Sequences, steps: list[int], distance: int
 ) -> tuple[GradientProfile, np.ndarray]:
     """The profile of the losses at `steps` up to `distance` steps back, and the step at which each of its columns begins.
 
@@ -32,18 +33,32 @@ def profile_within(
     column, with one source.
     """
     if len(found.inputs) <= distance:
-        return profile_at(linearised(recorder, module, found), steps), np.zeros(len(found.lengths), dtype=np.int64)
+        quick, whole = quick_profile(recorder, calls, found, steps), np.zeros(len(found.lengths), dtype=np.int64)
+        if quick is not None:
+            return quick, whole
+        return profile_at(linearised(recorder, stand_in(recorder, calls), found), steps), whole
+    module = stand_in(recorder, calls)
     last = np.array([step for step in steps for length in found.lengths if step < length])
     which = np.array([b for step in steps for b, length in enumerate(found.lengths) if step < length])
     start = np.maximum(0, last + 1 - distance)
     outputs, states = _states_at(module, found, start, which)
     again = Again(module, found.inputs, found.module_state, found.masks or None, found.lengths)
-    check_replay(recorder, again, outputs, found.seen, found.known)
-    return profile_at(linearised_unchecked(recorder, module, _cut(found, start, last, which, states)), "last"), start
+    check_replay(recorder, again, outputs[-1], found.seen, found.known)
+    cut, below = _cut(found, start, last, which, states, outputs)
+    quick = quick_profile(recorder, calls, cut, "last", below)
+    return quick or profile_at(linearised_unchecked(recorder, module, cut), "last"), start
 
 
-def _cut(found: Sequences, start: np.ndarray, last: np.ndarray, which: np.ndarray, states: list[Tensor]) -> Sequences:
-    """Steps start[w]..last[w] of sequences which[w], with the gradient of the last one alone."""
+def _cut(
+    found: Sequences,
+    start: np.ndarray,
+    last: np.ndarray,
+    which: np.ndarray,
+    states: list[Tensor],
+    outputs: list[Tensor],
+) -> tuple[Sequences, list[Tensor]]:
+    """Steps start[w]..last[w] of sequences which[w], with the gradient of the last one alone, and the layers' outputs below
+    the top one."""
     lengths = last + 1 - start
     steps = np.minimum(start + np.arange(lengths.max())[:, None], last)  # behind the end the last step once more
     rows, columns = torch.from_numpy(steps), torch.from_numpy(which)
@@ -57,26 +72,28 @@ def _cut(found: Sequences, start: np.ndarray, last: np.ndarray, which: np.ndarra
         if pairs:
             here, there = (np.array(each) for each in zip(*pairs, strict=True))
             at_end.append((lengths[here] - 1, here, [grad[:, torch.from_numpy(there)] for grad in grads]))
-    return dataclasses.replace(
+    seen = outputs[-1][rows, columns]
+    cut = dataclasses.replace(
         found,
         inputs=found.inputs[rows, columns],
         lengths=lengths,
         state=states,
         output_grad=output_grad,
         ends=at_end,
-        seen=found.seen[rows, columns],
-        known=found.known[rows, columns],
+        seen=seen,
+        known=torch.from_numpy(np.arange(len(steps))[:, None] < lengths) & torch.isfinite(seen).all(-1),
         masks=[mask[rows, columns] for mask in found.masks],
     )
+    return cut, [output[rows, columns] for output in outputs[:-1]]
 
 
 @torch.no_grad()
 def _states_at(
     module: nn.RNNBase, found: Sequences, start: np.ndarray, which: np.ndarray
-) -> tuple[Tensor, list[Tensor]]:
-    """The output of all steps, [T, B, P], and the parts of the states before steps start[w], [L, W, .]."""
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The layers' outputs of all steps, [T, B, P] each, and the parts of the states before steps start[w], [L, W, .]."""
     bounds = sorted({0, *start.tolist(), len(found.inputs)})
-    x, columns = found.inputs, torch.from_numpy(which)
+    x, columns, every = found.inputs, torch.from_numpy(which), []
     taken: list[list[Tensor]] = [[] for _ in found.state]
     for layer in range(module.num_layers):
         if layer and found.masks:
@@ -91,6 +108,7 @@ def _states_at(
             state = list(after) if len(state) > 1 else [after]
             outputs.append(output)
         x = torch.cat(outputs)
+        every.append(x)
         for index, parts in enumerate(taken):
             parts.append(torch.stack([before[s][index][0, b] for s, b in zip(start.tolist(), columns, strict=True)]))
-    return x, [torch.stack(parts) for parts in taken]
+    return every, [torch.stack(parts) for parts in taken]

@@ -95,18 +95,26 @@ def memory_horizon(log_gain: np.ndarray, threshold: float = math.exp(-1)) -> Mem
             "Average over sources and sequences first, as GradientProfile.curve() does."
         )
     level = math.log(threshold)
-    last_observed = _last(gain, lambda values: ~np.isnan(values))
-    if last_observed is None:
+    reach = last_reach(gain, level)
+    if reach is None:
         raise InputError(f"`log_gain` has no observed value among its {gain.size}; pass at least one that is not nan.")
     fit = decay_fit(gain)
     return MemoryHorizon(
         threshold=threshold,
-        last=_last(gain, lambda values: values >= level) or 0,
+        last=reach[0],
         first_below=_first(gain, lambda values: values < level),
-        censored=bool(gain[last_observed] >= level),
+        censored=reach[1],
         rate=fit.rate,
         e_fold=fit.e_fold,
     )
+
+
+def last_reach(log_gain: np.ndarray, level: float) -> tuple[int, bool] | None:
+    """`last` and `censored` of a MemoryHorizon alone, for a level in nats; None where nothing was observed."""
+    last_observed = _last(log_gain, lambda values: ~np.isnan(values))
+    if last_observed is None:
+        return None
+    return _last(log_gain, lambda values: values >= level) or 0, bool(log_gain[last_observed] >= level)
 
 
 Test = Callable[[np.ndarray], np.ndarray]

@@ -40,7 +40,7 @@ def test_windows_hold_the_nearest_distances_of_the_whole_profile(cell, layers, h
     lengths = torch.tensor([70, 31, 52]) if how == "packed" else None
     recorder, plain, found = watched(module, lengths, how == "ends")
     steps, distance = [0, 12, 30, 51, 69], 20
-    profile, start = profile_within(recorder, plain, found, steps, distance)
+    profile, start = profile_within(recorder, recorder.calls, found, steps, distance)
     whole = profile_at(linearised(recorder, plain, found), steps)
     column = 0
     for row, step in enumerate(steps):

@@ -33,6 +33,7 @@ class Cell:
             a sum of `paths`. A chain has one path and a state of one part, and `into_gates` leaves first in `delta` what
             the elementwise factors make of its adjoint.
         by_runs: `pull_run` is there.
+        by_outputs: `retrace` is there.
         carry_gate: the name of the gate that keeps the state, or None.
         theory: the name in `theories` of the wide limit that holds for this one, or None.
         parts: blocks of the state in order; the first is what the layer above and the outside read.
@@ -46,6 +47,7 @@ class Cell:
     chain: ClassVar[tuple[str, ...]] = ()
     by_runs: ClassVar[bool] = False
     carry_gate: ClassVar[str | None] = None
+    by_outputs: ClassVar[bool] = False
     theory: str | None = None
 
     parts: tuple[Part, ...]
@@ -66,6 +68,13 @@ class Cell:
 
     def run(self, x: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
         """The trajectory over inputs [c, B, I] from the parts of a state [B, width]; large tensors come from `new`."""
+        raise NotImplementedError
+
+    def retrace(self, x: Tensor, hidden: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
+        """`run` where the outputs [c, B, P] are known: each step starts from the output before it as it is known.
+
+        The trajectory's own outputs are what the equations make of that: the same numbers if the known ones obey them.
+        """
         raise NotImplementedError
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> Any:

@@ -85,6 +85,7 @@ class GRU(Cell):
     changes = (SLOPES_1, GATES_HELD, RESET_OPEN, ALL_OPEN)
     carry_gate = "update gate"
     theory = "gru"
+    by_outputs = True
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
@@ -130,6 +131,21 @@ class GRU(Cell):
                 torch.addcmul(x_n, reset, h_n, out=candidate).tanh_()
                 torch.lerp(candidate, rows[k], update, out=rows[k + 1])
         return Trajectory((hidden,), Values(from_x, from_h, gates, candidates))
+
+    def retrace(self, x: Tensor, hidden: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
+        (h,), steps, batch, H = state, x.shape[0], x.shape[1], self.hidden
+        before = torch.cat([h[None], hidden[:-1]])
+        from_x = products(x, self.weights.input, self._bias, new("x", h, steps, batch, 3 * H))
+        from_h = products(before, self.weights.hidden, None, new("h", h, steps, batch, 3 * H))
+        if self._candidate_bias is not None:
+            from_h[..., 2 * H :].add_(self._candidate_bias)
+        gates = new("gates", h, steps, batch, 2 * H)
+        torch.add(from_x[..., : 2 * H], from_h[..., : 2 * H], out=gates).sigmoid_()
+        candidates = new("candidates", h, steps, batch, H)
+        torch.addcmul(from_x[..., 2 * H :], gates[..., :H], from_h[..., 2 * H :], out=candidates).tanh_()
+        found = states_from("hidden", h, steps, new)
+        torch.lerp(candidates, before, gates[..., H:], out=found[1:])
+        return Trajectory((found,), Values(from_x, from_h, gates, candidates))
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> Factors:
         (from_x, from_h, gates, candidate), H = path.values, self.hidden

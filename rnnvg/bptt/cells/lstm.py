@@ -86,6 +86,7 @@ class LSTM(Cell):
     changes = (SLOPES_1, GATES_HELD, FORGET_OPEN, ALL_OPEN)
     carry_gate = "forget gate"
     theory = "lstm"
+    by_outputs = True
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
@@ -120,6 +121,27 @@ class LSTM(Cell):
                     torch.mm(out[k] * squashed_rows[k], self.weights.projection.t(), out=h_rows[k + 1])
         shape = (steps, batch, 4, H)
         return Trajectory((hidden, cell), Values(z.view(shape), gates.view(shape), squashed))
+
+    def retrace(self, x: Tensor, hidden: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
+        (h, c), steps, batch, H = state, x.shape[0], x.shape[1], self.hidden
+        z = products(x, self.weights.input, self._bias, new("z", h, steps, batch, 4 * H))
+        z.view(-1, 4 * H).addmm_(torch.cat([h[None], hidden[:-1]]).view(-1, h.shape[-1]), self._recurrent)
+        gates = torch.sigmoid(z, out=new("gates", h, steps, batch, 4 * H))
+        into, forget, candidate, out = gates.split(H, -1)
+        torch.tanh(z[..., 2 * H : 3 * H], out=candidate)
+        cell = states_from("cell", c, steps, new)
+        torch.mul(into, candidate, out=cell[1:])
+        rows = cell.unbind()
+        for before, after, kept in zip(rows, rows[1:], forget.unbind(), strict=False):
+            after.addcmul_(kept, before)
+        squashed = torch.tanh(cell[1:], out=new("squashed", h, steps, batch, H))
+        found = states_from("hidden", h, steps, new)
+        if self.weights.projection is None:
+            torch.mul(out, squashed, out=found[1:])
+        else:
+            torch.matmul(out * squashed, self.weights.projection.t(), out=found[1:])
+        shape = (steps, batch, 4, H)
+        return Trajectory((found, cell), Values(z.view(shape), gates.view(shape), squashed))
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> Factors:
         z, gates, squashed = path.values

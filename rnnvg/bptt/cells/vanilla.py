@@ -72,6 +72,7 @@ class Vanilla(Cell):
     modules = (nn.RNN, nn.RNNCell)
     changes = (SLOPES_1,)
     chain = ("saturation", "matrix")
+    by_outputs = True
 
     def __init__(self, weights: Weights, nonlinearity: str) -> None:
         self.weights, self.nonlinearity = weights, nonlinearity
@@ -101,6 +102,17 @@ class Vanilla(Cell):
                 else:
                     torch.tanh(gate, out=after)
         return Trajectory((hidden,), Values(z))
+
+    def retrace(self, x: Tensor, hidden: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
+        (h,), steps, H = state, len(x), self.hidden
+        z = products(x, self.weights.input, self._bias, new("z", h, steps, x.shape[1], H))
+        z.view(-1, H).addmm_(torch.cat([h[None], hidden[:-1]]).view(-1, H), self._recurrent)
+        found = states_from("hidden", h, steps, new)
+        if self.nonlinearity == "relu":
+            torch.clamp_min(z, 0, out=found[1:])
+        else:
+            torch.tanh(z, out=found[1:])
+        return Trajectory((found,), Values(z))
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> Factors:
         z: Tensor = path.values.z
