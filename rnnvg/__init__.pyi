@@ -13,6 +13,7 @@ from . import text as text
 from . import training as training
 from .bench.store import load_results as load_results
 from .bptt.check_backward import check_backward as check_backward
+from .bptt.contributions import temporal_contributions as temporal_contributions
 from .bptt.input_profile import input_profile as input_profile
 from .bptt.monitor import GradientMonitor as GradientMonitor
 from .bptt.profile import GradientProfile as GradientProfile
@@ -27,7 +28,6 @@ from .bptt.watch import watch as watch
 from .bptt.why.attribution import DecayAttribution as DecayAttribution
 from .bptt.why.attribution import attribute_decay as attribute_decay
 from .bptt.why.contributions import TemporalContributions as TemporalContributions
-from .bptt.why.contributions import temporal_contributions as temporal_contributions
 from .depth.clip_threshold import ClipSuggestion as ClipSuggestion
 from .depth.clip_threshold import suggest_clip as suggest_clip
 from .depth.diagnose import Diagnosis as Diagnosis

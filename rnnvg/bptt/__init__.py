@@ -2,6 +2,7 @@
 
 from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.check_backward import check_backward
+from rnnvg.bptt.contributions import temporal_contributions
 from rnnvg.bptt.half_lives import HalfLives, half_lives
 from rnnvg.bptt.input_profile import input_profile
 from rnnvg.bptt.invariant import covariance_weighted, input_sensitivity, ranking_flips
@@ -12,7 +13,7 @@ from rnnvg.bptt.sensitivity import ParameterSensitivity, parameter_sensitivity
 from rnnvg.bptt.spectrum import LyapunovSpectrum, SingularValues, jacobian_singular_values, lyapunov_spectrum
 from rnnvg.bptt.watch import Watcher, watch
 from rnnvg.bptt.why.attribution import DecayAttribution, attribute_decay
-from rnnvg.bptt.why.contributions import TemporalContributions, temporal_contributions
+from rnnvg.bptt.why.contributions import TemporalContributions
 
 __all__ = [
     "DecayAttribution",

@@ -14,9 +14,10 @@ from torch import nn
 
 import rnnvg
 from rnnvg import gradient_profile
+from rnnvg.bptt import temporal_contributions
 from rnnvg.bptt.certificate import Certificate
 from rnnvg.bptt.linearize import linearize
-from rnnvg.bptt.why.contributions import contributions_of, temporal_contributions
+from rnnvg.bptt.why.contributions import contributions_of
 from rnnvg.errors import InputError
 from tests.reference_causes import per_step_gradients
 
@@ -304,9 +305,8 @@ def test_a_weight_changed_since_is_noticed():
         (
             nn.GRU(1, 1, bidirectional=True),
             torch.ones(3, 1, 1),
-            torch.ones(3, 1, 2),
-            "`module` is bidirectional: its output looks both ways, so 'distance' has no single meaning; pass a module with "
-            "bidirectional=False.",
+            torch.ones(3, 1, 1),
+            "`output_grad` is [3, 1, 1]; pass dL_t/d(output_t) shaped like the output, [3, 1, 2].",
         ),
         (
             nn.RNN(1, 2),

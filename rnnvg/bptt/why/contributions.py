@@ -19,9 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.cells import cell_of
 from rnnvg.bptt.certificate import Certificate
-from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.stepping import initial_parts, map_state, module_step, whole_state, widened
 from rnnvg.bptt.weights import plain_module
@@ -175,43 +173,6 @@ class TemporalContributions(Shown):
 
     def __str__(self) -> str:
         return sentence(self, RECENT)
-
-
-def temporal_contributions(
-    module: nn.Module, inputs: Tensor, state: Any = None, *, output_grad: Tensor
-) -> TemporalContributions:
-    """What each time step adds to the gradient of each parameter, for the sum of all steps' losses.
-
-    Args:
-        module: an nn.RNN, nn.LSTM or nn.GRU of any number of layers, or one of their cells.
-        inputs: [T, B, I] (or [B, T, I] where the module says batch_first).
-        state: the initial state as the module takes it; None for zeros.
-        output_grad: the direct gradient dL_t/d(output_t) of each step's own loss, shaped like the output.
-
-    Raises:
-        InputError: an argument that does not fit: which, what was found, what to pass.
-
-    >>> module = nn.RNN(1, 1, nonlinearity="relu", bias=False, dtype=torch.float64)
-    >>> _ = nn.init.constant_(module.weight_hh_l0, 0.5), nn.init.ones_(module.weight_ih_l0)
-    >>> last = torch.zeros(4, 1, 1, dtype=torch.float64)
-    >>> last[-1] = 1
-    >>> found = temporal_contributions(module, torch.ones(4, 1, 1, dtype=torch.float64), output_grad=last)
-    >>> np.exp(found.log_norm["weight_ih_l0"]).round(6).tolist()
-    [0.125, 0.25, 0.5, 1.0]
-    """
-    if cell_of(module) is None:
-        raise InputError(
-            f"`module` is a {type(module).__name__}; pass an nn.RNN, nn.LSTM, nn.GRU or one of their cells, whose "
-            "parameters are known."
-        )
-    arguments.check_module(module, "module")
-    linear = linearize(module, inputs, state)
-    assert isinstance(linear, ModuleLinearization)
-    shape = (linear.n_steps, linear.batch, linear.n_outputs)
-    direct = arguments.output_gradients(
-        module, output_grad, shape, linear.device, finite=True, unbatched=inputs.ndim == 2
-    )
-    return contributions_of(module, linear, inputs, state, direct)
 
 
 def contributions_of(
