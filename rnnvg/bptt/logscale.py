@@ -43,6 +43,8 @@ def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 def log_norm(vectors: Tensor) -> Tensor:
     """ln of the Euclidean length, -inf for a zero vector; computed in float64, and no square leaves the range."""
+    if vectors.dtype == torch.float32:  # whose squares are all in float64's range
+        return torch.linalg.vector_norm(vectors, dim=-1, dtype=torch.float64).log()
     wide = vectors.to(torch.complex128 if vectors.dtype.is_complex else torch.float64)
     largest = wide.abs().amax(-1, keepdim=True)
     safe = nonzero(largest)

@@ -166,9 +166,10 @@ class DeltaNet(LinearCell):
         matrices = self._matrix(states).unbind()
         rows, columns = values.k.unsqueeze(-2).unbind(), values.k.unsqueeze(-1).unbind()
         b, v = values.b.unsqueeze(-2).unbind(), values.v.unsqueeze(-2).unbind()
-        for t, (row, column) in enumerate(zip(rows, columns, strict=True)):
-            error = torch.sub(v[t], torch.bmm(row, matrices[t])).mul_(b[t])
-            torch.baddbmm(matrices[t], column, error, out=matrices[t + 1])
+        with torch.inference_mode():  # a sixth off each small operation
+            for t, (row, column) in enumerate(zip(rows, columns, strict=True)):
+                error = torch.sub(v[t], torch.bmm(row, matrices[t])).mul_(b[t])
+                torch.addcmul(matrices[t], column, error, out=matrices[t + 1])  # baddbmm takes five times as long
         return Trajectory((states,), values._replace(before=states[:-1]))
 
     def carry_run(self, factors: DeltaValues, vectors: Tensor) -> None:
@@ -177,9 +178,10 @@ class DeltaNet(LinearCell):
             return
         matrices = self._matrix(vectors[:, 0]).unbind()
         rows = factors.k.unsqueeze(-2).unbind()
-        columns = (factors.k * factors.b).unsqueeze(-1).unbind()
-        for k, (row, column) in enumerate(zip(reversed(rows), reversed(columns), strict=True)):
-            torch.baddbmm(matrices[k], column, torch.bmm(row, matrices[k]), alpha=-1, out=matrices[k + 1])
+        columns = (factors.k * -factors.b).unsqueeze(-1).unbind()
+        with torch.inference_mode():
+            for k, (row, column) in enumerate(zip(reversed(rows), reversed(columns), strict=True)):
+                torch.addcmul(matrices[k], column, torch.bmm(row, matrices[k]), out=matrices[k + 1])
 
     def carried(self, step: DeltaValues, a: Tensor) -> Tensor:
         along = (step.k.unsqueeze(-1) * self._matrix(a)).sum(-2)
@@ -188,10 +190,10 @@ class DeltaNet(LinearCell):
     def _adjoints(self, step: DeltaValues, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of b's preactivation [..., 1], of W_k x [..., K] and of v [..., V]."""
         matrix, before = self._matrix(a), self._matrix(step.before)
-        error = step.v - (step.k.unsqueeze(-1) * before).sum(-2)
-        along = (step.k.unsqueeze(-1) * matrix).sum(-2)
+        row = step.k.unsqueeze(-2)
+        error, along = step.v - (row @ before).squeeze(-2), (row @ matrix).squeeze(-2)
         by_b = (along * error).sum(-1, keepdim=True) * step.slope
-        by_k = step.b * ((matrix * error.unsqueeze(-2)).sum(-1) - (before * along.unsqueeze(-2)).sum(-1))
+        by_k = step.b * (matrix @ error.unsqueeze(-1) - before @ along.unsqueeze(-1)).squeeze(-1)
         across = by_k - step.k * (step.k * by_k).sum(-1, keepdim=True)
         return by_b, across / step.length, step.b * along
 

@@ -102,7 +102,7 @@ class MLSTM(ElementwiseCell):
         """Of the gates' preactivations (i, f) [..., 2], of k [..., K] and of v [..., V]."""
         matrix = a.unflatten(-1, self.shape)
         by_f = (a * step.before).sum(-1, keepdim=True) * step.slope
-        by_k = step.i * (matrix * step.v.unsqueeze(-2)).sum(-1)
+        by_k = step.i * (matrix @ step.v.unsqueeze(-1)).squeeze(-1)
         by_i = (by_k * step.k).sum(-1, keepdim=True)
         by_v = step.i * (matrix * step.k.unsqueeze(-1)).sum(-2)
         return torch.cat([by_i, by_f], -1), by_k, by_v[..., :-1]
