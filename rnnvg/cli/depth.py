@@ -98,16 +98,16 @@ def command(
     with devices.deterministic(on):
         shown = _images(data, images).to(on)
         if rest["report"]:
-            _report(shown, weight, rest, tell, as_json)
+            _report(shown, weight, rest, tell, as_json, devices.named(on))
         elif rest["remedies"]:
-            _remedies(shown, rest, tell, as_json)
+            _remedies(shown, rest, tell, as_json, devices.named(on))
         else:
             from rnnvg.bptt.threads import OneThread
 
             chain = _chain(layers, weight, rest["activation"], tell)
             with OneThread():
                 network = _network(shown, rest)
-            network |= {"device": on, **devices.facts(on)}
+            network |= devices.named(on)
             output.result({"chain": chain, "network": network} if as_json else _as_text(chain, network))
 
 
@@ -143,7 +143,7 @@ def _images(data: str, limit: int | None) -> Images:
     return images.digits()
 
 
-def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_json: bool) -> None:
+def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_json: bool, computed: Any) -> None:
     from rnnvg.depth import story
     from rnnvg.faults import disk_faults_named
     from rnnvg.report import depth_page
@@ -155,10 +155,11 @@ def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_j
     path = depth_page.write(found, folder)
     story.forget_parts(folder)
     tell(f"Measured in {found.seconds:.0f} seconds.")
-    output.result({"report": str(path), "seconds": found.seconds} if as_json else f"Report: {path}")
+    facts = {"report": str(path), "seconds": found.seconds, **computed}
+    output.result(facts if as_json else "\n".join([f"Report: {path}", *output.gpu_line(computed)]))
 
 
-def _remedies(images: Images, rest: dict[str, Any], tell: Any, as_json: bool) -> None:
+def _remedies(images: Images, rest: dict[str, Any], tell: Any, as_json: bool, computed: Any) -> None:
     from rnnvg.bptt.threads import OneThread
     from rnnvg.depth.remedies import REMEDIES, compare_remedies, remedy_frame
 
@@ -169,7 +170,11 @@ def _remedies(images: Images, rest: dict[str, Any], tell: Any, as_json: bool) ->
 
     with OneThread():
         frame = remedy_frame(compare_remedies(images, on_progress=count_of, lr=rest["lr"], **_story_settings(rest)))
-    output.result(output.rows(frame) if as_json else _table(frame.drop(columns=["remedy", "status"]).round(2)))
+    if as_json:
+        output.result(output.rows(frame.assign(**computed)))
+        return
+    shown = _table(frame.drop(columns=["remedy", "status"]).round(2))
+    output.result("\n".join([shown, *output.gpu_line(computed)]))
 
 
 def _story_settings(rest: dict[str, Any]) -> dict[str, Any]:
@@ -262,7 +267,7 @@ def _as_text(chain: dict[str, Any] | None, network: dict[str, Any]) -> str:
             f"Trained for {network['steps']} steps ({network['status']}): accuracy {network['accuracy']:.1%}, 90 % "
             f"{f'at step {reached}' if reached else 'never'}; the ratio is then {_times(network['after'])}.",
         ]
-    return "\n".join([*parts, f"Diagnosis: {network['diagnosis']}"])
+    return "\n".join([*parts, f"Diagnosis: {network['diagnosis']}", *output.gpu_line(network)])
 
 
 def _times(log10: float | None) -> str:

@@ -48,21 +48,24 @@ def from_options(
 
 
 @contextmanager
-def computing(model: SequenceModel) -> Iterator[None]:
-    """Where the model is on a GPU, the flags under which the same command gives the same numbers; as before at the end."""
+def computing(model: SequenceModel) -> Iterator[dict[str, Any]]:
+    """Where the model is on a GPU, the flags under which the same command gives the same numbers; as before at the end.
+
+    Gives the device, and of a GPU which and how.
+    """
     from rnnvg.training import device as devices
 
-    with devices.deterministic(next(model.parameters()).device.type):
-        yield
+    on = next(model.parameters()).device.type
+    with devices.deterministic(on):
+        yield devices.named(on)
 
 
 def facts(model: SequenceModel, task: Task, weights: Path | None) -> dict[str, Any]:
     """What was looked at: task, settings, cell, hidden, layers, init, weights; device, and of a GPU which and how."""
     from rnnvg.training import device as devices
 
-    on = next(model.parameters()).device.type
     kept = {key: model.spec[key] for key in ("cell", "hidden", "layers", "init")}
-    computed = {"device": on, **devices.facts(on)}
+    computed = devices.named(next(model.parameters()).device.type)
     named = {"task": task.name, "settings": task.settings, **kept, "weights": None if weights is None else str(weights)}
     return {**named, **computed}
 

@@ -38,6 +38,11 @@ def result(value: Any) -> None:
     click.echo(value if isinstance(value, str) else json.dumps(finite(value), indent=2, allow_nan=False, default=str))
 
 
+def gpu_line(computed: dict[str, Any]) -> list[str]:
+    """A line that says which GPU computed what stands above it; none of the CPU."""
+    return [] if computed["device"] == "cpu" else [f"Computed on {computed['gpu']}."]
+
+
 def rows(frame: Any) -> list[dict[str, Any]]:
     """A DataFrame as a list of JSON objects, one a row."""
     return [finite(row) for row in frame.to_dict("records")]

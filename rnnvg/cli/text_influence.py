@@ -48,7 +48,7 @@ def influence(
 
     window = text_window.read(model, text, tokens, start, words, device, quiet)
     language_model = window.language_model
-    with network.computing(language_model.model):
+    with network.computing(language_model.model) as computed:
         found = influence_of(language_model.model, window.ids, before=window.before)
         generator = torch.Generator().manual_seed(seed)
         context = context_loss(language_model.model, window.ids, before=window.before, generator=generator)
@@ -60,7 +60,10 @@ def influence(
         source=window.source,
     )
     files = write_influence(out, read, found, context)
-    output.result(_as_json(files, read, found, context) if as_json else _as_text(files, found, context))
+    if as_json:
+        output.result(computed | _as_json(files, read, found, context))
+    else:
+        output.result("\n".join([_as_text(files, found, context), *output.gpu_line(computed)]))
 
 
 def _as_json(files: Any, read: Any, found: Any, context: Any) -> dict[str, Any]:

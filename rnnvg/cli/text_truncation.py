@@ -46,7 +46,7 @@ def truncation(
 
     window = text_window.read(model, text, tokens, start, words, device, quiet)
     language_model = window.language_model
-    with network.computing(language_model.model):
+    with network.computing(language_model.model) as computed:
         found = truncation_of(
             language_model.model, window.ids, bptt or int(language_model.task.get("bptt") or DEFAULT_BPTT)
         )
@@ -56,9 +56,9 @@ def truncation(
         files = text_figures.write(out, "truncation", figure, {"truncation": frame})
     if as_json:
         facts = {"files": files, "bptt": found.bptt}
-        output.result({**facts, "curve": output.rows(frame)})
+        output.result({**computed, **facts, "curve": output.rows(frame)})
         return
-    output.result(_as_text(frame, found.bptt, files))
+    output.result("\n".join([_as_text(frame, found.bptt, files), *output.gpu_line(computed)]))
 
 
 def _as_text(frame: Any, bptt: int, files: dict[str, Path]) -> str:

@@ -61,6 +61,11 @@ def deterministic(device: str) -> Iterator[None]:
             setattr(home, name, value)
 
 
+def named(device: str) -> dict[str, Any]:
+    """Where something was computed, for whoever reads it: `device`, and of a GPU its facts too."""
+    return {"device": device, **facts(device)}
+
+
 def facts(device: str) -> dict[str, Any]:
     """What a run's record says of where it was computed: nothing of a CPU, whose name it has already."""
     if device == "cpu":

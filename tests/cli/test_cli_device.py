@@ -1,11 +1,13 @@
 """--device of every command that trains or measures: a GPU that is not there, auto, and on a GPU the CPU's numbers."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from rnnvg.depth import networks, pretraining, story
+from rnnvg.report import depth_page
 from rnnvg.tasks.images import digits
 from rnnvg.training import device as devices
 
@@ -52,6 +54,34 @@ def test_auto_is_the_cpu_where_there_is_no_gpu_and_says_so(name, rnnvg, monkeypa
 def test_a_network_of_depth_says_where_it_was_measured(rnnvg):
     found = json.loads(rnnvg("depth", "--depth", "2", "--width", "4", "--json").stdout)
     assert found["network"]["device"] == "cpu"
+
+
+NAMED = {"device": "cuda", "gpu": "a GPU", "cuda": "12.8"}
+
+
+@pytest.mark.parametrize("more", [[], ["--remedies", "--steps", "2"], ["--report"]])
+def test_depth_names_the_gpu_that_computed_it(more, rnnvg, monkeypatch):
+    monkeypatch.setattr(devices, "named", lambda device: NAMED)
+    if more == ["--report"]:  # measured and written elsewhere
+        monkeypatch.setattr(story, "measure", lambda *_, **__: SimpleNamespace(seconds=1.5))
+        monkeypatch.setattr(depth_page, "write", lambda found, folder: folder / "depth.html")
+        more = ["--report", "--out", "here"]
+    asked = ["depth", "--depth", "2", "--width", "4", *more] if "--report" not in more else ["depth", *more]
+    assert rnnvg(*asked, "-q").stdout.splitlines()[-1] == "Computed on a GPU."
+    found = json.loads(rnnvg(*asked, "-q", "--json").stdout)
+    found = found[0] if isinstance(found, list) else found.get("network", found)
+    assert {name: found[name] for name in NAMED} == NAMED
+
+
+@pytest.mark.parametrize("name", ["influence", "truncation"])
+def test_texts_name_the_gpu_that_computed_them(name, rnnvg, monkeypatch, tmp_path):
+    train = ["train", "--task", "next-word", "--text", "agreement", "--hidden", "8", "--steps", "2"]
+    assert rnnvg(*train, "--out", tmp_path / "run").exit_code == 0
+    monkeypatch.setattr(devices, "named", lambda device: NAMED)
+    asked = ["text", name, "--weights", tmp_path / "run", "--text", "agreement", "--words", "20", "-q"]
+    assert rnnvg(*asked, "--out", tmp_path / "there").stdout.splitlines()[-1] == "Computed on a GPU."
+    found = json.loads(rnnvg(*asked, "--json", "--out", tmp_path / "there").stdout)
+    assert {key: found[key] for key in NAMED} == NAMED
 
 
 def test_networks_of_layers_follow_their_images():

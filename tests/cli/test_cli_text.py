@@ -59,6 +59,7 @@ def test_json_has_the_files_and_the_curve(rnnvg, run, tmp_path):
     assert [row["distance"] for row in told["curve"]] == list(range(1, 16))
     assert told["curve"][0]["log10_gain"] == 0
     assert len(told["loss"]) == 15
+    assert told["device"] == "cpu"
 
 
 def test_html_in_a_text_is_shown_and_never_run(rnnvg, run, tmp_path):

@@ -56,6 +56,7 @@ def test_truncation_writes_figure_and_table_and_says_what_is_cut(rnnvg, run, tmp
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["bptt"] == 5
+    assert told["device"] == "cpu"
     assert [row["cut"] for row in told["curve"]][5:] == [1.0] * 18
     assert all(row["log10_whole"] is not None for row in told["curve"])
     names = ["truncation.csv", "truncation.png", "truncation.svg"]

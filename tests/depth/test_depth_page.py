@@ -194,6 +194,7 @@ def test_remedies_from_the_command_line():
     assert told.exit_code == 0, told.stderr
     assert told.stderr.splitlines()[2] == f"3 of {len(REMEDIES)}: clipping"
     assert [row["remedy"] for row in json.loads(told.stdout)] == list(REMEDIES)
+    assert {row["device"] for row in json.loads(told.stdout)} == {"cpu"}
 
 
 @pytest.mark.parametrize(
