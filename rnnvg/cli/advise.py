@@ -112,7 +112,7 @@ def command(
     rest |= {"steps": int(budget["steps"]) if steps is None else steps, "lr": budget["lr"] if lr is None else lr}
     folder = Path(ROOT, checked({"name": name, **own}, **rest).name) if out is None else out
     with StepBar(quiet, unit="network") as bar:
-        found = advise(
+        advice = advise(
             {"name": name, **own},
             seeds=int(budget["seeds"]) if seeds is None else seeds,
             remedies=remedies,
@@ -121,44 +121,44 @@ def command(
             on_progress=bar,
             **rest,
         )
-    files = _written(found, folder)
-    output.result(_as_json(found, files) if as_json else f"{found}\n\n{_table(found)}\n\nReport: {files['report']}")
+    files = _written(advice, folder)
+    output.result(_as_json(advice, files) if as_json else f"{advice}\n\n{_table(advice)}\n\nReport: {files['report']}")
 
 
-def _written(found: Advice, folder: Path) -> dict[str, str]:
+def _written(advice: Advice, folder: Path) -> dict[str, str]:
     from rnnvg.report import advise_page
     from rnnvg.report.page import save
 
     save(
-        advise_page.page(found),
+        advise_page.page(advice),
         folder,
         "advice.html",
-        {"advice.csv": found.to_frame(), "trials.csv": found.trial_frame()},
+        {"advice.csv": advice.to_frame(), "trials.csv": advice.trial_frame()},
     )
     figure = "figures/advise-remedies.svg"
     files = {"advice": "advice.csv", "trials": "trials.csv", "figure": figure, "report": "advice.html"}
     return {name: str(folder / file) for name, file in files.items()}
 
 
-def _as_json(found: Advice, files: dict[str, str]) -> dict[str, Any]:
+def _as_json(advice: Advice, files: dict[str, str]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    first = found.first()
-    causes = [each["cause"] for each in found.of("none")]
+    first = advice.first()
+    causes = [each["cause"] for each in advice.of("none")]
     return {
-        "settings": asdict(found.settings),
-        "seeds": found.seeds,
-        "cause": found.cause,
+        "settings": asdict(advice.settings),
+        "seeds": advice.seeds,
+        "cause": advice.cause,
         "causes": causes,
-        "remedies": output.rows(found.to_frame()),
-        "clipping": [each["equal_weights"] for each in found.of("clipping")],
-        "exploding": {name: [each["value"] for each in trials] for name, trials in found.exploding().items()},
+        "remedies": output.rows(advice.to_frame()),
+        "clipping": [each["equal_weights"] for each in advice.of("clipping")],
+        "exploding": {name: [each["value"] for each in trials] for name, trials in advice.exploding().items()},
         "first": None if first is None else first.remedy,
         "files": files,
     }
 
 
-def _table(found: Advice) -> str:
+def _table(advice: Advice) -> str:
     """The effects, narrow enough for a terminal."""
     import math
 
@@ -168,7 +168,7 @@ def _table(found: Advice) -> str:
     from rnnvg.report.terminal import as_text
 
     rows = []
-    for each in found.effects():
+    for each in advice.effects():
         start, end = (
             "-" if each.remedy == "none" or (change := each.log_change(when)) is None else ratio(change)
             for when in ("start", "end")
@@ -189,5 +189,5 @@ def _table(found: Advice) -> str:
         "Rates in nats a step at the start. Horizons in steps, at the start and after training; behind them by what factor "
         "they are longer than those of the network as it is, median [range] over paired seeds."
     )
-    left = [f"Left out: {name} {why}." for name, why in found.left_out.items()]
+    left = [f"Left out: {name} {why}." for name, why in advice.left_out.items()]
     return "\n".join([legend, as_text(pd.DataFrame(rows), output.width()), *left])

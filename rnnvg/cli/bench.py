@@ -70,12 +70,12 @@ def list_(as_json: bool) -> None:
     """List the benchmarks that come with rnnvg."""
     from rnnvg.bench import grid
 
-    found = [grid.overview(name) for name in grid.names()]
+    overviews = [grid.overview(name) for name in grid.names()]
     if as_json:
-        output.result(found)
+        output.result(overviews)
         return
     formatter = click.HelpFormatter(width=output.width())
-    formatter.write_dl([(each["name"], _overview(each)) for each in found])
+    formatter.write_dl([(each["name"], _overview(each)) for each in overviews])
     output.result(formatter.getvalue().rstrip())
 
 
@@ -163,13 +163,13 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     from rnnvg import bench
     from rnnvg.cli.bench_text import differences_in_words
 
-    found = bench.compare(a, b)
+    differences = bench.compare(a, b)
     if as_json:
-        directories = dict(zip("AB", found.directories, strict=True))
-        facts = {"settings": found.settings, "versions": found.versions, "unpaired": found.unpaired}
-        output.result({"directories": directories, **facts, "rows": output.rows(found.rows)})
+        directories = dict(zip("AB", differences.directories, strict=True))
+        facts = {"settings": differences.settings, "versions": differences.versions, "unpaired": differences.unpaired}
+        output.result({"directories": directories, **facts, "rows": output.rows(differences.rows)})
     else:
-        output.result(differences_in_words(found, output.width()))
+        output.result(differences_in_words(differences, output.width()))
 
 
 @command.command()
@@ -193,8 +193,8 @@ def merge(directories: tuple[Path, ...], out: Path, first: bool, as_json: bool) 
     from rnnvg import bench
     from rnnvg.cli.bench_text import merged_in_words
 
-    found = bench.merge(directories, out, first)
-    output.result(dataclasses.asdict(found) if as_json else merged_in_words(found))
+    merged = bench.merge(directories, out, first)
+    output.result(dataclasses.asdict(merged) if as_json else merged_in_words(merged))
 
 
 @command.command()
@@ -213,8 +213,8 @@ def verdicts(directories: tuple[Path, ...], as_json: bool) -> None:
     from rnnvg.bench.outcome import verdicts as verdicts_of
     from rnnvg.cli.bench_text import verdicts_in_words
 
-    found = verdicts_of(directories)
-    output.result(output.rows(found) if as_json else verdicts_in_words(found, output.width()))
+    table = verdicts_of(directories)
+    output.result(output.rows(table) if as_json else verdicts_in_words(table, output.width()))
 
 
 @command.command()
@@ -290,8 +290,8 @@ def _go(
 
 
 def _patterns(how: dict[str, Any]) -> tuple[str, ...]:
-    given = [part.strip() for each in how.pop("only") for part in each.split(",")]
-    return tuple(dict.fromkeys(part for part in given if part))
+    names = [part.strip() for each in how.pop("only") for part in each.split(",")]
+    return tuple(dict.fromkeys(part for part in names if part))
 
 
 def _overview(about: dict[str, Any]) -> str:

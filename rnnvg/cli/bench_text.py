@@ -107,46 +107,46 @@ def outcome_in_words(frames: Mapping[str, pd.DataFrame], width: int) -> str:
     return "\n\n".join(parts)
 
 
-def verdicts_in_words(found: pd.DataFrame, width: int) -> str:
+def verdicts_in_words(table: pd.DataFrame, width: int) -> str:
     """How many figures are reproduced, and the table of all."""
     from rnnvg.bench.published import VERDICTS
     from rnnvg.report.terminal import as_text
 
-    counts = found["verdict"].value_counts()
+    counts = table["verdict"].value_counts()
     counted = [f"{counts[each]} {each}" for each in VERDICTS if each in counts]
-    shown = found.assign(
+    shown = table.assign(
         published=[
             f"{value:g}" if value == value else claim
-            for value, claim in zip(found["published"], found["claim"], strict=True)
+            for value, claim in zip(table["published"], table["claim"], strict=True)
         ],
-        ours=[f"{value:.4g}" if value == value else "" for value in found["ours"]],
-        hours=[f"{value:.2f}" for value in found["hours"]],
+        ours=[f"{value:.4g}" if value == value else "" for value in table["ours"]],
+        hours=[f"{value:.2f}" for value in table["hours"]],
     ).rename(columns={"ours": "here", "because": "why"})
     columns = ["benchmark", "cell", "metric", "published", "tolerance", "here", "verdict", "hours", "why"]
-    return f"{len(found)} published figures: {', '.join(counted)}.\n\n{as_text(shown[columns], width)}"
+    return f"{len(table)} published figures: {', '.join(counted)}.\n\n{as_text(shown[columns], width)}"
 
 
-def differences_in_words(found: Differences, width: int) -> str:
+def differences_in_words(differences: Differences, width: int) -> str:
     """What differs between two directories."""
     from rnnvg.report.terminal import as_text
 
-    one, other = found.directories
-    every = {**found.settings, **found.versions}
+    one, other = differences.directories
+    every = {**differences.settings, **differences.versions}
     lines = [f"{key}: {a} in {one}, {b} in {other}." for key, (a, b) in every.items()]
     lines = ["Settings that differ:", *lines, ""] if lines else []
-    lines += [as_text(found.shown(), width), "", textwrap.fill(found.sentence(), width)]
+    lines += [as_text(differences.shown(), width), "", textwrap.fill(differences.sentence(), width)]
     return "\n".join(lines)
 
 
-def merged_in_words(found: Merged) -> str:
+def merged_in_words(merged: Merged) -> str:
     """What came of bringing directories together, for readers."""
-    total = sum(map(len, found.runs.values()))
-    lines = [f"{total} runs in {found.directory}"]
-    lines += [f"  {len(runs)} of {place}" for place, runs in found.runs.items()]
-    if found.again:
-        lines.append(f"{len(found.again)} were there more than once with the same numbers; each was taken once.")
+    total = sum(map(len, merged.runs.values()))
+    lines = [f"{total} runs in {merged.directory}"]
+    lines += [f"  {len(runs)} of {place}" for place, runs in merged.runs.items()]
+    if merged.again:
+        lines.append(f"{len(merged.again)} were there more than once with the same numbers; each was taken once.")
     lines += [
-        f"{run} differs: {what}. The first is taken; the others lie in set-aside." for run, what in found.aside.items()
+        f"{run} differs: {what}. The first is taken; the others lie in set-aside." for run, what in merged.aside.items()
     ]
-    lines += [f"Skipped: {place}: {what}" for place, what in found.damaged.items()]
-    return "\n".join([*lines, f"To see them: rnnvg report {found.directory}"])
+    lines += [f"Skipped: {place}: {what}" for place, what in merged.damaged.items()]
+    return "\n".join([*lines, f"To see them: rnnvg report {merged.directory}"])

@@ -82,17 +82,17 @@ def theory(rest: dict[str, Any], seed: int, sequences: int, weighted: bool) -> T
     return Theory(overlay(profiles, prediction), prediction)
 
 
-def why_as_text(found: Why) -> str:
+def why_as_text(reasons: Why) -> str:
     """The sentence, what the last steps add to the update, and the gates."""
     import pandas as pd
 
     from rnnvg.report import terminal
     from rnnvg.report.wording import steps
 
-    attribution, width = found.attribution, output.width()
+    attribution, width = reasons.attribution, output.width()
     lines = ["Why, for a loss at the last step", textwrap.fill(f"{attribution}.", width)]
-    if found.recent is not None:
-        last, share = found.recent
+    if reasons.recent is not None:
+        last, share = reasons.recent
         lines.append(
             textwrap.fill(
                 f"By the task's own loss the last {last} steps make {100 * share:.3g} % of the update.", width
@@ -117,9 +117,9 @@ def why_as_text(found: Why) -> str:
     return "\n".join(lines)
 
 
-def why_as_json(found: Why) -> dict[str, Any]:
+def why_as_json(reasons: Why) -> dict[str, Any]:
     """The same for programs: sentence, nats or shares, counterfactuals in nats, gates, recent."""
-    attribution = found.attribution
+    attribution = reasons.attribution
     return {
         "sentence": str(attribution),
         "nats": attribution.nats(),
@@ -128,13 +128,13 @@ def why_as_json(found: Why) -> dict[str, Any]:
         "counterfactuals": {name: float(attribution.log_gain(name)[-1]) for name in attribution.counterfactuals},
         "gates": output.rows(attribution.gate_frame()),
         "time_constant": attribution.time_constant,
-        "recent": None if found.recent is None else {"steps": found.recent[0], "fraction": found.recent[1]},
+        "recent": None if reasons.recent is None else {"steps": reasons.recent[0], "fraction": reasons.recent[1]},
     }
 
 
-def theory_as_text(found: Theory) -> str:
+def theory_as_text(theory_beside: Theory) -> str:
     """Measured and predicted rate with the z-score, and a warning past the edge."""
-    overlay, width = found.overlay, output.width()
+    overlay, width = theory_beside.overlay, output.width()
     last = int(overlay.distance[-1])
     lines = [
         f"Theory, {overlay.n_models} networks as they start, up to distance {last}",
@@ -148,16 +148,16 @@ def theory_as_text(found: Theory) -> str:
                 width,
             )
         )
-    if found.prediction.warning is not None:
-        lines.append(textwrap.fill(f"Warning: {found.prediction.warning}", width))
+    if theory_beside.prediction.warning is not None:
+        lines.append(textwrap.fill(f"Warning: {theory_beside.prediction.warning}", width))
     return "\n".join(lines)
 
 
-def theory_as_json(found: Theory) -> dict[str, Any]:
+def theory_as_json(theory_beside: Theory) -> dict[str, Any]:
     """The same for programs, with the whole overlay."""
     from rnnvg.horizon import half_life
 
-    overlay, prediction = found.overlay, found.prediction
+    overlay, prediction = theory_beside.overlay, theory_beside.prediction
     names = ("rate", "rate_stderr", "predicted_rate", "rate_z", "n_models")
     return {
         **{name: getattr(overlay, name) for name in names},

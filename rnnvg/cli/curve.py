@@ -36,13 +36,13 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
     ]
     if not observed(profile):
         return "\n".join([*about, NOTHING])
-    found = [profile.horizon(threshold) for threshold in THRESHOLDS]
+    by_threshold = [profile.horizon(threshold) for threshold in THRESHOLDS]
     fit = decay_fit(profile.mean_log_gain())
     horizons = pd.DataFrame(
         {
-            "gain at least": [style.threshold_name(each.threshold) for each in found],
-            "last at distance": [str(each) for each in found],
-            "first below at": ["never" if each.first_below is None else str(each.first_below) for each in found],
+            "gain at least": [style.threshold_name(each.threshold) for each in by_threshold],
+            "last at distance": [str(each) for each in by_threshold],
+            "first below at": ["never" if each.first_below is None else str(each.first_below) for each in by_threshold],
         }
     )
     return "\n".join(
@@ -77,9 +77,11 @@ def as_json(facts: dict[str, Any], profile: GradientProfile) -> dict[str, Any]:
     """`facts`, horizons and the whole curve as one JSON object."""
     from rnnvg.horizon import THRESHOLDS, half_life
 
-    found = [profile.horizon(threshold) for threshold in THRESHOLDS] if observed(profile) else []
-    horizons = [{key: value for key, value in vars(each).items() if key not in ("rate", "e_fold")} for each in found]
-    shape = {key: getattr(found[0], key) if found else None for key in ("rate", "e_fold")}
+    by_threshold = [profile.horizon(threshold) for threshold in THRESHOLDS] if observed(profile) else []
+    horizons = [
+        {key: value for key, value in vars(each).items() if key not in ("rate", "e_fold")} for each in by_threshold
+    ]
+    shape = {key: getattr(by_threshold[0], key) if by_threshold else None for key in ("rate", "e_fold")}
     shape["half_life"] = None if shape["rate"] is None else half_life(shape["rate"])
     return {**facts, "horizons": horizons, **shape, "curve": output.rows(profile.curve())}
 

@@ -113,18 +113,18 @@ def command(
 
 def _check(context: click.Context, rest: dict[str, Any]) -> None:
     """Refuse an option that what was asked for would not look at."""
-    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    flags = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     for mode, taken in (("report", _REPORT), ("remedies", _REMEDIES)):
         if rest[mode]:
-            for name in given:
+            for name in flags:
                 if name not in taken:
                     raise InputError(
                         f"`{_flag(name)}` is for one network; --{mode} has its own. Leave out one of the two."
                     )
             return
-    if "out" in given:
+    if "out" in flags:
         raise InputError("`--out` is for --report. Pass that too, or leave it out.")
-    for name in given:
+    for name in flags:
         if name in _TRAINING and not rest["steps"]:
             raise InputError(f"`{_flag(name)}` is for training. Pass --steps too, for example --steps 400.")
 
@@ -151,11 +151,13 @@ def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_j
     folder = Path(rest["out"])
     with disk_faults_named(folder):  # before the minute of measuring, not after it
         folder.mkdir(parents=True, exist_ok=True)
-        found = story.measure(images, weight=weight, directory=folder, on_progress=tell, **_story_settings(rest))
-    path = depth_page.write(found, folder)
+        measured_story = story.measure(
+            images, weight=weight, directory=folder, on_progress=tell, **_story_settings(rest)
+        )
+    path = depth_page.write(measured_story, folder)
     story.forget_parts(folder)
-    tell(f"Measured in {found.seconds:.0f} seconds.")
-    facts = {"report": str(path), "seconds": found.seconds, **computed}
+    tell(f"Measured in {measured_story.seconds:.0f} seconds.")
+    facts = {"report": str(path), "seconds": measured_story.seconds, **computed}
     output.result(facts if as_json else "\n".join([f"Report: {path}", *output.gpu_line(computed)]))
 
 
@@ -210,16 +212,16 @@ def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
     x, y = images.train_x[:128], images.train_y[:128]
     chosen = {name: rest[name] for name in settings}
     network = networks.build_for(images, generator, **chosen)
-    found: dict[str, Any] = {"data": images.name, **network.spec, "predicted": None}
+    facts: dict[str, Any] = {"data": images.name, **network.spec, "predicted": None}
     if rest["pretrain"]:
         pretraining.pretrain(network, images, generator=generator)
     else:
         predicted = theory.predict_log_ratio(network.spec, float(x.square().mean()), x.shape[1])
-        found["predicted"] = predicted / NATS_PER_DECADE
+        facts["predicted"] = predicted / NATS_PER_DECADE
     start = gradients.network_gradients(network, x, y)
     frame = start.to_frame().merge(slopes.slopes_along(network, x), on="layer")
-    found["measured"] = start.log_ratio(network.ends) / NATS_PER_DECADE
-    found["diagnosis"] = str(planted.check(network, images, rest["seed"]))
+    facts["measured"] = start.log_ratio(network.ends) / NATS_PER_DECADE
+    facts["diagnosis"] = str(planted.check(network, images, rest["seed"]))
     if rest["steps"]:
         trained = training.fit(
             network,
@@ -232,10 +234,10 @@ def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
         )
         end = gradients.network_gradients(network, x, y)
         frame["log10_weight_after"] = end.to_frame()["log10_weight"]
-        found["after"] = end.log_ratio(network.ends) / NATS_PER_DECADE
-        found |= {"accuracy": trained.accuracy, "steps": trained.steps, "steps_to_90": trained.steps_to(0.9)}
-        found |= {"status": trained.status, "seconds": trained.seconds}
-    return {**found, "layers": output.rows(frame)}
+        facts["after"] = end.log_ratio(network.ends) / NATS_PER_DECADE
+        facts |= {"accuracy": trained.accuracy, "steps": trained.steps, "steps_to_90": trained.steps_to(0.9)}
+        facts |= {"status": trained.status, "seconds": trained.seconds}
+    return {**facts, "layers": output.rows(frame)}
 
 
 def _as_text(chain: dict[str, Any] | None, network: dict[str, Any]) -> str:

@@ -98,10 +98,10 @@ def _end(sentence: str, status: int) -> NoReturn:
 
 def _comma_hint(error: click.UsageError, command: Sequence[str]) -> str:
     """What was probably meant by `--cells lstm gru`, where names go together with commas; "" where it was not that."""
-    found = re.search(r"unexpected extra arguments? \((.*)\)", error.format_message())
-    if found is None or error.ctx is None:
+    match = re.search(r"unexpected extra arguments? \((.*)\)", error.format_message())
+    if match is None or error.ctx is None:
         return ""
-    words, extra = list(command), found[1].split()
+    words, extra = list(command), match[1].split()
     several = {flag for each in error.ctx.command.params for flag in each.opts if getattr(each.type, "several", False)}
     for at, word in enumerate(words[:-1]):
         rest = words[at + 2 : at + 2 + len(extra)]

@@ -50,12 +50,12 @@ class LazyGroup(HelpfulGroup):
             formatter.write_dl([(name, about) for name, (_, about) in self.commands_in.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        found = [
+        items = [
             CompletionItem(name, help=about)
             for name, (_, about) in self.commands_in.items()
             if name.startswith(incomplete)
         ]
-        return found + click.Command.shell_complete(self, ctx, incomplete)
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

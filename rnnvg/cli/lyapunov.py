@@ -78,15 +78,15 @@ def command(
     with network.computing(model), StepBar(quiet) as bar:
         inputs = models.encoded(model, probe.inputs)[: burn_in + steps]
         core, state = models.recurrence(model.core, inputs)
-        found = lyapunov_spectrum(core, inputs, state, n_exponents=n_exponents, burn_in=burn_in, on_progress=bar)
+        spectrum = lyapunov_spectrum(core, inputs, state, n_exponents=n_exponents, burn_in=burn_in, on_progress=bar)
     facts = {**network.facts(model, task, weights), "sequences": sequences, "steps": steps, "burn_in": burn_in}
-    facts |= {"seed": seed, "n_exponents": found.exponents.shape[1]}
+    facts |= {"seed": seed, "n_exponents": spectrum.exponents.shape[1]}
     if csv is not None:
-        write_ours(csv, found.to_frame().to_csv(index=False, lineterminator="\n"), "--csv")
+        write_ours(csv, spectrum.to_frame().to_csv(index=False, lineterminator="\n"), "--csv")
     if figure is not None:
-        title = f"{curve.heading(facts)}\n{textwrap.fill(str(found), 66)}"
-        write_ours(figure, curve.drawn([found], title, figure.suffix.lower(), fontsize="small"), "--figure")
-    output.result(_as_json(facts, found) if as_json else _as_text(facts, found))
+        title = f"{curve.heading(facts)}\n{textwrap.fill(str(spectrum), 66)}"
+        write_ours(figure, curve.drawn([spectrum], title, figure.suffix.lower(), fontsize="small"), "--figure")
+    output.result(_as_json(facts, spectrum) if as_json else _as_text(facts, spectrum))
 
 
 def _window(burn_in: int | None, steps: int | None, length: int) -> tuple[int, int]:
@@ -108,7 +108,7 @@ def _window(burn_in: int | None, steps: int | None, length: int) -> tuple[int, i
     return burn_in, steps
 
 
-def mean_spectrum(found: LyapunovSpectrum) -> Any:
+def mean_spectrum(spectrum: LyapunovSpectrum) -> Any:
     """Means over sequences: a row per exponent; columns index (1 the largest), exponent, stderr (nats a step), half_life
     (steps; inf where nothing decays)."""
     import numpy as np
@@ -116,30 +116,30 @@ def mean_spectrum(found: LyapunovSpectrum) -> Any:
 
     from rnnvg.horizon import half_life
 
-    many = len(found.exponents)
+    many = len(spectrum.exponents)
     return pd.DataFrame(
         {
-            "index": np.arange(1, found.exponents.shape[1] + 1),
-            "exponent": found.exponents.mean(0),
-            "stderr": np.sqrt((found.stderr**2).sum(0)) / many,
-            "half_life": [half_life(each) for each in found.exponents.mean(0).tolist()],
+            "index": np.arange(1, spectrum.exponents.shape[1] + 1),
+            "exponent": spectrum.exponents.mean(0),
+            "stderr": np.sqrt((spectrum.stderr**2).sum(0)) / many,
+            "half_life": [half_life(each) for each in spectrum.exponents.mean(0).tolist()],
         }
     )
 
 
-def _as_json(facts: dict[str, Any], found: LyapunovSpectrum) -> dict[str, Any]:
-    residual = found.log_det_residual
+def _as_json(facts: dict[str, Any], spectrum: LyapunovSpectrum) -> dict[str, Any]:
+    residual = spectrum.log_det_residual
     return {
         **facts,
-        "spectrum": output.rows(mean_spectrum(found)),
-        "by_sequence": found.exponents,
+        "spectrum": output.rows(mean_spectrum(spectrum)),
+        "by_sequence": spectrum.exponents,
         "log_det_residual": residual,
-        "kaplan_yorke_dimension": found.kaplan_yorke_dimension,
-        "entropy_rate": found.entropy_rate,
+        "kaplan_yorke_dimension": spectrum.kaplan_yorke_dimension,
+        "entropy_rate": spectrum.entropy_rate,
     }
 
 
-def _as_text(facts: dict[str, Any], found: LyapunovSpectrum) -> str:
+def _as_text(facts: dict[str, Any], spectrum: LyapunovSpectrum) -> str:
     from rnnvg.report import terminal
 
     lines = [
@@ -148,9 +148,9 @@ def _as_text(facts: dict[str, Any], found: LyapunovSpectrum) -> str:
         f"Lyapunov exponents, mean over {facts['sequences']} sequences of {facts['steps']} steps after "
         f"{facts['burn_in']} of burn-in",
         "",
-        terminal.as_text(_few_rows(mean_spectrum(found)), output.width()),
+        terminal.as_text(_few_rows(mean_spectrum(spectrum)), output.width()),
         "",
-        *(textwrap.fill(sentence, output.width()) for sentence in _sentences(found)),
+        *(textwrap.fill(sentence, output.width()) for sentence in _sentences(spectrum)),
     ]
     return "\n".join(lines)
 
@@ -174,31 +174,31 @@ def _factor(exponent: float) -> float:
     return math.exp(min(exponent, 700.0))
 
 
-def _sentences(found: LyapunovSpectrum) -> list[str]:
+def _sentences(spectrum: LyapunovSpectrum) -> list[str]:
     """What the largest exponent says of the gradient, how many directions grow, and the certificate."""
     import numpy as np
 
-    first = float(found.exponents[:, 0].mean())
+    first = float(spectrum.exponents[:, 0].mean())
     if math.isnan(first):
         return ["No exponent: the state is not finite."]
     if first == -math.inf:
         fate = "vanishes exactly: every direction is lost within the sequence"
-    elif abs(first) * found.n_steps < 1:
+    elif abs(first) * spectrum.n_steps < 1:
         fate = "neither vanishes nor explodes over these steps"
     else:
         fate = f"{'vanishes' if first < 0 else 'explodes'}, by a factor of e every {1 / abs(first):.3g} steps"
-    growing = (found.exponents > 0).sum(1)
+    growing = (spectrum.exponents > 0).sum(1)
     statements = [f"In the long run the gradient {fate}."]
-    least, most, n = int(growing.min()), int(growing.max()), found.exponents.shape[1]
+    least, most, n = int(growing.min()), int(growing.max()), spectrum.exponents.shape[1]
     many = str(least) if least == most else f"{least} to {most}"
     statements.append(f"Directions that grow: {many} of the {n} measured.")
-    dimension, entropy = float(found.kaplan_yorke_dimension.mean()), float(found.entropy_rate.mean())
+    dimension, entropy = float(spectrum.kaplan_yorke_dimension.mean()), float(spectrum.entropy_rate.mean())
     if most and not math.isnan(dimension) and not math.isnan(entropy):
         statements.append(f"Kaplan-Yorke dimension {dimension:.3g}; entropy rate {entropy:.3g} nats a step at most.")
-    if found.log_det_residual is None:
+    if spectrum.log_det_residual is None:
         statements.append("The certificate (sum of all exponents against the log determinants) needs every exponent.")
     else:
-        worst = float(np.abs(found.log_det_residual).max())
+        worst = float(np.abs(spectrum.log_det_residual).max())
         statements.append(
             f"Certificate: their sum differs from the mean log determinant by {worst:.1e} nats a step at most."
         )

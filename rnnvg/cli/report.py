@@ -48,13 +48,13 @@ def rendered(directory: Path, as_json: bool) -> str | dict[str, Any]:
     from rnnvg import report
     from rnnvg.report import results, tables, terminal
 
-    found = results.read(directory)
-    path = report.write(found)
+    read = results.read(directory)
+    path = report.write(read)
     if not as_json:
-        return f"{terminal.summary(found, output.width())}\n\nReport: {path}"
+        return f"{terminal.summary(read, output.width())}\n\nReport: {path}"
     return {
         "directory": str(directory),
         "report": str(path),
-        "horizons": output.rows(tables.horizon_table(found)),
-        "scores": output.rows(tables.score_table(found)),
+        "horizons": output.rows(tables.horizon_table(read)),
+        "scores": output.rows(tables.score_table(read)),
     }

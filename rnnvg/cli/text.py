@@ -52,9 +52,9 @@ def corpora(text: str, vocabulary: int, tokens: str | None, as_json: bool) -> No
     corpus, known = task.corpus, len(task.vocabulary)
     splits = {}
     for split in ("train", "valid", "test"):
-        found = counts(corpus.split(split), known)
-        unknown = 0 if task.vocabulary.unknown is None else int(found[task.vocabulary.unknown])
-        splits[split] = {"words": int(found.sum()), "unknown": unknown}
+        word_counts = counts(corpus.split(split), known)
+        unknown = 0 if task.vocabulary.unknown is None else int(word_counts[task.vocabulary.unknown])
+        splits[split] = {"words": int(word_counts.sum()), "unknown": unknown}
     facts = {
         "text": text,
         "vocabulary": known,

@@ -49,37 +49,37 @@ def influence(
     window = text_window.read(model, text, tokens, start, words, device, quiet)
     language_model = window.language_model
     with network.computing(language_model.model) as computed:
-        found = influence_of(language_model.model, window.ids, before=window.before)
+        by_word = influence_of(language_model.model, window.ids, before=window.before)
         generator = torch.Generator().manual_seed(seed)
         context = context_loss(language_model.model, window.ids, before=window.before, generator=generator)
     read = ReadText(
         words=window.words,
         known=[word in language_model.vocabulary for word in window.words],
-        guesses=language_model.vocabulary.decode(found.first_choice.tolist()),
+        guesses=language_model.vocabulary.decode(by_word.first_choice.tolist()),
         model=f"{CELL_LABELS[language_model.model.spec['cell']]} {language_model.name}",
         source=window.source,
     )
-    files = write_influence(out, read, found, context)
+    files = write_influence(out, read, by_word, context)
     if as_json:
-        output.result(computed | _as_json(files, read, found, context))
+        output.result(computed | _as_json(files, read, by_word, context))
     else:
-        output.result("\n".join([_as_text(files, found, context), *output.gpu_line(computed)]))
+        output.result("\n".join([_as_text(files, by_word, context), *output.gpu_line(computed)]))
 
 
-def _as_json(files: Any, read: Any, found: Any, context: Any) -> dict[str, Any]:
+def _as_json(files: Any, read: Any, by_word: Any, context: Any) -> dict[str, Any]:
     return {
         "files": files,
         "words": read.words,
-        "loss": found.loss,
-        "curve": output.rows(found.curve()),
+        "loss": by_word.loss,
+        "curve": output.rows(by_word.curve()),
         "context": output.rows(context.to_frame()),
     }
 
 
-def _as_text(files: Any, found: Any, context: Any) -> str:
+def _as_text(files: Any, by_word: Any, context: Any) -> str:
     from rnnvg.report import terminal, wording
 
-    curve = found.curve()
+    curve = by_word.curve()
     last = {2, 5, 10, 20, 50, 100, 200, len(curve)}
     at = curve[curve["distance"].isin(last)]
     reach = [f"{wording.power(gain)} at {k}" for k, gain in zip(at["distance"], at["log10_gain"], strict=True)]

@@ -134,11 +134,11 @@ def _measured(specs: list[Any], out: Path) -> tuple[Any, Any, Any, list[Any], fl
     for spec in specs:
         model = trained.language_model(store.folder(spec.id)).model.to(spec.training.device)
         with network.computing(model):
-            found = agreement_by_distance(model, questions, split="train", max_words=QUESTION_WORDS)
+            agreement = agreement_by_distance(model, questions, split="train", max_words=QUESTION_WORDS)
             reached = reach(model, task, seed=spec.seed)
-        horizon, censored = remembered(found)
+        horizon, censored = remembered(agreement)
         loss = (store.result(spec.id) or {})["score"]["loss"]
-        parts.append(found.assign(cell=spec.cell, seed=spec.seed))
+        parts.append(agreement.assign(cell=spec.cell, seed=spec.seed))
         rows.append((spec.cell, spec.seed, horizon, censored, loss, task.best_loss, task.baseline_loss))
         reaches.append(Reach(CELL_LABELS[spec.cell], spec.cell, reached))
     columns = ["cell", "seed", "horizon", "censored", "loss", "best_loss", "unigram_loss"]

@@ -70,23 +70,23 @@ def statistics(
     reaches = [_reach(path, text, tokens, seed, output.silent if quiet else output.note) for path in models]
     if not quiet:
         output.note(f"Counting pairs in {len(ids):,} words ...")
-    found = mutual_information(ids, spread_distances(longest), most_words=common)
-    law = power_law(found)
-    tables = {"information": found}
+    information = mutual_information(ids, spread_distances(longest), most_words=common)
+    law = power_law(information)
+    tables = {"information": information}
     if reaches:
         tables["gradients"] = _gradients(reaches)
     with style.applied():
-        figure = text_figures.draw_statistics(Path(text).name, found, law, reaches)
+        figure = text_figures.draw_statistics(Path(text).name, information, law, reaches)
         files = text_figures.write(out, "statistics", figure, tables)
     facts = {
         "text": text,
         "words": len(ids),
-        "information": output.rows(found),
+        "information": output.rows(information),
         "power_law": None if law is None else vars(law),
         "gradients": {reach.name: output.rows(reach.curve) for reach in reaches},
         "files": files,
     }
-    output.result(facts if as_json else _as_text(found, law, reaches, files))
+    output.result(facts if as_json else _as_text(information, law, reaches, files))
 
 
 def _reach(path: Path, text: str, tokens: str | None, seed: int, tell: Any) -> Reach:
@@ -117,10 +117,10 @@ def _gradients(reaches: list[Reach]) -> Any:
     return pd.concat(parts)[columns]
 
 
-def _as_text(found: Any, law: Any, reaches: list[Reach], files: dict[str, Path]) -> str:
+def _as_text(information: Any, law: Any, reaches: list[Reach], files: dict[str, Path]) -> str:
     from rnnvg.report import terminal, wording
 
-    table = found[["distance", "information", "noise"]].copy()
+    table = information[["distance", "information", "noise"]].copy()
     for column in ("information", "noise"):
         table[column] = table[column].map(lambda value: f"{value:.5f}")
     for reach in reaches:

@@ -47,18 +47,18 @@ def truncation(
     window = text_window.read(model, text, tokens, start, words, device, quiet)
     language_model = window.language_model
     with network.computing(language_model.model) as computed:
-        found = truncation_of(
+        cut = truncation_of(
             language_model.model, window.ids, bptt or int(language_model.task.get("bptt") or DEFAULT_BPTT)
         )
-    frame = found.to_frame()
+    frame = cut.to_frame()
     with style.applied():
-        figure = text_figures.draw_truncation(found, language_model.model.spec["cell"])
+        figure = text_figures.draw_truncation(cut, language_model.model.spec["cell"])
         files = text_figures.write(out, "truncation", figure, {"truncation": frame})
     if as_json:
-        facts = {"files": files, "bptt": found.bptt}
+        facts = {"files": files, "bptt": cut.bptt}
         output.result({**computed, **facts, "curve": output.rows(frame)})
         return
-    output.result("\n".join([_as_text(frame, found.bptt, files), *output.gpu_line(computed)]))
+    output.result("\n".join([_as_text(frame, cut.bptt, files), *output.gpu_line(computed)]))
 
 
 def _as_text(frame: Any, bptt: int, files: dict[str, Path]) -> str:

@@ -119,11 +119,11 @@ def _as_text(result: dict[str, Any], store: Store, weights: Path) -> str:
 
 def _horizons(run: str, store: Store) -> list[str]:
     """The horizon at 1/e before and after training, from the run's own table."""
-    found: Any = store.frame("horizons.csv")
-    found = found[(found["id"] == run) & found["last"].notna()]
-    by = "state" if found["wrt"].eq("state").any() else "input"
-    found = found[found["wrt"] == by]
-    found = found[found["threshold"] == found["threshold"].max()]
-    horizons = [f"{'> ' if row.censored else ''}{row.last:.0f} at step {row.step:.0f}" for row in found.itertuples()]
+    table: Any = store.frame("horizons.csv")
+    table = table[(table["id"] == run) & table["last"].notna()]
+    by = "state" if table["wrt"].eq("state").any() else "input"
+    table = table[table["wrt"] == by]
+    table = table[table["threshold"] == table["threshold"].max()]
+    horizons = [f"{'> ' if row.censored else ''}{row.last:.0f} at step {row.step:.0f}" for row in table.itertuples()]
     name = "Memory horizon" if by == "state" else "Memory horizon by the input"
     return [f"{name} (1/e): {horizons[0]}, {horizons[-1]}."] if len(horizons) > 1 else []

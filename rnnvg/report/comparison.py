@@ -112,8 +112,8 @@ def compare(
 
     >>> import tempfile, rnnvg
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     found = rnnvg.compare("adding", "rnn", 1, out=folder, jobs=1, max_steps=2, length=6, quiet=True)
-    >>> found.to_frame()[["task", "network"]].values.tolist()
+    ...     comparison = rnnvg.compare("adding", "rnn", 1, out=folder, jobs=1, max_steps=2, length=6, quiet=True)
+    >>> comparison.to_frame()[["task", "network"]].values.tolist()
     [['Adding problem', 'RNN (tanh)']]
     """
     from rnnvg import report
@@ -123,8 +123,8 @@ def compare(
     tell: Callable[[str], object] = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr))
     grid = defaults.comparison(_names(tasks), _names(cells), seeds, text, max_steps, tell, settings, device, flag="")
     run(grid, out, jobs=jobs, retry_failed=retry_failed, quiet=quiet, auto=True)
-    found = results.read(out)
-    return Comparison(Path(out), report.write(found), found)
+    runs = results.read(out)
+    return Comparison(Path(out), report.write(runs), runs)
 
 
 def run(
@@ -161,5 +161,5 @@ def run(
         return bench.run_all(specs, out, jobs=jobs, observer=bar, **how)
 
 
-def _names(given: Sequence[str] | str | None) -> Sequence[str] | None:
-    return [each.strip() for each in given.split(",")] if isinstance(given, str) else given
+def _names(names: Sequence[str] | str | None) -> Sequence[str] | None:
+    return [each.strip() for each in names.split(",")] if isinstance(names, str) else names

@@ -96,18 +96,18 @@ def through_training(story: Story) -> Figure:
 def diagnoses(story: Story) -> Figure:
     """Gradient and update by layer for a healthy network and four with a planted defect."""
     figure, axes = panels(2, len(story.diagnoses), height=1.9, width=11.5, sharex="col", sharey="row")
-    for column, (name, found) in enumerate(story.diagnoses.items()):
+    for column, (name, diagnosis) in enumerate(story.diagnoses.items()):
         upper, lower = axes[:, column]
-        at = np.arange(1, len(found.layers) + 1)
-        adjoint = np.array([each.log10_adjoint for each in found.layers])
+        at = np.arange(1, len(diagnosis.layers) + 1)
+        adjoint = np.array([each.log10_adjoint for each in diagnosis.layers])
         with np.errstate(divide="ignore"):
-            update = np.log10([each.update_ratio for each in found.layers])
-        marked = {each for finding in found.findings[:1] for each in finding.layers}
+            update = np.log10([each.update_ratio for each in diagnosis.layers])
+        marked = {each for finding in diagnosis.findings[:1] for each in finding.layers}
         for ax, values, floor in ((upper, adjoint, FLOOR), (lower, update, -20.0)):
             ax.plot(at, np.where(np.isfinite(values), values, np.nan), color=BLUE, marker="o", markersize=3)
             gone = np.isneginf(values)
             ax.plot(at[gone], np.full(gone.sum(), floor), color=ORANGE, marker="v", markersize=5, linestyle="none")
-            for place, layer in zip(at, found.layers, strict=True):
+            for place, layer in zip(at, diagnosis.layers, strict=True):
                 if layer.name in marked:
                     ax.axvspan(place - 0.5, place + 0.5, color=ORANGE, alpha=0.14, linewidth=0)
             style.decades(ax.yaxis)

@@ -138,10 +138,10 @@ def slopes(story: Story) -> list[Table]:
 
 def diagnoses(story: Story) -> list[Table]:
     rows: list[tuple[str, str, str, str]] = []
-    for name, found in story.diagnoses.items():
-        first = found.findings[0] if found.findings else None
-        evidence = str(found).partition(": ")[2] if first is None else _raised(first.evidence)
-        rows.append((VERDICTS[name], found.verdict, evidence, "" if first is None else first.remedy))
+    for name, diagnosis in story.diagnoses.items():
+        first = diagnosis.findings[0] if diagnosis.findings else None
+        evidence = str(diagnosis).partition(": ")[2] if first is None else _raised(first.evidence)
+        rows.append((VERDICTS[name], diagnosis.verdict, evidence, "" if first is None else first.remedy))
     return [Table("What the checker said", ("planted", "verdict", "evidence", "try first"), rows)]
 
 
@@ -239,4 +239,4 @@ def _ended(each: Any) -> str:
 
 def _raised(evidence: str) -> str:
     """10^-17, as a terminal has it, with the exponent raised."""
-    return re.sub(r"10\^(-?\d+)", lambda found: power(float(found[1])), evidence)
+    return re.sub(r"10\^(-?\d+)", lambda match: power(float(match[1])), evidence)

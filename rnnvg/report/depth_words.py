@@ -113,7 +113,7 @@ def through_training(story: Story) -> list[str]:
 
 
 def diagnoses(story: Story) -> list[str]:
-    right = sum(found.verdict == name for name, found in story.diagnoses.items())
+    right = sum(diagnosis.verdict == name for name, diagnosis in story.diagnoses.items())
     ratio = story.diagnoses["saturated-units"].ratio
     if ratio < -1:
         saturated = f"Saturated units let {power(ratio)} of the last layer's gradient through to the first."
@@ -141,9 +141,9 @@ def predictions(story: Story) -> str:
 
 
 def clipping(story: Story) -> list[str]:
-    found = {(each.network, each.clip is None): each for each in story.clipped}
+    trainings = {(each.network, each.clip is None): each for each in story.clipped}
     return [
-        f"The {name} network {_end(found[name, True])} without clipping and {_end(found[name, False])} with it."
+        f"The {name} network {_end(trainings[name, True])} without clipping and {_end(trainings[name, False])} with it."
         for name in ("vanishing", "exploding")
     ]
 

@@ -54,12 +54,14 @@ class ReadText:
     source: str
 
 
-def write_influence(directory: str | Path, text: ReadText, found: Influence, context: ContextLoss) -> dict[str, Path]:
+def write_influence(
+    directory: str | Path, text: ReadText, influence: Influence, context: ContextLoss
+) -> dict[str, Path]:
     """Writes influence.html, influence.csv, context.csv, influence.svg and influence.png, each in one move.
 
     Args:
         directory: made where missing.
-        text, found, context: the same words.
+        text, influence, context: the same words.
 
     Returns:
         The files by name.
@@ -71,39 +73,39 @@ def write_influence(directory: str | Path, text: ReadText, found: Influence, con
 
     if len(text.words) > MOST_WORDS:
         raise InputError(f"A page shows at most {MOST_WORDS} words; got {len(text.words)}. Pass fewer.")
-    folder, drawing = Path(directory), picture(found, context)
+    folder, drawing = Path(directory), picture(influence, context)
     contents = {
         "influence.svg": drawing.svg,
         "influence.png": drawing.png,
-        "influence.csv": found.to_frame(text.words).to_csv(index=False, lineterminator="\n"),
+        "influence.csv": influence.to_frame(text.words).to_csv(index=False, lineterminator="\n"),
         "context.csv": context.to_frame().to_csv(index=False, lineterminator="\n"),
-        "influence.html": render(text, found, context, drawing),
+        "influence.html": render(text, influence, context, drawing),
     }
     write_set(folder, contents)
     return {name: folder / name for name in contents}
 
 
-def picture(found: Influence, context: ContextLoss) -> Picture:
+def picture(influence: Influence, context: ContextLoss) -> Picture:
     """`draw`'s figure, saved."""
     with style.applied():
-        return Picture.of(draw(found, context), "influence", CAPTION, _alt(found))
+        return Picture.of(draw(influence, context), "influence", CAPTION, _alt(influence))
 
 
-def render(text: ReadText, found: Influence, context: ContextLoss, drawing: Picture) -> str:
+def render(text: ReadText, influence: Influence, context: ContextLoss, drawing: Picture) -> str:
     """The page as one HTML document: no network, nothing outside it, one script of its own.
 
     Args:
-        text, found, context, drawing: of the same words.
+        text, influence, context, drawing: of the same words.
     """
     from markupsafe import Markup
 
-    data = _data(text, found)
+    data = _data(text, influence)
     return document(
         "influence.html",
         "influence.js",
         title=TITLE,
-        finding=_finding(found),
-        lead=_lead(text, found),
+        finding=_finding(influence),
+        lead=_lead(text, influence),
         words=[{"text": word, "known": known} for word, known in zip(text.words, text.known, strict=True)],
         first=data["first"],
         unknown=UNKNOWN,
@@ -116,13 +118,13 @@ def render(text: ReadText, found: Influence, context: ContextLoss, drawing: Pict
     )
 
 
-def draw(found: Influence, context: ContextLoss) -> Figure:
+def draw(influence: Influence, context: ContextLoss) -> Figure:
     """Influence against distance, and beside it the loss increase without the earlier context.
 
     Call it inside `style.applied()`.
     """
     figure, axes = style.panels(1, 2, height=2.9)
-    found.plot(axes[0, 0]).set_xlabel("distance back (words)")
+    influence.plot(axes[0, 0]).set_xlabel("distance back (words)")
     own = axes[0, 1]
     table = context.to_frame()
     looks = (("dropped", style.CELL_COLOURS["rnn"], "o"), ("shuffled", style.CELL_COLOURS["gru"], "s"))
@@ -139,9 +141,9 @@ def draw(found: Influence, context: ContextLoss) -> Figure:
     return figure
 
 
-def _data(text: ReadText, found: Influence) -> dict[str, Any]:
+def _data(text: ReadText, influence: Influence) -> dict[str, Any]:
     """What the script reads; the word with the widest reach is chosen first."""
-    log10 = found.log_norm / math.log(10)
+    log10 = influence.log_norm / math.log(10)
     rows: list[list[int | None]] = [[]]
     reach = [0]
     for s, row in enumerate(log10):
@@ -150,10 +152,10 @@ def _data(text: ReadText, found: Influence) -> dict[str, Any]:
         relative = near_first - top if np.isfinite(top) else near_first
         rows.append(_hundredths(relative.tolist()))
         reach.append(int((relative > -1).nonzero()[0].max(initial=-1)) + 1)
-    mean = found.curve()["log10_gain"].tolist()
+    mean = influence.curve()["log10_gain"].tolist()
     return {
         "words": list(text.words),
-        "loss": ["", *(f"{loss:.2f}" for loss in found.loss)],
+        "loss": ["", *(f"{loss:.2f}" for loss in influence.loss)],
         "guess": ["", *text.guesses],
         "influence": rows,
         "mean": _hundredths(mean),
@@ -173,8 +175,8 @@ def _json(data: Any) -> str:
     return written.translate(str.maketrans(escapes))
 
 
-def _finding(found: Influence) -> str:
-    curve = found.curve()
+def _finding(influence: Influence) -> str:
+    curve = influence.curve()
     near = int(curve.loc[curve["log10_gain"] >= -1, "distance"].max())
     if near == curve["distance"].max():
         return f"Words up to {near} back have at least a tenth of the influence of the word right before."
@@ -182,8 +184,8 @@ def _finding(found: Influence) -> str:
     return f"Beyond {words} the influence of a word is less than a tenth of that of the word right before."
 
 
-def _lead(text: ReadText, found: Influence) -> str:
-    perplexity = math.exp(min(700.0, float(found.loss.mean())))
+def _lead(text: ReadText, influence: Influence) -> str:
+    perplexity = math.exp(min(700.0, float(influence.loss.mean())))
     return (
         f"{text.model} reads {len(text.words)} words of {text.source} and predicts each from those before it, with a "
         f"perplexity of {perplexity:.3g}. Influence is the size of the gradient of a word's loss by the embedding of an "
@@ -191,8 +193,8 @@ def _lead(text: ReadText, found: Influence) -> str:
     )
 
 
-def _alt(found: Influence) -> str:
-    curve = found.curve()
+def _alt(influence: Influence) -> str:
+    curve = influence.curve()
     last = curve.iloc[-1]
     return (
         f"Influence against distance: relative to the word right before, the geometric mean is 10 to the "

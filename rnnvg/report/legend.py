@@ -22,12 +22,12 @@ def looks(results: Results) -> dict[str, tuple[str, str, Any]]:
     cells = {network: results.cell_of(network) for network in results.networks()}
     colour, marker = style.colours(cells.values()), style.markers(cells.values())
     seen: dict[str, int] = {}
-    found = {}
+    by_network = {}
     for network, cell in cells.items():
         place = seen.get(cell, 0)
         seen[cell] = place + 1
-        found[network] = (colour[cell], marker[cell], style.VARIANT_DASHES[place % len(style.VARIANT_DASHES)])
-    return found
+        by_network[network] = (colour[cell], marker[cell], style.VARIANT_DASHES[place % len(style.VARIANT_DASHES)])
+    return by_network
 
 
 def lines(look: dict[str, tuple[str, str, Any]]) -> list[Artist]:

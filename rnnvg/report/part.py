@@ -57,14 +57,14 @@ class Panels:
     def legend(self, entries: Sequence[Any], networks: bool = True) -> None:
         """One legend above all axes: the networks' lines, unless left out, then `entries`."""
         lines = legend.lines(self.looks) if networks else []
-        found = legend.above(self.figure, [*lines, *entries])
-        self.groups += [[found], *([*column] for column in self.axes.T)]
+        drawn = legend.above(self.figure, [*lines, *entries])
+        self.groups += [[drawn], *([*column] for column in self.axes.T)]
 
     def row_legends(self, entries: Sequence[Sequence[Any]]) -> None:
         """A legend of its own above each row."""
         for row, own in zip(self.axes, entries, strict=True):
-            found = [legend.above(row[0].figure, list(own), self.figure.get_figwidth())] if own else []
-            self.groups += [found, *([ax] for ax in row)]
+            drawn = [legend.above(row[0].figure, list(own), self.figure.get_figwidth())] if own else []
+            self.groups += [drawn, *([ax] for ax in row)]
 
 
 @dataclass(frozen=True)

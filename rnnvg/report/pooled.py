@@ -64,20 +64,20 @@ def over(seeds: pd.DataFrame) -> Spread | None:
 
 
 def _pool(group: pd.DataFrame) -> dict[str, object]:
-    found = over(group)
-    if found is None:
+    over_seeds = over(group)
+    if over_seeds is None:
         return {"n": 0, "n_censored": 0, **dict.fromkeys(NUMBERS, math.nan), "spread": None}
     return {
-        "n": found.n,
+        "n": over_seeds.n,
         "n_censored": int(group["censored"].sum()),
-        "median": found.median.most if found.median.above else found.median.seen,
-        "low": math.nan if found.n < 2 else found.low.least,
-        "high": math.nan if found.n < 2 else found.high.most,
-        "coverage": number(found.coverage),
+        "median": over_seeds.median.most if over_seeds.median.above else over_seeds.median.seen,
+        "low": math.nan if over_seeds.n < 2 else over_seeds.low.least,
+        "high": math.nan if over_seeds.n < 2 else over_seeds.high.most,
+        "coverage": number(over_seeds.coverage),
         "bound": float(group["last"].median()),
         "least": float(group["last"].min()),
         "most": float(group["last"].max()),
-        "spread": found,
+        "spread": over_seeds,
     }
 
 

@@ -148,8 +148,8 @@ def read(directory: str | Path) -> Results:
         recall = answers(directory)
     except InputError as error:
         damaged[RECALL] = str(error)
-    found = collect(reading.results.values(), *frames, damaged=damaged, causes=_causes(store, reading.results))
-    return replace(found, directory=Path(directory), recall=recall)
+    results = collect(reading.results.values(), *frames, damaged=damaged, causes=_causes(store, reading.results))
+    return replace(results, directory=Path(directory), recall=recall)
 
 
 def _curves(store: Store, runs: Iterable[str]) -> pd.DataFrame:
@@ -176,8 +176,8 @@ def _causes(store: Store, runs: Iterable[str]) -> pd.DataFrame:
 
 def _joined(runs: Iterable[str], table: Callable[[str], pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     """The tables of several runs below each other, with the column id; `columns` where none has a row."""
-    found = [own.assign(id=run) for run in runs if len(own := table(run))]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["id", *columns])
+    tables = [own.assign(id=run) for run in runs if len(own := table(run))]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["id", *columns])
 
 
 _HOW_TO_GET_SOME = "Run `rnnvg compare --out {}` first, or pass a directory that rnnvg wrote."

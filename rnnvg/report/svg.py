@@ -75,13 +75,13 @@ def pieces(figure: Figure, groups: Sequence[Sequence[Artist]], labels: Axes | No
         renderer = RendererSVG(72 * figure.get_figwidth(), height, io.StringIO())
         with renderer._draw_disabled():  # type: ignore[attr-defined]
             figure.draw(renderer)
-        found = [(group, box) for group in groups for box in _boxes(group, renderer)]
+        boxes = [(group, box) for group in groups for box in _boxes(group, renderer)]
         rows = [] if labels is None else [each for each in labels.get_yticklabels() if each.get_text()]
         if labels is None or not rows:
-            return [(_box(box, height),) for _, box in found]
+            return [(_box(box, height),) for _, box in boxes]
         names = _box(Bbox.union([each.get_window_extent(renderer) for each in rows]).padded(4), height)
         placed: list[Piece] = []
-        for group, box in found:
+        for group, box in boxes:
             panel = any(hasattr(each, "get_yticklabels") and each is not labels for each in group)
             placed.append((names, _box(box, height)) if panel else (_box(box, height),))
         return placed
@@ -93,22 +93,22 @@ def _boxes(artists: Sequence[Artist], renderer: Any) -> list[Bbox]:
     from matplotlib.legend import Legend
     from matplotlib.transforms import Bbox
 
-    found = []
+    boxes = []
     for each in artists:
         if isinstance(each, Legend):
             # The sign before a text and the gap between the two, in units of the letters' size.
             for text in each.get_texts():
                 left = (each.handlelength + each.handletextpad + 0.2) * float(text.get_fontsize())
                 extent = text.get_window_extent(renderer)
-                found.append(Bbox.from_extents(extent.x0 - left, extent.y0, extent.x1, extent.y1).padded(2))
+                boxes.append(Bbox.from_extents(extent.x0 - left, extent.y0, extent.x1, extent.y1).padded(2))
     whole = [each.get_tightbbox(renderer) for each in artists if not isinstance(each, Legend)]
     if whole:
-        found.append(Bbox.union([each for each in whole if each is not None]).padded(2))
-    return found
+        boxes.append(Bbox.union([each for each in whole if each is not None]).padded(2))
+    return boxes
 
 
-def _box(found: Bbox, height: float) -> Box:
-    return round(found.x0, 1), round(height - found.y1, 1), round(found.width, 1), round(found.height, 1)
+def _box(box: Bbox, height: float) -> Box:
+    return round(box.x0, 1), round(height - box.y1, 1), round(box.width, 1), round(box.height, 1)
 
 
 def stacked(places: Sequence[Piece], name: str, alt: str) -> str:
@@ -157,11 +157,11 @@ def inline(document: str, name: str, alt: str) -> str:
     element = re.sub(r"<metadata>.*?</metadata>\s*", "", element, flags=re.DOTALL)
     used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', element))
     used = {one or other for one, other in used} | {_WHOLE}
-    element = re.sub(r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", element)
+    element = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", element)
     element = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', element)
     element = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", element)
     # Hundredths of a point are seen by nobody and take a third of the room; only scales need every digit.
-    element = re.sub(r' (d|x|y)="[^"]+"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), element)
+    element = re.sub(r' (d|x|y)="[^"]+"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), element)
     for ink, own in _PAGE_INKS.items():
         element = element.replace(ink, own)
     opening, rest = element.split(">", 1)

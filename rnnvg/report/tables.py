@@ -27,7 +27,7 @@ def horizon_table(source: str | Path | Results) -> pd.DataFrame:
         InputError: `source` is a directory without results.
     """
     frame = pooled.horizons(results_of(source))
-    written = [wording.over(found) for found in frame["spread"]]
+    written = [wording.over(spread) for spread in frame["spread"]]
     return frame.drop(columns="spread").assign(horizon=written) if len(frame) else frame.drop(columns="spread")
 
 

@@ -59,9 +59,9 @@ def write(directory: str | Path, name: str, figure: Figure, tables: Mapping[str,
     return {file: folder / file for file in contents}
 
 
-def draw_truncation(found: Truncation, cell: str) -> Figure:
+def draw_truncation(truncation: Truncation, cell: str) -> Figure:
     """Above, the gradient through the whole text and what is left of it in windows; below, the share that is cut off."""
-    frame, bptt = found.to_frame(), found.bptt
+    frame, bptt = truncation.to_frame(), truncation.bptt
     figure, axes = style.panels(2, 1, height=2.5)
     figure.set_size_inches(6.4, 5.4)
     above, below = axes[:, 0]
@@ -160,9 +160,9 @@ def draw_planted(
 
 
 def _information(ax: Axes, information: pd.DataFrame, law: PowerLaw | None) -> None:
-    distance, found = information["distance"], information["information"]
-    seen = found > 0
-    ax.plot(distance[seen], found[seen], color=style.INK, marker="o", markersize=3.5, linewidth=0.8, label="text")
+    distance, nats = information["distance"], information["information"]
+    seen = nats > 0
+    ax.plot(distance[seen], nats[seen], color=style.INK, marker="o", markersize=3.5, linewidth=0.8, label="text")
     ax.plot(distance, 3 * information["noise"], color=style.MUTED, linestyle=":", label="3 sd of noise")
     if law is not None and law.low > 0:  # else it may as well rise
         at = np.geomspace(distance.min(), law.last, 100)

@@ -123,7 +123,10 @@ def count(number_of: int, one: str, several: str | None = None) -> str:
 
 
 def spread(
-    found: Spread, write: Callable[[float], str] = steps, most: int = 5, each: Callable[[float], str] | None = None
+    over_models: Spread,
+    write: Callable[[float], str] = steps,
+    most: int = 5,
+    each: Callable[[float], str] | None = None,
 ) -> str:
     """Median over models, and each model's value in brackets; with more than `most` models the interval.
 
@@ -138,16 +141,16 @@ def spread(
     def text(value: Bounded, written: Callable[[float], str] = write) -> str:
         return mark(value, "" if math.isnan(value.seen) else written(value.seen))
 
-    if found.n == 1:
-        return text(found.median)
-    if found.n <= most:
-        return f"{text(found.median)} ({', '.join(text(value, each or write) for value in found.values)})"
-    return f"{text(found.median)} [{text(found.low)}, {text(found.high)}]"
+    if over_models.n == 1:
+        return text(over_models.median)
+    if over_models.n <= most:
+        return f"{text(over_models.median)} ({', '.join(text(value, each or write) for value in over_models.values)})"
+    return f"{text(over_models.median)} [{text(over_models.low)}, {text(over_models.high)}]"
 
 
-def over(found: Spread | None, write: Callable[[float], str] = steps) -> str:
+def over(over_models: Spread | None, write: Callable[[float], str] = steps) -> str:
     """`spread`, or "none" where nothing was measured."""
-    return "none" if found is None else spread(found, write)
+    return "none" if over_models is None else spread(over_models, write)
 
 
 def values(column: pd.Series) -> str:
@@ -166,5 +169,5 @@ def _two_digits(value: float) -> str:
 
 def half_life(rate: float) -> str:
     """Steps in which what decays at `rate` nats a step is halved; "inf" where it does not decay, "" for nan."""
-    found = steps_of_rate(rate)
-    return "" if math.isnan(found) else f"{found:.3g}"
+    halved_in = steps_of_rate(rate)
+    return "" if math.isnan(halved_in) else f"{halved_in:.3g}"

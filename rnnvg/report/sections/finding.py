@@ -238,20 +238,34 @@ def _seeds(ax: Axes, seeds: pd.DataFrame, at: float, look: tuple[str, str, Any],
 
 def _median(ax: Axes, seeds: pd.DataFrame, at: float, look: tuple[str, str, Any], when: str, most: float) -> None:
     colour, marker, _ = look
-    found = pooled.over(seeds)
-    if found is None:
+    over_seeds = pooled.over(seeds)
+    if over_seeds is None:
         return
-    if found.n > 1:
-        ax.plot([found.low.seen, found.high.seen], [at, at], color=colour, linewidth=1.8, zorder=3, label="interval")
-        if found.high.above:  # goes on beyond what was observed
+    if over_seeds.n > 1:
+        ax.plot(
+            [over_seeds.low.seen, over_seeds.high.seen],
+            [at, at],
+            color=colour,
+            linewidth=1.8,
+            zorder=3,
+            label="interval",
+        )
+        if over_seeds.high.above:  # goes on beyond what was observed
             ax.plot(
-                found.high.seen, at, marker=">", markersize=5, color=colour, clip_on=False, zorder=3, label="goes on"
+                over_seeds.high.seen,
+                at,
+                marker=">",
+                markersize=5,
+                color=colour,
+                clip_on=False,
+                zorder=3,
+                label="goes on",
             )
     ax.plot(
-        found.median.seen,
+        over_seeds.median.seen,
         at,
         linestyle="none",
-        marker=">" if found.median.above else marker,
+        marker=">" if over_seeds.median.above else marker,
         markersize=8,
         markeredgewidth=1.6,
         markeredgecolor=colour,

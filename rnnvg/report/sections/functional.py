@@ -73,13 +73,13 @@ def horizons(results: Results, answers: pd.DataFrame, threshold: float = pooled.
         mine = answers[answers["id"] == run.id].sort_values("delay")
         if mine.empty:
             continue
-        found = recall_horizon(mine["delay"], mine["right"], mine["n"], float(mine["chance"].iloc[0]))
+        recall = recall_horizon(mine["delay"], mine["right"], mine["n"], float(mine["chance"].iloc[0]))
         known = run.id in gradients
         gradient, beyond = gradients.get(run.id, (math.nan, False))
         reach = _reach(specs[run.id]["task"])
-        where = quadrant(math.inf if beyond else gradient, _upper(found.d50, found.censored), reach) if known else ""
+        where = quadrant(math.inf if beyond else gradient, _upper(recall.d50, recall.censored), reach) if known else ""
         first = (run.problem, run.network, run.cell, run.seed, run.id, gradient, beyond)
-        rows.append((*first, *dataclasses.astuple(found), reach, where))
+        rows.append((*first, *dataclasses.astuple(recall), reach, where))
     names = ["problem", "network", "cell", "seed", "id", "gradient", "gradient_censored"]
     found_names = ["d50", "d50_censored", "slope", "chance", "misfit"]
     return pd.DataFrame(rows, columns=[*names, *found_names, "reach", "quadrant"])

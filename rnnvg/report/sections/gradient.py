@@ -96,14 +96,14 @@ def tables(rows: pd.DataFrame) -> list[Table]:
             "largest": "" if whole.empty else wording.power(float(whole.max())),
         }
 
-    found = by_network(rows, cells)
-    if not any(found["exactly zero from"]):
-        found = found.drop(columns="exactly zero from")
+    table = by_network(rows, cells)
+    if not any(table["exactly zero from"]):
+        table = table.drop(columns="exactly zero from")
     caption = (
         "What is left of the gradient one training length back, relative to one step back: median (each seed). Largest: the "
         "median curve's highest point after training."
     )
-    return [Table.of(found, caption)]
+    return [Table.of(table, caption)]
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:

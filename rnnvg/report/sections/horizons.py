@@ -60,8 +60,10 @@ def covariance_horizons(results: Results, threshold: float) -> pd.DataFrame:
         filled = np.where(
             np.arange(len(gain)) >= known[0], np.interp(np.arange(len(gain)), known, gain[known]), math.nan
         )
-        found = memory_horizon(filled, threshold)
-        rows.append({"problem": problem, "network": network, "id": run, "last": found.last, "censored": found.censored})
+        horizon = memory_horizon(filled, threshold)
+        rows.append(
+            {"problem": problem, "network": network, "id": run, "last": horizon.last, "censored": horizon.censored}
+        )
     return pd.DataFrame(rows, columns=["problem", "network", "id", "last", "censored"])
 
 
@@ -95,8 +97,8 @@ def _orders(rows: pd.DataFrame) -> list[str]:
 
 
 def _spreads(rows: pd.DataFrame) -> dict[str, Any]:
-    found = {str(network): pooled.over(own) for network, own in rows.groupby("network", sort=False)}
-    return {network: each.median for network, each in found.items() if each is not None}
+    spreads = {str(network): pooled.over(own) for network, own in rows.groupby("network", sort=False)}
+    return {network: each.median for network, each in spreads.items() if each is not None}
 
 
 def _compare(one: Any, other: Any) -> int:
@@ -109,20 +111,20 @@ def _compare(one: Any, other: Any) -> int:
 def horizon_tables(rows: pd.DataFrame) -> list[Table]:
     """Horizons by what figures draw, and folded behind them those by whatever else was measured, and the pairs of networks."""
     known, by = rows[rows["last"].notna()], pooled.by(rows)
-    found = []
+    tables = []
     for wrt in sorted(known["wrt"].unique(), key=lambda each: each != by):
         if wrt == "covariance":
             continue
         caption = f"Memory horizons by the {wrt}, time steps: median (each seed), or [interval] from six seeds on."
-        found.append(Table.of(_shown(rows, wrt), caption, folded=wrt != by))
+        tables.append(Table.of(_shown(rows, wrt), caption, folded=wrt != by))
     paired = pairs_shown(rows)
     if len(paired):
         caption = (
             "Networks compared seed by seed after training: horizon of the first over that of the second, median (each seed), "
             "with the exact sign-flip test."
         )
-        found.append(Table.of(paired, caption, folded=True))
-    return found
+        tables.append(Table.of(paired, caption, folded=True))
+    return tables
 
 
 def _shown(rows: pd.DataFrame, wrt: str) -> pd.DataFrame:
@@ -163,9 +165,9 @@ def pairs(seeds: pd.DataFrame, wrt: str | None = None, threshold: float = pooled
             shared = sorted(models[first].keys() & models[second].keys())
             if len(shared) < 2:
                 continue
-            found = compare_horizons(*([models[network][seed] for seed in shared] for network in (first, second)))
-            row = {"problem": problem, "first": first, "second": second, **vars(found)}
-            row["ratio"] = number(found.ratio)
+            compared = compare_horizons(*([models[network][seed] for seed in shared] for network in (first, second)))
+            row = {"problem": problem, "first": first, "second": second, **vars(compared)}
+            row["ratio"] = number(compared.ratio)
             rows.append(row)
     return pd.DataFrame(rows, columns=PAIR_COLUMNS)
 

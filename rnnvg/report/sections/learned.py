@@ -195,16 +195,16 @@ def levels(ax: Axes, rows: pd.DataFrame) -> None:
 
 def entries(drawn: pd.DataFrame, rows: pd.DataFrame) -> list[Any]:
     """Legend entries for what `curves` and `levels` have drawn."""
-    found: list[Any] = []
+    drawn_entries: list[Any] = []
     names = (("baseline_loss", BASELINE_DASHES, "baseline"), ("best_loss", BEST_DASHES, "lowest possible"))
     for column, dashes, name in names:
         if (rows[column] > 0).any():
-            found.append(legend.line(name, color=style.INK, linewidth=1.0, linestyle=dashes))
+            drawn_entries.append(legend.line(name, color=style.INK, linewidth=1.0, linestyle=dashes))
     if (drawn["solved"] & (drawn["status"] == "ok")).any():
-        found.append(legend.mark("o", "solved", markersize=5))
+        drawn_entries.append(legend.mark("o", "solved", markersize=5))
     if (drawn["status"] != "ok").any():
-        found.append(legend.mark("x", "broke off", markersize=6, markeredgewidth=1.8))
-    return found
+        drawn_entries.append(legend.mark("x", "broke off", markersize=6, markeredgewidth=1.8))
+    return drawn_entries
 
 
 PART = Part(

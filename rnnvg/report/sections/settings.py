@@ -32,13 +32,13 @@ def frame(results: Results) -> pd.DataFrame:
 
 def sentences(rows: pd.DataFrame) -> list[str]:
     """What the numbers were compared with."""
-    found = rows[rows["compared"].astype(float).fillna(0) > 0]
+    checked = rows[rows["compared"].astype(float).fillna(0) > 0]
     statements = []
-    if len(found):
-        worst = found["residual"].astype(float).max()
-        kinds = " and ".join(sorted(set(found["dtype"])))
+    if len(checked):
+        worst = checked["residual"].astype(float).max()
+        kinds = " and ".join(sorted(set(checked["dtype"])))
         statements.append(
-            f"Float64 autograd computed {found['compared'].sum():.0f} norms of the profiles ({kinds}) again; they "
+            f"Float64 autograd computed {checked['compared'].sum():.0f} norms of the profiles ({kinds}) again; they "
             f"differ by at most {worst:.1e} of their size."
         )
     damaged = rows.loc[rows["status"] == "left out", "id"]
@@ -63,12 +63,12 @@ def settings_wide(rows: pd.DataFrame) -> pd.DataFrame:
 def settings_of(record: dict[str, Any]) -> list[tuple[tuple[str, str], Any]]:
     """((group, setting), value) of everything that a run depends on."""
     spec, baseline = record["spec"], record.get("baseline") or {}
-    found = {
+    facts = {
         "training length (time steps)": record.get("training_steps"),
         "measured length (time steps)": record.get("n_probe_steps"),
         "baseline": baseline.get("text"),
     }
-    task = {**spec["task"], **{key: value for key, value in found.items() if value is not None}}
+    task = {**spec["task"], **{key: value for key, value in facts.items() if value is not None}}
     parts = ("schema", "task", "training", "measure", "seed")
     network = {key: value for key, value in spec.items() if key not in parts}
     machine = record.get("machine") or {}

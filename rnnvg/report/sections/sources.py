@@ -74,14 +74,14 @@ def draw(rows: pd.DataFrame, panels: Panels) -> None:
     panels.groups.extend([*column] for column in panels.axes.T)
 
 
-def _map(ax: Axes, found: pd.DataFrame) -> Any:
+def _map(ax: Axes, gains: pd.DataFrame) -> Any:
     """Sources upwards, time steps to the right; gains below FLOOR are drawn in the last colour."""
-    sources, distances = found.index.to_numpy(), found.columns.to_numpy()
+    sources, distances = gains.index.to_numpy(), gains.columns.to_numpy()
     stride = int(np.diff(distances).min()) if len(distances) > 1 else 1
     steps = np.arange(0, sources.max() + 1, stride)
     picture = np.full((len(sources), len(steps)), np.nan)
     for row, source in enumerate(sources):
-        gain = found.loc[source].to_numpy()
+        gain = gains.loc[source].to_numpy()
         known = ~np.isnan(gain)
         finite = np.where(np.isneginf(gain[known]), -1e9, gain[known])
         back = source - steps

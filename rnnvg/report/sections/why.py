@@ -143,7 +143,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
                 "update from last steps": last_steps[0] if last_steps else "",
             }
         )
-    found = [
+    shown_tables = [
         Table.of(
             pd.DataFrame(shown),
             "Nats that the gradient loses (-) over the distance, median over seeds, and by what: nats in a vanilla network, "
@@ -157,8 +157,8 @@ def tables(rows: pd.DataFrame) -> list[Table]:
             "Gates, means over units and steps, median over seeds; implied time constant of the gate that carries the state "
             "beside the measured e-fold of the whole gradient, in steps, where an exponential fits."
         )
-        found.append(Table.of(gate_table, caption, folded=True))
-    return found
+        shown_tables.append(Table.of(gate_table, caption, folded=True))
+    return shown_tables
 
 
 def _cure(rows: pd.DataFrame) -> str:
