@@ -6,6 +6,7 @@ Axes: T steps, B sequences, I input, P output of one direction, R x Q a paramete
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class _Origin:
     state: Any
     output_grad: Tensor
     lengths: np.ndarray
+    finals: Sequence[Tensor]
     versions: tuple[tuple[int, int], ...]
 
     def gradients(self, names: list[str]) -> list[Tensor]:
@@ -40,14 +42,21 @@ class _Origin:
         with torch.enable_grad():
             lengths = torch.from_numpy(self.lengths)
             packed = pack_padded_sequence(self.inputs.double(), lengths, enforce_sorted=False)
-            output = module(packed, map_state(self.state, widened))[0]
+            output, ends = module(packed, map_state(self.state, widened))
             output = pad_packed_sequence(output, total_length=len(self.inputs))[0]
             loss = (output * widened(self.output_grad)).sum()
+            for end, grad in zip([ends] if isinstance(ends, Tensor) else ends, self.finals, strict=False):
+                loss = loss + (end * widened(grad)).sum()
             return list(torch.autograd.grad(loss, [getattr(module, name) for name in names]))
 
 
 def contributions_both_ways(
-    module: nn.RNNBase, inputs: Tensor, state: Any, output_grad: Tensor, lengths: np.ndarray
+    module: nn.RNNBase,
+    inputs: Tensor,
+    state: Any,
+    output_grad: Tensor,
+    lengths: np.ndarray,
+    finals: Sequence[Tensor] = (),
 ) -> TemporalContributions:
     """What each time step adds to the gradient of each parameter of a bidirectional module.
 
@@ -57,25 +66,28 @@ def contributions_both_ways(
         state: the initial state as the module takes it.
         output_grad: direct gradients at the output, [T, B, 2 P].
         lengths: [B] valid steps; the backward direction begins at each sequence's own last one.
+        finals: direct gradients of h_n and c_n, [2 L, B, .] each, each direction's at the end of its own order; () for none.
     """
     linear = BothWays(module, inputs.transpose(0, 1) if module.batch_first else inputs, state, lengths)
     first, share = FirstPass(linear.n_steps), {}
     valid = torch.arange(linear.n_steps, device="cpu")[:, None] < torch.from_numpy(linear.lengths)
     onwards = torch.where(valid.unsqueeze(-1).to(output_grad.device), output_grad.double(), 0.0)
-    for pair in reversed(linear.layers):
+    for layer, pair in reversed(list(enumerate(linear.layers))):
         below = torch.zeros(*pair[0].inputs.shape, dtype=torch.float64, device=linear.device)
         for way, direction in enumerate(pair):
             width = direction.n_outputs
             own = linear.own(onwards[..., way * width : (way + 1) * width].contiguous(), way)
             into = torch.zeros_like(below)
-            for chunk in _by_step(linear, list(chunks_of(direction, own, {}, into)), way):
+            ends = _ends(linear, [part[2 * layer + way] for part in finals])
+            for chunk in _by_step(linear, list(chunks_of(direction, own, ends, into)), way):
                 first.add(chunk)
                 share[chunk.name] = chunk.shares(first.total[chunk.name])
             below += linear.own(into, way)
         onwards = below
     total, log_norm_total = totals(module, first)
     names = [name for name in module._flat_weights_names if name in total]
-    origin = _Origin(module, inputs.detach(), state, output_grad, linear.lengths, arguments.weight_versions(module))
+    versions = arguments.weight_versions(module)
+    origin = _Origin(module, inputs.detach(), state, output_grad, linear.lengths, finals, versions)
     return TemporalContributions(
         log_norm={name: first.log_norm[name] for name in names},
         share={name: share[name] for name in names},
@@ -85,6 +97,15 @@ def contributions_both_ways(
         note=linear.note,
         origin=origin,
     )
+
+
+def _ends(linear: BothWays, grads: list[Tensor]) -> dict[int, Tensor]:
+    """Step -> gradients of one direction's state after it, [B, N], of the sequences that end there."""
+    if not grads:
+        return {}
+    whole = torch.cat(grads, -1)
+    ends = torch.from_numpy(linear.lengths - 1).to(whole.device)
+    return {step: torch.where((ends == step)[:, None], whole, 0.0) for step in set(ends.tolist())}
 
 
 def _by_step(linear: BothWays, chunks: list[Chunk], way: int) -> list[Chunk]:

@@ -78,9 +78,9 @@ def contributions_of_calls(recorder: Recorder, backward: int | None) -> Temporal
     chosen = chosen_passes(recorder, backward)
     chains = reached_chains(recorder, chosen)
     if recorder.module.bidirectional:
-        module, found = both_ways(recorder, chains, chosen)
+        module, found = _both_ways_checked(recorder, chains, chosen)
         contributions = contributions_both_ways(
-            module, found.inputs, found.module_state, found.output_grad, found.lengths
+            module, found.inputs, found.module_state, found.output_grad, found.lengths, _at_the_ends(found)
         )
         note = " ".join(filter(None, (contributions.note, note_of(recorder))))
         contributions = dataclasses.replace(contributions, note=note)
@@ -90,11 +90,17 @@ def contributions_of_calls(recorder: Recorder, backward: int | None) -> Temporal
     return contributions
 
 
-def both_ways(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> tuple[nn.RNNBase, Sequences]:
-    """The calls of a bidirectional module, checked by a replay; a loss through h_n enters at the outputs that h_n is of.
+def _at_the_ends(found: Sequences) -> list[Tensor]:
+    """The direct gradients of the final states, part by part [2 L, B, .]; [] where no loss read them."""
+    finals = [torch.zeros_like(part) for part in found.state] if found.ends else []
+    for _, which, grads in found.ends:
+        for whole, its in zip(finals, grads, strict=True):
+            whole[:, torch.from_numpy(which)] += its.to(whole.dtype)
+    return finals
 
-    The forward direction's last state is its output at a sequence's last step, the backward one's its output at step 0.
-    """
+
+def _both_ways_checked(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> tuple[nn.RNNBase, Sequences]:
+    """The calls of a bidirectional module, checked by a replay."""
     if any(len(chain) > 1 for chain in chains):
         raise InputError(
             "A bidirectional module's final states began a later call, and one of them lies at the start of its sequence; "
@@ -103,6 +109,15 @@ def both_ways(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) ->
     module, found = collected(recorder, chains, chosen)
     again = Again(module, found.inputs, found.module_state, None, found.lengths)
     check_replay(recorder, again, again.output(), found.seen, found.known)
+    return module, found
+
+
+def both_ways(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> tuple[nn.RNNBase, Sequences]:
+    """The calls of a bidirectional module for a profile: a loss through h_n enters at the outputs that h_n is of.
+
+    The forward direction's last state is its output at a sequence's last step, the backward one's its output at step 0.
+    """
+    module, found = _both_ways_checked(recorder, chains, chosen)
     output_grad, top = found.output_grad.clone(), 2 * (module.num_layers - 1)
     for last, which, (hidden, *cell) in found.ends:
         if bool(hidden[:top].any()) or any(bool(part.any()) for part in cell):

@@ -143,3 +143,36 @@ def test_lengths_that_do_not_fit_are_refused():
     module = nn.GRU(I, H, bidirectional=True)
     with pytest.raises(rnnvg.InputError, match="`lengths`"):
         rnnvg.temporal_contributions(module, torch.ones(T, B, I), output_grad=torch.ones(T, B, 2 * H), lengths=[1, 2])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("packed", [False, True])
+def test_losses_through_every_final_state_of_every_layer_are_in_the_sum(cell, layers, packed):
+    torch.manual_seed(0)
+    module = CELLS[cell](I, H, layers, bidirectional=True, dtype=torch.float64)
+    x = draw(T, B, I)
+    with rnnvg.watch(module) as watcher:
+        given = pack_padded_sequence(x, torch.tensor([4, 6, 2]), enforce_sorted=False) if packed else x
+        output, ends = module(given)
+        loss = (output.data if packed else output).square().sum()
+        for index, end in enumerate(ends if cell == "lstm" else [ends]):
+            loss = loss + (end * draw(*end.shape, seed=5 + index)).sum()
+        loss.backward()
+    found = watcher.temporal_contributions()
+    for name, parameter in module.named_parameters():
+        torch.testing.assert_close(found.total[name], parameter.grad, rtol=1e-9, atol=1e-12)
+        assert found.share[name].sum() == pytest.approx(1, abs=1e-9)
+    assert max(found.verify().weights.values()) < 1e-9
+
+
+def test_a_loss_through_a_lower_layers_c_n_alone_reaches_that_layer_alone():
+    torch.manual_seed(0)
+    module = nn.LSTM(I, H, 2, bidirectional=True, dtype=torch.float64)
+    with rnnvg.watch(module) as watcher:
+        module(draw(T, B, I))[1][1][1].sum().backward()  # the lower layer's backward direction
+    found = watcher.temporal_contributions()
+    for name, parameter in module.named_parameters():
+        wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(found.total[name], wanted, rtol=1e-9, atol=1e-12)
+        assert np.isneginf(found.log_norm[name]).all() == ("l0_reverse" not in name)
