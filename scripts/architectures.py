@@ -1,6 +1,6 @@
 """Ten architectures, one task, one axis: each trained on adding, and how far its gradient reaches by the input.
 
-python scripts/architectures.py OUT [--steps 500] [--length 30] [--seed 0]
+python scripts/architectures.py OUT [--steps 1200] [--length 30] [--seed 0]
 
 Writes OUT/architectures.json (settings, scores, horizons, curves) and OUT/architectures.png. Every architecture has the same
 encoder, readout, width, batches and optimiser; the curves are `rnnvg.input_profile` of the whole model at its last output.
@@ -169,7 +169,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    for name, value in (("steps", 500), ("length", 30), ("seed", 0)):
+    for name, value in (("steps", 1200), ("length", 30), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
     torch.set_num_threads(1)

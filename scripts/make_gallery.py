@@ -24,7 +24,10 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 @dataclass(frozen=True)
 class Entry:
-    """One figure: its name, a title, what it shows, the commands, the file they leave, and the page that explains it."""
+    """One figure: its name, a title, what it shows, the commands, the file they leave, and the page that explains it.
+
+    A figure that another page has and a script draws in its own time is shown as that page has it.
+    """
 
     name: str
     title: str
@@ -32,6 +35,12 @@ class Entry:
     commands: tuple[str, ...]
     figure: str
     page: str
+    elsewhere: bool = False
+
+    @property
+    def picture(self) -> str:
+        """The figure's file, from the folder of the page on."""
+        return self.figure if self.elsewhere else f"gallery/{self.name}.png"
 
 
 ENTRIES = (
@@ -50,6 +59,15 @@ ENTRIES = (
         ("rnnvg compare --tasks adding --seeds 3 --out runs/adding",),
         "runs/adding/figures/horizon-through-training.png",
         "functional.md",
+    ),
+    Entry(
+        "architectures",
+        "Ten architectures, one task, one axis",
+        "From a vanilla RNN to attention: the gradient by the input before and after training, one seed each (nine minutes).",
+        ("python scripts/architectures.py OUT",),
+        "architectures.png",
+        "architectures.md",
+        elsewhere=True,
     ),
     Entry(
         "profile",
@@ -149,7 +167,7 @@ def page(entries: tuple[Entry, ...]) -> str:
             "",
             entry.text,
             "",
-            f"![{entry.title}](gallery/{entry.name}.png)",
+            f"![{entry.title}]({entry.picture})",
             "",
             "```shell",
         ]
@@ -167,7 +185,7 @@ def main() -> None:
     (DOCS / "gallery").mkdir(exist_ok=True)
     done: set[str] = set()
     for entry in ENTRIES:
-        if given.only not in (None, entry.name):
+        if entry.elsewhere or given.only not in (None, entry.name):
             continue
         for command in entry.commands:
             if command not in done:
@@ -177,7 +195,7 @@ def main() -> None:
         if not found:
             raise SystemExit(f"{entry.name}: no file {entry.figure} after its commands")
         shutil.copyfile(found[0], DOCS / "gallery" / f"{entry.name}.png")
-    drawn = tuple(entry for entry in ENTRIES if (DOCS / "gallery" / f"{entry.name}.png").exists())
+    drawn = tuple(entry for entry in ENTRIES if (DOCS / entry.picture).exists())
     (DOCS / "gallery.md").write_text(page(drawn), encoding="utf-8")
     if given.keep is None:
         shutil.rmtree(folder)

@@ -19,7 +19,7 @@ from rnnvg.bptt import attribute_decay, lyapunov_spectrum, temporal_contribution
 from rnnvg.bptt.curves import mean_log_gain
 from rnnvg.bptt.invariant import covariance_weighted
 from rnnvg.errors import InputError
-from rnnvg.models import encoded, loss_gradient
+from rnnvg.models import encoded, has_recurrence, loss_gradient
 
 if TYPE_CHECKING:
     from rnnvg.models import SequenceModel
@@ -63,13 +63,16 @@ def before_training(model: SequenceModel, probe: Batch, init: str) -> list[Row]:
 
 
 def after_training(model: SequenceModel, task: Task, probe: Batch, step: int, seed: int) -> list[Row]:
-    """The attribution at the end, the map of sources, the gradient in units of the state's spread, and recent steps."""
-    if not isinstance(model.core, nn.RNNBase):
-        return []
-    rows = _attribution(model, probe, step)
+    """The attribution at the end, the map of sources, the gradient in units of the state's spread, and recent steps.
+
+    Of a network whose gates the analyzer does not know the map alone, and of one without a recurrence that by the input.
+    """
     few = _first(probe, MAP_SEQUENCES)
-    by_source = measure.profile(model, task, few, "state", seed, min(SOURCES, few.inputs.shape[0]))
-    rows += _map(step, by_source)
+    wrt = "state" if has_recurrence(model.core) else "input"
+    by_source = _map(step, measure.profile(model, task, few, wrt, seed, min(SOURCES, few.inputs.shape[0])))
+    if not isinstance(model.core, nn.RNNBase):
+        return by_source
+    rows = _attribution(model, probe, step) + by_source
     whole = measure.profile(model, task, probe, "state", seed)
     rows += _curve(step, "covariance", "", covariance_weighted(whole).mean_log_gain())
     share = recent_share(model, task, _first(probe, SEQUENCES))
@@ -123,14 +126,17 @@ def _curve(step: int, quantity: str, part: str, values: np.ndarray) -> list[Row]
 
 
 def _map(step: int, profile: Any) -> list[Row]:
-    """quantity "map", part = the source's step, distance; value in decades relative to one step back."""
-    gain = profile.log_gain() / math.log(10)
+    """quantity "map" ("map by input" by the input), part = the source's step, distance; value in decades relative to one step
+    back."""
+    past = profile.distance >= 0
+    gain = profile.log_gain()[:, past] / math.log(10)
+    quantity = "map by input" if profile.wrt == "input" else "map"
     rows: list[Row] = []
     for row, source in enumerate(profile.sources):
         mean = mean_log_gain(gain[row : row + 1])
         stride = max(1, (int(profile.sources.max()) + 1) // DISTANCES)
         rows += [
-            (step, "map", int(source), int(k), _short(float(mean[k])), None)
+            (step, quantity, int(source), int(k), _short(float(mean[k])), None)
             for k in range(0, int(source) + 1, stride)
             if not math.isnan(mean[k])
         ]

@@ -77,7 +77,7 @@ class Part:
         frame: results -> the tidy frame that everything below is made of, with the columns problem, network and cell; an
             empty frame leaves the section out.
         lead: what is asked, the same for every run; a function of the frame where it names what was measured.
-        caption: how to read the figure, the same for every run.
+        caption: how to read the figure, the same for every run; a function of the frame where it names what was measured.
         alt: what the figure shows, for readers who cannot see it; the networks and tasks are added.
         draw: draws the frame on Panels and adds their legend; None for a section without a figure.
         rows, height, sharey: rows of panels, height of one in inches (either may be a function of the number of networks),
@@ -94,7 +94,7 @@ class Part:
     title: str
     frame: Callable[[Results], pd.DataFrame]
     lead: str | Callable[[pd.DataFrame], str] = ""
-    caption: str = ""
+    caption: str | Callable[[pd.DataFrame], str] = ""
     alt: str = ""
     draw: Callable[[pd.DataFrame, Panels], None] | None = None
     rows: int | Callable[[int], int] = 1
@@ -122,7 +122,9 @@ class Part:
         """The figure, saved; `name` is its own where a page has the section more than once."""
         frame = frame if frame is not None else self.frame(results)
         panels = self.panels(results, frame)
-        caption = " ".join(filter(None, (self.caption, wording.by_input(pooled.by(frame)))))
+        caption = self.caption(frame) if callable(self.caption) else self.caption
+        left_out = wording.left_out(results.without_state) if "by" in frame else ""
+        caption = " ".join(filter(None, (caption, wording.by_input(pooled.by(frame)), left_out)))
         return Picture.of(panels.figure, name or self.name, caption, f"{self.alt}: {who(results)}.", panels.groups)
 
     def panels(self, results: Results, frame: pd.DataFrame | None = None) -> Panels:

@@ -78,6 +78,13 @@ class Results:
         whole = [wrt for wrt in ("state", "input") if wrt in seen and set(seen[wrt]) == measured]
         return whole[0] if whole else "state"
 
+    @property
+    def without_state(self) -> list[str]:
+        """Networks that figures by the state leave out: measured by the input alone, as no other network was."""
+        known = set(self.horizons.loc[self.horizons["wrt"] == "state", "network"])
+        by_input = set(self.horizons.loc[self.horizons["wrt"] == "input", "network"])
+        return [each for each in self.networks() if each in by_input - known] if self.by == "state" and known else []
+
     def cause(self, quantity: str) -> pd.DataFrame:
         """The rows of `causes` for one quantity."""
         return self.causes[self.causes["quantity"] == quantity]

@@ -54,6 +54,17 @@ def by_input(by: str) -> str:
     return "Gradients of all networks are by the input, for one without a recurrence has no state." * (by == "input")
 
 
+def left_out(networks: Sequence[str]) -> str:
+    """What captions say of networks that have no curve by the state where the others have no other; "" for none.
+
+    >>> left_out(["attention (no recurrence)"])
+    'Not in it: attention (no recurrence), measured by the input alone. Measured by the input, all networks share an axis.'
+    """
+    if not networks:
+        return ""
+    return f"Not in it: {listed(networks)}, measured by the input alone. Measured by the input, all networks share an axis."
+
+
 def factor(value: float) -> str:
     """How many times as much, in words' precision.
 

@@ -69,6 +69,15 @@ def test_captions_and_axes_say_that_it_is_the_input(part):
     assert any("input" in label for label in labels)
 
 
+def test_a_network_that_shares_no_curve_with_the_others_is_named_in_the_caption():
+    by_state_alone = [{**each, "inputs": {}, "input_curves": {}} for each in CLASSIC]
+    picture = section(gradient, *by_state_alone, INPUT_ALONE).picture
+    assert picture is not None
+    assert picture.caption.endswith(
+        "Not in it: attention (no recurrence), measured by the input alone. Measured by the input, all networks share an axis."
+    )
+
+
 @pytest.mark.parametrize("part", DRAWN)
 def test_recurrences_alone_are_taken_by_the_state_as_ever(part):
     picture = section(part, *CLASSIC).picture

@@ -1,6 +1,7 @@
 """The report's sections on why the gradient vanishes, and networks paired by seed: frames, figures and words."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -110,6 +111,22 @@ def test_a_source_map_has_every_source_and_nothing_after_the_loss(comparison):
     assert all(row.dropna().index.max() <= source for source, row in found.iterrows())
     unmeasured = sources.frame(in_memory({"cell": "gru"}))
     assert sources.source_map(unmeasured, "Adding problem", "GRU").empty
+
+
+def test_a_network_without_a_recurrence_has_its_map_by_the_input(comparison):
+    found = replace(comparison, causes=comparison.causes.copy())
+    own = (found.causes["quantity"] == "map") & (found.causes["network"] == "GRU")
+    found.causes.loc[own, "quantity"] = "map by input"
+    rows = sources.frame(found)
+    assert set(rows.loc[rows["network"] == "GRU", "wrt"]) == {"input"}
+    assert set(rows.loc[rows["network"] == "LSTM", "wrt"]) == {"state"}
+    assert sources.caption(rows).endswith(
+        "For GRU it is the gradient by the input: without a recurrence there is no state."
+    )
+    titles = [ax.get_title() for ax in sources.PART.panels(found).axes.ravel()]
+    assert "GRU by input: adding problem" in titles
+    assert "LSTM: adding problem" in titles
+    assert "by the input" not in sources.caption(sources.frame(comparison))
 
 
 PARTS = [why.PART, sources.PART, exponents.PART, theory.PART]

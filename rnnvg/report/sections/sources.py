@@ -20,11 +20,13 @@ TENTH = -1.0  # decades
 
 
 def frame(results: Results) -> pd.DataFrame:
-    """log10 gain of every source after training in the first seed that has a map: names, source, distance, value."""
-    rows = results.cause("map")
+    """log10 gain of every source after training in the first seed that has a map: names, source, distance, value, and wrt:
+    "state", or "input" of a network without a recurrence."""
+    maps = (results.cause(quantity).assign(wrt=wrt) for quantity, wrt in (("map", "state"), ("map by input", "input")))
+    rows = pd.concat([each for each in maps if len(each)] or [results.cause("map").assign(wrt="state")])
     rows = rows[rows["seed"] == rows.groupby(["problem", "network"])["seed"].transform("min")]
     rows = rows.assign(source=rows["part"].astype(float).astype(int), distance=rows["distance"].astype(int))
-    return rows[["problem", "network", "cell", "source", "distance", "value"]].reset_index(drop=True)
+    return rows[["problem", "network", "cell", "source", "distance", "value", "wrt"]].reset_index(drop=True)
 
 
 def source_map(rows: pd.DataFrame, problem: str, network: str) -> pd.DataFrame:
@@ -57,7 +59,10 @@ def draw(rows: pd.DataFrame, panels: Panels) -> None:
     for problem, column, _ in panels.each(rows):
         for network, ax in zip(panels.looks, column, strict=True):
             own = source_map(rows, problem, network)
-            ax.set_title(f"{network}: {problem.lower()}", fontsize="medium")
+            name = network
+            if (rows.loc[rows["network"] == network, "wrt"] == "input").any():
+                name = f"{network.removesuffix(' (no recurrence)')} by input"
+            ax.set_title(f"{name}: {problem.lower()}", fontsize="medium")
             if own.empty:
                 if not ax.texts:
                     nothing(ax)
@@ -72,6 +77,20 @@ def draw(rows: pd.DataFrame, panels: Panels) -> None:
         )
         panels.groups.append([bar.ax])
     panels.groups.extend([*column] for column in panels.axes.T)
+
+
+def caption(rows: pd.DataFrame) -> str:
+    """How to read the figure, and which panels are by the input."""
+    text = (
+        "After training, the first seed: mean over a few sequences. The diagonal is one step back from each loss; what lies "
+        "above and left of it is the past."
+    )
+    by_input = list(dict.fromkeys(rows.loc[rows["wrt"] == "input", "network"]))
+    if by_input:
+        text += (
+            f" For {wording.listed(by_input)} it is the gradient by the input: without a recurrence there is no state."
+        )
+    return text
 
 
 def _map(ax: Axes, gains: pd.DataFrame) -> Any:
@@ -105,8 +124,7 @@ PART = Part(
     title="From every source",
     frame=frame,
     lead="The same for losses at many steps: does the reach of the gradient depend on where in the sequence the loss is?",
-    caption="After training, the first seed: mean over a few sequences. The diagonal is one step back from each loss; "
-    "what lies above and left of it is the past.",
+    caption=caption,
     alt="Heat maps of the gradient left at every time step for losses at every step, after training",
     draw=draw,
     height=1.6,
