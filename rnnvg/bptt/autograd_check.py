@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from rnnvg.bptt.cells import cell_of, read_cells
 from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.certificate import Certificate, check_unchanged, compare
 from rnnvg.bptt.linearize import linearize
+from rnnvg.bptt.logscale import log_norm
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.stepping import Step, initial_parts, map_state, module_step, whole_state, widened
 from rnnvg.bptt.weights import at_least_single, plain_module
@@ -63,7 +64,8 @@ def _function_step(origin: Origin) -> Step:
     single, shapes = isinstance(origin.state, Tensor), [part.shape[1:] for part in _parts(origin.state)]
 
     def step(x: Tensor, parts: list[Tensor]) -> list[Tensor]:
-        shaped = tuple(part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True))
+        pairs = zip(parts, shapes, strict=True)
+        shaped = tuple(part.reshape(len(part), *shape) for part, shape in pairs)
         after = origin.recurrence(x, shaped[0] if single else shaped)  # type: ignore[operator]
         return [part.flatten(1) for part in _parts(after)]
 
@@ -96,7 +98,7 @@ def _autograd(profile: GradientProfile, origin: Origin, step: Step, inputs: Tens
                 parts = step(inputs[t], parts)
             whole = whole_state(parts, layers)[sequence]  # layer by layer, h before c, as the covectors are
             loss = (whole * origin.covectors[row, sequence].to(parts[0].dtype).conj()).sum().real
-            found = torch.autograd.grad(loss, leaves, allow_unused=True)
+            found = cast("tuple[Tensor | None, ...]", torch.autograd.grad(loss, leaves, allow_unused=True))
         squares = sum(float(widened(each[sequence]).abs().square().sum()) for each in found if each is not None)
         return 0.5 * math.log(squares) if squares > 0 else -math.inf
 
@@ -122,8 +124,7 @@ def _product(origin: Origin, factors: Tensor) -> Reference:
     def reference(row: int, distance: int, sequence: int) -> float:
         source = int(origin.steps[row, sequence])
         product = factors[source - distance + 1 : source + 1, sequence].to(torch.complex128).prod(0)
-        norm = float(torch.linalg.vector_norm(product * origin.covectors[row, sequence]))
-        return math.log(norm) if norm > 0 else -math.inf
+        return float(log_norm(product * origin.covectors[row, sequence]))
 
     return reference
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rnnvg.bptt.linearize import Recurrence
+from rnnvg.bptt.logscale import unit_vectors
 from rnnvg.bptt.spectrum import frames
 from rnnvg.errors import InputError, check_int
 from rnnvg.horizon import NATS_PER_DECADE
@@ -129,9 +130,8 @@ class _Rows:
 
     @staticmethod
     def of(log: Tensor, rows: Tensor) -> _Rows:
-        lengths = torch.linalg.vector_norm(rows, dim=-1)
-        unit = rows / torch.where(lengths == 0, 1.0, lengths).unsqueeze(-1)
-        return _Rows(torch.where(lengths == 0, -torch.inf, log + lengths.log()), unit)
+        unit, lengths = unit_vectors(rows)
+        return _Rows(log + lengths, unit)
 
     def multiplied(self, r: Tensor) -> _Rows:
         """`r` times this matrix: each row's terms are added on the scale of the largest."""
