@@ -112,7 +112,7 @@ def command(
 
 
 def _check(context: click.Context, rest: dict[str, Any]) -> None:
-    """Refuse an option that what was asked for would not look at."""
+    """Refuses an option that what was asked for would not look at."""
     flags = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     for mode, taken in (("report", _REPORT), ("remedies", _REMEDIES)):
         if rest[mode]:

@@ -72,7 +72,7 @@ def in_one_sentence(command: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def _ends_like_an_interrupt() -> Iterator[None]:
-    """A request to end, or a terminal that went away, ends as Ctrl-C does: resume files, no claims left, how to go on."""
+    """Ends a request to end, or a terminal that went away, as Ctrl-C does: resume files, no claims left, how to go on."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt

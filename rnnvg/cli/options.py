@@ -242,10 +242,12 @@ tokens = click.option(
 
 
 def csv(what: str) -> Decorator:
+    """The option --csv, which writes `what`."""
     return click.option("--csv", metavar="FILE", type=NewFile((".csv",)), help=f"Write {what} to a CSV file.")
 
 
 def figure(what: str, *flags: str) -> Decorator:
+    """The option --figure, which draws `what`; `flags` are other names of it."""
     endings = (".png", ".svg", ".pdf")
     return click.option(
         *("--figure", *flags, "figure"), metavar="FILE", type=NewFile(endings), help=f"Draw {what}: .png, .svg or .pdf."
@@ -253,6 +255,7 @@ def figure(what: str, *flags: str) -> Decorator:
 
 
 def out(default: str) -> Decorator:
+    """The option --out with its default."""
     return click.option(
         "--out", metavar="DIR", type=Folder(), default=default, help="Directory for the results; made where missing."
     )

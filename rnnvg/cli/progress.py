@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class StepBar:
-    """Called as on_progress(done, of, what); use it as a context. Nothing in a pipe or where `quiet`.
+    """A bar, called as on_progress(done, of, what); use it as a context. Nothing in a pipe or where `quiet`.
 
     `what` is shown behind the bar: a number as the loss, a name as it is, None not at all.
     """

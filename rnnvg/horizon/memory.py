@@ -152,3 +152,16 @@ def check_horizons(argument: str, horizons: object) -> list[MemoryHorizon]:
             )
         found.append(each)
     return found
+
+
+def of_one_threshold(horizons: list[MemoryHorizon]) -> tuple[np.ndarray, np.ndarray]:
+    """The last distance of each horizon [n], steps, and whether it is censored [n].
+
+    Raises:
+        InputError: the horizons have different thresholds.
+    """
+    thresholds = sorted({each.threshold for each in horizons})
+    if len(thresholds) > 1:
+        raise InputError(f"`horizons` mixes thresholds {thresholds}; pool the horizons of one threshold at a time.")
+    last = np.array([each.last for each in horizons], dtype=np.float64)
+    return last, np.array([each.censored for each in horizons])

@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnvg.errors import InputError
 from rnnvg.horizon.intervals import CONFIDENCE, median_interval, t_interval
-from rnnvg.horizon.memory import MemoryHorizon, check_horizons
+from rnnvg.horizon.memory import MemoryHorizon, check_horizons, of_one_threshold
 from rnnvg.horizon.spread import Spread, spread
 from rnnvg.notebook import Shown
 
@@ -70,11 +70,7 @@ def pool_horizons(horizons: Sequence[MemoryHorizon]) -> HorizonEstimate:
     horizons = check_horizons("horizons", horizons)
     if not horizons:
         raise InputError("`horizons` is empty; pass the MemoryHorizon of at least one model.")
-    thresholds = sorted({each.threshold for each in horizons})
-    if len(thresholds) > 1:
-        raise InputError(f"`horizons` mixes thresholds {thresholds}; pool the horizons of one threshold at a time.")
-    last = np.array([each.last for each in horizons], dtype=np.float64)
-    censored = np.array([each.censored for each in horizons])
+    last, censored = of_one_threshold(horizons)
     return pooled(last, np.where(censored, np.inf, last))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from rnnvg.errors import InputError
 from rnnvg.horizon.intervals import CONFIDENCE, stats
-from rnnvg.horizon.memory import MemoryHorizon, check_horizons
+from rnnvg.horizon.memory import MemoryHorizon, check_horizons, of_one_threshold
 from rnnvg.notebook import Shown
 
 if TYPE_CHECKING:
@@ -85,11 +85,7 @@ def horizon_survival(horizons: Sequence[MemoryHorizon]) -> HorizonSurvival:
     if len(horizons) < 2:
         alone = f": of one model report its own horizon, {horizons[0]}" if horizons else ""
         raise InputError(f"`horizons` holds {len(horizons)} of the at least 2 models that an interval needs{alone}.")
-    thresholds = sorted({each.threshold for each in horizons})
-    if len(thresholds) > 1:
-        raise InputError(f"`horizons` mixes thresholds {thresholds}; pool the horizons of one threshold at a time.")
-    last = np.array([each.last for each in horizons], dtype=np.float64)
-    censored = np.array([each.censored for each in horizons])
+    last, censored = of_one_threshold(horizons)
     steps = np.unique(last[~censored])
     share, low, high = _estimate(steps, last, censored)
     decided = ~((low <= 0.5) & (high >= 0.5))  # with Greenwood's error on the scale ln(-ln share)

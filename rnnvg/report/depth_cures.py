@@ -39,7 +39,7 @@ SHOWN = {
 
 
 def finding(story: Story) -> Figure:
-    """Gradient by layer before training, and accuracy through it: the sick network, better weights, two cures."""
+    """Draws gradient by layer before training, and accuracy through it: the sick network, better weights, two cures."""
     figure, axes = panels(1, 2, height=1.7)
     gradients, accuracy = axes[0]
     for name, (label, colour, dashes) in SHOWN.items():
@@ -61,7 +61,7 @@ def finding(story: Story) -> Figure:
 
 
 def through_training(story: Story) -> Figure:
-    """Every layer's gradient norm as training goes on, and below it the accuracy on the same steps."""
+    """Draws every layer's gradient norm as training goes on, and below it the accuracy on the same steps."""
     import matplotlib
 
     figure, axes = panels(2, len(TRAININGS), height=2.2, sharex="col", sharey="row")
@@ -94,7 +94,7 @@ def through_training(story: Story) -> Figure:
 
 
 def diagnoses(story: Story) -> Figure:
-    """Gradient and update by layer for a healthy network and four with a planted defect."""
+    """Draws gradient and update by layer for a healthy network and four with a planted defect."""
     figure, axes = panels(2, len(story.diagnoses), height=1.9, width=11.5, sharex="col", sharey="row")
     for column, (name, diagnosis) in enumerate(story.diagnoses.items()):
         upper, lower = axes[:, column]
@@ -128,7 +128,7 @@ def diagnoses(story: Story) -> Figure:
 
 
 def clipping(story: Story) -> Figure:
-    """Each layer's gradient before and after clipping, and what the training came to."""
+    """Draws each layer's gradient before and after clipping, and what the training came to."""
     figure, axes = panels(1, 2, height=2.5)
     clipped = [each for each in story.clipped if each.clip is not None]
     for ax, each in zip(axes[0], clipped, strict=True):
@@ -147,7 +147,7 @@ def clipping(story: Story) -> Figure:
 
 
 def remedies(story: Story) -> Figure:
-    """One row a remedy: predicted and measured gradient ratio, accuracy, time."""
+    """Draws one row a remedy: predicted and measured gradient ratio, accuracy, time."""
     treated = list(story.treated.values())
     figure, axes = panels(1, 3, height=0.34 * len(treated) + 0.6, width=10.5, sharey=True)
     rows = np.arange(len(treated))
@@ -184,7 +184,7 @@ def remedies(story: Story) -> Figure:
 
 
 def cells(story: Story) -> Figure:
-    """Gradient against distance in time steps for the three cells, before and after training, and as training goes on."""
+    """Draws gradient against distance in time steps for the three cells, before, after and through training."""
     figure, axes = panels(1, 3, height=2.7, sharey=True)
     for ax, when in zip(axes[0], (style.BEFORE, style.AFTER), strict=False):
         for run in story.cells:

@@ -30,7 +30,7 @@ DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1)))
 
 
 def chains(story: Story) -> Figure:
-    """The gradient by every weight of a chain: sigmoid beside its bounds, then three activations, then activations' values."""
+    """Draws the gradient by every weight of a chain: sigmoid beside its bounds, three activations, activations' values."""
     figure, axes = panels(1, 3, height=2.9)
     short, long = sorted({layers for _, layers in story.chains})
     line = story.chains["sigmoid", short]
@@ -78,7 +78,7 @@ def chains(story: Story) -> Figure:
 
 
 def activations(story: Story) -> Figure:
-    """Activation functions over their slopes."""
+    """Draws activation functions over their slopes."""
     from rnnvg.depth.activations import ACTIVATIONS
 
     figure, axes = panels(2, len(GROUPS), height=2.0, sharex=True, sharey="row")
@@ -107,7 +107,7 @@ def activations(story: Story) -> Figure:
 
 
 def slopes(story: Story) -> Figure:
-    """The mean slope that real networks apply, layer by layer, before and after training."""
+    """Draws the mean slope that real networks apply, layer by layer, before and after training."""
     shown = (
         ("xavier", "sigmoid, Xavier", BLUE),
         ("tanh-orthogonal", "tanh, orthogonal", ORANGE),
@@ -130,7 +130,7 @@ def slopes(story: Story) -> Figure:
 
 
 def starts(story: Story) -> Figure:
-    """Gradient by layer for four initialisations, the textbook's estimate against measurement, growth of residual networks."""
+    """Draws gradients of four initialisations, the textbook's estimate against measurement, growth of residual networks."""
     figure, axes = panels(1, 3, height=2.9)
     ax = axes[0, 0]
     for name, gradients in story.starts.items():

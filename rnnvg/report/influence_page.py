@@ -119,7 +119,7 @@ def render(text: ReadText, influence: Influence, context: ContextLoss, drawing: 
 
 
 def draw(influence: Influence, context: ContextLoss) -> Figure:
-    """Influence against distance, and beside it the loss increase without the earlier context.
+    """Draws influence against distance, and beside it the loss increase without the earlier context.
 
     Call it inside `style.applied()`.
     """

@@ -45,7 +45,7 @@ class Panels:
     groups: list[list[Artist]] = field(default_factory=list)
 
     def each(self, frame: pd.DataFrame) -> Iterator[tuple[str, Any, pd.DataFrame]]:
-        """Problem, its column of axes [rows], and its rows of `frame`; panels without a row say that nothing was measured."""
+        """Gives problem, its column of axes [rows], its rows of `frame`; panels without one say that nothing was measured."""
         for place, problem in enumerate(self.problems):
             own = frame[frame["problem"] == problem]
             self.axes[0, place].set_title(style.title(problem))
@@ -55,13 +55,13 @@ class Panels:
             yield problem, self.axes[:, place], own
 
     def legend(self, entries: Sequence[Any], networks: bool = True) -> None:
-        """One legend above all axes: the networks' lines, unless left out, then `entries`."""
+        """Puts one legend above all axes: the networks' lines, unless left out, then `entries`."""
         lines = legend.lines(self.looks) if networks else []
         drawn = legend.above(self.figure, [*lines, *entries])
         self.groups += [[drawn], *([*column] for column in self.axes.T)]
 
     def row_legends(self, entries: Sequence[Sequence[Any]]) -> None:
-        """A legend of its own above each row."""
+        """Puts a legend of its own above each row."""
         for row, own in zip(self.axes, entries, strict=True):
             drawn = [legend.above(row[0].figure, list(own), self.figure.get_figwidth())] if own else []
             self.groups += [drawn, *([ax] for ax in row)]
@@ -152,7 +152,7 @@ def each_row(frame: pd.DataFrame) -> Iterator[Any]:
 
 
 def each_network(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Problem, network and their rows of a frame, in its order."""
+    """Gives problem, network and their rows of a frame, in its order."""
     for (problem, network), own in rows.groupby(["problem", "network"], sort=False):
         yield str(problem), str(network), own
 

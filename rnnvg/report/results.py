@@ -111,7 +111,7 @@ def collect(
     damaged: dict[str, str] | None = None,
     causes: pd.DataFrame | None = None,
 ) -> Results:
-    """Name the runs of `records` and give the frames their names; horizons that were not measured are left out."""
+    """Names the runs of `records` and gives the frames their names; horizons that were not measured are left out."""
     records = sorted(records, key=lambda record: record["id"])
     runs = pd.DataFrame([_row(record) for record in records])
     problems, networks = _problem_names(records), _network_names(records)

@@ -182,7 +182,7 @@ def threshold_name(threshold: float) -> str:
 
 
 def horizon_axis(axes: Axes, which: str, most: float) -> None:
-    """Make one axis of `axes` ("x" or "y") one of horizons: ln(steps + 1), so that 0 has a place, up to `most`."""
+    """Makes one axis of `axes` ("x" or "y") one of horizons: ln(steps + 1), so that 0 has a place, up to `most`."""
     import numpy as np
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -204,7 +204,7 @@ def horizon_axis(axes: Axes, which: str, most: float) -> None:
 
 
 def decades(axis: Any, bins: int = 6, steps: tuple[int, ...] = (1, 2, 3, 4, 5, 10)) -> None:
-    """Powers of ten on an axis that has their exponents."""
+    """Writes powers of ten on an axis that has their exponents."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins=bins, integer=True, steps=list(steps)))
@@ -212,14 +212,14 @@ def decades(axis: Any, bins: int = 6, steps: tuple[int, ...] = (1, 2, 3, 4, 5, 1
 
 
 def whole_numbers(axis: Any) -> None:
-    """Whole numbers on an axis that counts."""
+    """Writes whole numbers on an axis that counts."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
 def plain_numbers(axis: Any) -> None:
-    """Numbers as they are, instead of powers of ten, on a logarithmic axis."""
+    """Writes numbers as they are, instead of powers of ten, on a logarithmic axis."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -227,7 +227,7 @@ def plain_numbers(axis: Any) -> None:
 
 
 def one_two_five(axis: Any, most: int | None = None) -> None:
-    """Ticks at 1, 2, 5, 10, 20, ... on a logarithmic axis, at most so many."""
+    """Puts ticks at 1, 2, 5, 10, 20, ... on a logarithmic axis, at most so many."""
     from matplotlib.ticker import LogLocator
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=most))

@@ -60,7 +60,7 @@ def write(directory: str | Path, name: str, figure: Figure, tables: Mapping[str,
 
 
 def draw_truncation(truncation: Truncation, cell: str) -> Figure:
-    """Above, the gradient through the whole text and what is left of it in windows; below, the share that is cut off."""
+    """Draws above, the gradient through the whole text and what is left of it in windows; below, the share that is cut off."""
     frame, bptt = truncation.to_frame(), truncation.bptt
     figure, axes = style.panels(2, 1, height=2.5)
     figure.set_size_inches(6.4, 5.4)
@@ -112,7 +112,7 @@ def draw_planted(
     reaches: Sequence[Reach],
     best: float,
 ) -> Figure:
-    """Four panels over one axis of distances: verbs predicted, their price, mutual information, gradients.
+    """Draws four panels over one axis of distances: verbs predicted, their price, mutual information, gradients.
 
     Args:
         by_distance: cell, seed, distance, accuracy, loss.

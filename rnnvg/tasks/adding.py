@@ -38,7 +38,9 @@ ABOUT = Description(
 
 
 def make(*, length: int = 50, marks: str = "one-in-each-half", values: str = "0 to 1") -> Task:
-    """Inputs [T, B, 2]: a uniform number and a mark at every step, two marks a sequence; scored at the last step.
+    """Makes the task.
+
+    Inputs [T, B, 2]: a uniform number and a mark at every step, two marks a sequence; scored at the last step.
 
     The target is the sum of the two marked numbers. `targets` [T, B] repeats it at every step, `weight` picks the last.
 

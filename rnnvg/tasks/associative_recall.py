@@ -34,7 +34,7 @@ ABOUT = Description(
 
 
 def make(*, pairs: int = 4, n_keys: int = 8, n_values: int = 8, length: int = 32) -> Task:
-    """Inputs [T, B] tokens: 0 is blank, 1 to n_keys the keys, then the values; scored where a key comes again.
+    """Makes the task: inputs [T, B] tokens: 0 is blank, 1 to n_keys the keys, then the values; scored where a key comes again.
 
     `targets` [T, B] holds the value's class, 0 to n_values - 1, where it is scored, and 0 elsewhere. Distances are from a
     value to the step where it is due; its key is one step further off.

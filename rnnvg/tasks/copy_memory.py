@@ -43,7 +43,9 @@ ABOUT = Description(
 def make(
     *, delay: int = 20, n_symbols: int = 8, recall: int = 1, delimiter: str = "single", scored: str = "all"
 ) -> Task:
-    """Inputs [T, B] tokens: 0 is blank, 1 to K are the symbols, K + 1 the delimiter; targets are blanks and symbols.
+    """Makes the task.
+
+    Inputs [T, B] tokens: 0 is blank, 1 to K are the symbols, K + 1 the delimiter; targets are blanks and symbols.
 
     Raises:
         InputError: a length or count below its least value (two symbols, else one), or no layout of that name.

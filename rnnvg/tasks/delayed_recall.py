@@ -36,7 +36,9 @@ ABOUT = Description(
 
 
 def make(*, delay: int = 40, shortest: int = 1, n_symbols: int = 8) -> Task:
-    """Inputs [T, B] tokens: 0 is blank, 1 to K are the symbols, K + 1 the query; scored at the last step, the query.
+    """Makes the task.
+
+    Inputs [T, B] tokens: 0 is blank, 1 to K are the symbols, K + 1 the query; scored at the last step, the query.
 
     `targets` [T, B] repeats the class, 0 to K - 1 for symbols 1 to K, at every step.
 

@@ -32,7 +32,7 @@ ABOUT = Description(
 
 
 def make(*, data: str = SKLEARN) -> Task:
-    """Inputs [T, B, 1], one pixel a step, centred and scaled by the training images; scored at the last step.
+    """Makes the task: inputs [T, B, 1], one pixel a step, centred and scaled by the training images; scored at the last step.
 
     `targets` [T, B] repeats the class at every step, `weight` picks the last.
 

@@ -36,7 +36,9 @@ ABOUT = Description(
 
 
 def make(*, length: int = 40, kinds: int = 2, depth: int = 4) -> Task:
-    """Inputs [T, B] tokens: 0 to k - 1 an opening bracket of that kind, k a closing one; scored at closing brackets.
+    """Makes the task.
+
+    Inputs [T, B] tokens: 0 to k - 1 an opening bracket of that kind, k a closing one; scored at closing brackets.
 
     `targets` [T, B] holds the kind, 0 to k - 1, where it is scored, and 0 elsewhere. The brackets of a pair are an odd
     number of steps apart; 1 alone at depth 1.

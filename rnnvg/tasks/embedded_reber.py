@@ -46,7 +46,9 @@ ABOUT = Description(
 
 
 def make(*, longest: int = 50) -> Task:
-    """Inputs [T, B] tokens, the letters of `LETTERS` by index; at every letter but the last, the next one is due.
+    """Makes the task.
+
+    Inputs [T, B] tokens, the letters of `LETTERS` by index; at every letter but the last, the next one is due.
 
     `targets` [T, B] holds the letter that comes, and `allowed` those that may. Distances are from the second letter to the
     step where it is due again, the last but two. Profiles are taken on strings of 4 `longest` + 1 letters.

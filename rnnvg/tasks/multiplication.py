@@ -31,7 +31,9 @@ ABOUT = Description(
 
 
 def make(*, length: int = 50, marks: str = "one-in-each-half") -> Task:
-    """Inputs [T, B, 2]: a number from U[0, 1] and a mark at every step, two marks a sequence; scored at the last step.
+    """Makes the task.
+
+    Inputs [T, B, 2]: a number from U[0, 1] and a mark at every step, two marks a sequence; scored at the last step.
 
     The target is the product of the two marked numbers. `targets` [T, B] repeats it at every step, `weight` picks the last.
 

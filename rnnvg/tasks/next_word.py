@@ -198,7 +198,7 @@ def make(
     bptt: int = 35,
     batching: str = "continuous",
 ) -> NextWord:
-    """Inputs [T, B] word ids, targets [T, B] the ids of the words after them; every step is scored.
+    """Makes the task: inputs [T, B] word ids, targets [T, B] the ids of the words after them; every step is scored.
 
     Batches are drawn anywhere in train; `stream` reads a split on and on, for a state that is carried over. With batching
     "sentences" a batch holds whole sentences, each read from a zero state, in training and in scores.

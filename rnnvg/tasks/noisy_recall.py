@@ -33,7 +33,9 @@ ABOUT = Description(
 
 
 def make(*, delay: int = 40, noise: float = 0.5) -> Task:
-    """Inputs [T, B, 2]: a number and a mark at every step; scored at the last step, class 0 for -1 and 1 for +1.
+    """Makes the task.
+
+    Inputs [T, B, 2]: a number and a mark at every step; scored at the last step, class 0 for -1 and 1 for +1.
 
     `targets` [T, B] repeats the class at every step, `weight` picks the last.
 

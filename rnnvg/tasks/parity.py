@@ -35,7 +35,9 @@ ABOUT = Description(
 
 
 def make(*, length: int = 20, scored: str = "all") -> Task:
-    """Inputs [T, B] tokens, 0 or 1 with equal chances; targets 1 where an odd number of ones has been read, this one too.
+    """Makes the task.
+
+    Inputs [T, B] tokens, 0 or 1 with equal chances; targets 1 where an odd number of ones has been read, this one too.
 
     Every bit counts at every step: distances 0 to T - 1.
 

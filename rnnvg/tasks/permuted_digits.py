@@ -24,7 +24,7 @@ ABOUT = replace(
 
 
 def make(*, data: str = digits.SKLEARN, order_seed: int = 0) -> Task:
-    """Inputs [T, B, 1], one pixel a step in the drawn order; everything else is as in sequential digits.
+    """Makes the task: inputs [T, B, 1], one pixel a step in the drawn order; everything else is as in sequential digits.
 
     Raises:
         InputError: as sequential digits, or an `order_seed` below 0.

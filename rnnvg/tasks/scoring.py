@@ -67,7 +67,7 @@ def cross_entropy(outputs: Tensor, batch: Batch) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[torch.device]:
-    """Evaluation mode without gradients, the mode put back afterwards; gives the device that the model is on."""
+    """Puts a model in evaluation mode without gradients, and its mode back afterwards; gives the device that it is on."""
     # Every module's own mode is kept: a frozen part that was in evaluation mode must stay so.
     modes = [(module, module.training) for module in model.modules()]
     first = next(model.parameters(), None)

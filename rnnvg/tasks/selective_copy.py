@@ -34,7 +34,9 @@ ABOUT = Description(
 
 
 def make(*, length: int = 20, n_symbols: int = 8, recall: int = 2, scored: str = "recall") -> Task:
-    """Inputs [T, B] tokens: 0 is blank, 1 to K are the symbols, K + 1 the sign; targets are blanks and symbols.
+    """Makes the task.
+
+    Inputs [T, B] tokens: 0 is blank, 1 to K are the symbols, K + 1 the sign; targets are blanks and symbols.
 
     Symbol i has i others before it and recall - 1 - i behind it, so that each of them reaches the same distances.
 

@@ -44,7 +44,9 @@ ABOUT = Description(
 
 
 def make(*, length: int = 50, variant: str = "2-symbol") -> Task:
-    """Inputs [T, B] tokens: 0 to 3 the distractors, 4 X, 5 Y, 6 the start, 7 the trigger; scored at the trigger, the end.
+    """Makes the task.
+
+    Inputs [T, B] tokens: 0 to 3 the distractors, 4 X, 5 Y, 6 the start, 7 the trigger; scored at the trigger, the end.
 
     `targets` [T, B] repeats the class at every step: X is 0, Y is 1, the first rare symbol the highest binary digit.
 

@@ -35,7 +35,9 @@ ABOUT = Description(
 
 
 def make(*, delay: int = 20, shortest: int = 1, n_symbols: int = 8, recall: int = 1, scored: str = "all") -> Task:
-    """Inputs [T, B] tokens: 0 is blank, 1 to K are the symbols, K + 1 the sign; targets are blanks and symbols.
+    """Makes the task.
+
+    Inputs [T, B] tokens: 0 is blank, 1 to K are the symbols, K + 1 the sign; targets are blanks and symbols.
 
     Raises:
         InputError: a length or count below its least value, or `shortest` above `delay`.

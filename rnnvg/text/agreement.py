@@ -109,7 +109,7 @@ class Agreement:
         return np.array(text[:n_words], dtype=np.int32)
 
     def write(self, path: str | Path, n_words: int, seed: int = 0) -> None:
-        """Write `n_words` words as a text file, a sentence a line.
+        """Writes `n_words` words as a text file, a sentence a line.
 
         Raises:
             InputError: another file than such a text is there, or it cannot be written.
@@ -140,7 +140,7 @@ def heavy_tailed(longest: int, n: int = 12) -> list[int]:
 
 
 def check_vocabulary(vocabulary: object, minimum_count: int) -> None:
-    """Refuse what would leave out words of the language: its entropy rate is that of all of them.
+    """Refuses what would leave out words of the language: its entropy rate is that of all of them.
 
     Raises:
         InputError: `vocabulary` is neither None nor a number that has room, or `minimum_count` is not 1.

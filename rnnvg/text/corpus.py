@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -70,6 +70,20 @@ class OpenIds(dict[str, int]):
         return np.frombuffer(ids, dtype=np.int32) if ids else np.zeros(0, dtype=np.int32)
 
 
+def listed_vocabulary(vocabulary: object, minimum_count: int) -> Vocabulary | None:
+    """The vocabulary that lists its words; None where words are yet to be chosen, by number and count.
+
+    Raises:
+        InputError: `vocabulary` is neither, or `minimum_count` would choose among words that are listed.
+    """
+    if vocabulary is None or isinstance(vocabulary, int):
+        return None
+    listed = Vocabulary.of(vocabulary)
+    if minimum_count != 1:
+        raise InputError("`minimum_count` chooses words and `vocabulary` already lists them; pass one of the two.")
+    return listed
+
+
 def build_corpus(
     name: str,
     splits: Mapping[str, np.ndarray],
@@ -93,17 +107,14 @@ def build_corpus(
         total = sum(len(splits[split]) for split in SPLITS)
         counted = "1 word" if total == 1 else f"{total} words"
         raise InputError(f"The text {name!r} holds {counted} and none to train on; pass a longer text.")
-    if vocabulary is None or isinstance(vocabulary, int):
+    chosen = listed_vocabulary(vocabulary, minimum_count)
+    if chosen is None:
         counts = np.bincount(splits["train"], minlength=len(words))
         chosen = Vocabulary.build(
             {word: int(count) for word, count in zip(words, counts, strict=True) if count},
-            size=vocabulary,
+            size=cast("int | None", vocabulary),
             minimum_count=minimum_count,
         )
-    else:
-        chosen = Vocabulary.of(vocabulary)
-        if minimum_count != 1:
-            raise InputError("`minimum_count` chooses words and `vocabulary` already lists them; pass one of the two.")
     table = chosen.encode(words)
     if chosen.tokens is None:
         chosen = Vocabulary(chosen.words, provenance.get("tokens"))

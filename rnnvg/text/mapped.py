@@ -19,7 +19,7 @@ import numpy as np
 
 from rnnvg.errors import InputError
 from rnnvg.files import make_folder
-from rnnvg.text.corpus import SPLITS, Corpus, OpenIds
+from rnnvg.text.corpus import SPLITS, Corpus, OpenIds, listed_vocabulary
 from rnnvg.text.pieces import CUTS, by_position, read_pieces
 from rnnvg.text.tokens import TOKENS, UNKNOWN
 from rnnvg.text.vocabulary import Vocabulary
@@ -54,9 +54,7 @@ def load_mapped(
     Raises:
         InputError: as `load_files`, or the encoded text cannot be written.
     """
-    listed = None if vocabulary is None or isinstance(vocabulary, int) else Vocabulary.of(vocabulary)
-    if listed is not None and minimum_count != 1:
-        raise InputError("`minimum_count` chooses words and `vocabulary` already lists them; pass one of the two.")
+    listed = listed_vocabulary(vocabulary, minimum_count)
     digests = {split: _sha256(file) for split, file in files.items()}
     wanted = {
         "schema": _SCHEMA,

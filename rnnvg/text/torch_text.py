@@ -95,7 +95,7 @@ def load_torchtext(text: str, *, vocabulary: Any, minimum_count: int) -> Corpus:
 
 
 def import_torchtext() -> Any:
-    """torchtext, whichever version is installed.
+    """Imports torchtext, whichever version is installed.
 
     Raises:
         InputError: it is not installed, or does not load beside this torch; names the extra that fits.

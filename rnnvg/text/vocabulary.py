@@ -112,7 +112,7 @@ class Vocabulary:
         return [self.words[index] for index in bounded("ids", ids, MOST_WORDS)]
 
     def save(self, path: str | Path) -> None:
-        """Write the words as JSON; the file appears whole or not at all.
+        """Writes the words as JSON; the file appears whole or not at all.
 
         Raises:
             InputError: a file that `save` did not write is there, or it cannot be written.
@@ -125,7 +125,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Read what `save` wrote.
+        """Reads what `save` wrote.
 
         Raises:
             InputError: the file is missing or is not a vocabulary.

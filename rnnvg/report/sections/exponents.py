@@ -66,7 +66,7 @@ def _signed(value: float) -> str:
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:
-    """Leading Lyapunov exponents against the training step: a column a problem, a line a run, the first one thick."""
+    """Draws leading Lyapunov exponents against the training step: a column a problem, a line a run, the first one thick."""
     for _, (ax,), own in panels.each(rows):
         for (network, run, index), line in own.groupby(["network", "id", "index"], sort=False):
             colour, marker, dashes = panels.looks[str(network)]

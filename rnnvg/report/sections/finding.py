@@ -173,7 +173,7 @@ def _row(problem: str, network: str, rows: pd.DataFrame, best: dict[str, str]) -
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:
-    """Horizons in time steps, a panel a problem, a row a network; what is only known to be larger is marked ">"."""
+    """Draws horizons in time steps, a panel a problem, a row a network; what is only known to be larger is marked ">"."""
     networks = list(panels.looks)
     for problem, (ax,), own in panels.each(rows):
         length = panels.lengths[problem]

@@ -161,7 +161,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:
-    """Accuracy against delay over gradient horizon against functional horizon: a column a problem."""
+    """Draws accuracy against delay over gradient horizon against functional horizon: a column a problem."""
     for _, (upper, lower), own in panels.each(rows[rows["delay"].notna()]):
         style.horizon_axis(lower, "x", 1.9 * max(float(own["delay"].max()), 2.0))
         table = networks(own)

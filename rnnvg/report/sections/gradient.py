@@ -107,7 +107,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:
-    """Gain against distance on a log axis: a column a problem, a row a moment, a colour a cell."""
+    """Draws gain against distance on a log axis: a column a problem, a row a moment, a colour a cell."""
     middle = pooled.median_curves(rows)
     bottom, top = limits(rows)
     for problem, column, own in panels.each(rows):

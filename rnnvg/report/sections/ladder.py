@@ -64,7 +64,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
 
 
 def draw(points: pd.DataFrame, panels: Panels) -> None:
-    """Length solved against gradient horizon, a point a network.
+    """Draws length solved against gradient horizon, a point a network.
 
     The horizon is the one at 1/e by the state (or the input, `by`) after training at the largest length solved, or at the
     first length where none was; median over seeds. An arrow up: solved the last length that was tried. Arrow down: not

@@ -145,7 +145,7 @@ def score_tables(rows: pd.DataFrame) -> list[Table]:
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:
-    """Loss against training step: a column a problem, training loss in the upper row, held-out loss in the lower."""
+    """Draws loss against training step: a column a problem, training loss in the upper row, held-out loss in the lower."""
     for _, column, own in panels.each(rows):
         column[0].sharey(column[1])
         for ax, (split, name) in zip(column, (("train", "training"), ("valid", "held-out")), strict=True):

@@ -171,7 +171,7 @@ def _between(after: float, at: float) -> str:
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:
-    """Held-out loss over memory horizon, sharing the training step: a column a problem, a line a run."""
+    """Draws held-out loss over memory horizon, sharing the training step: a column a problem, a line a run."""
     panels.figure.get_layout_engine().set(h_pad=0.06)  # type: ignore[union-attr]
     loss, seen = rows[rows["split"] == "valid"], rows[rows["split"] == "horizon"]
     by_input = pooled.by(rows) == "input"

@@ -54,7 +54,7 @@ def _reach(rows: pd.DataFrame) -> int:
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:
-    """A column a problem, a row a network: what is left of each source's gradient at each time step, after training."""
+    """Draws what is left of each source's gradient after training at each time step: a column a problem, a row a network."""
     image = None
     for problem, column, _ in panels.each(rows):
         for network, ax in zip(panels.looks, column, strict=True):

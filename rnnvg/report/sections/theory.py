@@ -127,7 +127,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:
-    """Measured gain at initialisation, a thin line a seed, and what theory says, dashed: a column a problem."""
+    """Draws measured gain at initialisation, a thin line a seed, and what theory says, dashed: a column a problem."""
     known = rows if "predicted" in rows else rows.head(0)
     for _, (ax,), own in panels.each(known):
         for network, lines in own.groupby("network", sort=False):

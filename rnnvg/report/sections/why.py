@@ -192,7 +192,7 @@ def gates_shown(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:
-    """A column a problem, a row a network: nats added by each distance (vanilla RNN), or shares of what arrives (gated)."""
+    """Draws nats added by each distance (vanilla RNN) or shares of what arrives (gated): a row a network, a column a task."""
     from matplotlib.patches import Patch
 
     after = rows[rows["when"] == AFTER]
