@@ -74,6 +74,7 @@ class Call:
     dropout: float
     random: Tensor | None
     narrowest: torch.dtype  # that the forward pass computed in
+    computed_state: bool = False  # the initial state has a graph and is no call's final state as it was handed over
     weights: dict[str, Tensor] = field(default_factory=dict)
     versions: tuple[int, ...] = ()
     output: Tensor | PackedSequence | None = None
@@ -164,6 +165,7 @@ class Recorder:
             dropout=self.module.dropout if active else 0.0,
             random=torch.get_rng_state() if active and self.module.dropout and data.device.type == "cpu" else None,
             narrowest=_narrowest(data),
+            computed_state=before is None and state is not None and state[0].grad_fn is not None,
         )
         if before is None or state is None:
             return None

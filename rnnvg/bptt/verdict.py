@@ -36,6 +36,10 @@ WORST: tuple[Verdict, ...] = ("not finite", "exploding", "vanishing", "neither",
 DISTANCES = (1, 10, 100)  # a monitor follows a gradient back as far as the last of them, or as it is asked to
 SOURCES, SEQUENCES = 4, 8  # followed at most
 MAJORITY = 0.5
+CHANGED_STATE = (
+    " The calls began from a state that was computed on the way from one to the next (multiplied by a mask where an episode "
+    "is done?), which ends a sequence here; hand over the final state as it is, or reset it between two calls of more steps."
+)
 HORIZON = -1.0  # ln of the gain at the horizon
 
 
@@ -80,7 +84,10 @@ def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float
     if not profiles:
         return _all_zero()
     profile = profiles[0] if len(profiles) == 1 else pairs_side_by_side(profiles)
-    return _judged(profile, distance, vanished, exploded)
+    numbers, reason = _judged(profile, distance, vanished, exploded)
+    if reason and any(call.computed_state for chain in chains for call in chain):
+        reason += CHANGED_STATE
+    return numbers, reason
 
 
 def _measure_both_ways(

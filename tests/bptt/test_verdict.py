@@ -134,6 +134,23 @@ def test_calls_of_one_step():
     assert monitor.verdict() == "not measured"
 
 
+def test_a_policy_whose_state_is_masked_where_an_episode_is_done():
+    module = gru()
+    monitor = rnnvg.GradientMonitor(module, every=1)
+    state, losses = torch.zeros(1, B, H), []
+    for t in range(5):
+        output, state = module(draw(1, B, I, seed=t), state)
+        state = state * (torch.arange(B) != t).to(state)[None, :, None]
+        losses.append(output.sum())
+    torch.stack(losses).sum().backward()
+    assert monitor.verdict() == "not measured"
+    assert monitor.reason.endswith(
+        "so there is no gain over time to judge. The calls began from a state that was computed on the way from one to the "
+        "next (multiplied by a mask where an episode is done?), which ends a sequence here; hand over the final state as it "
+        "is, or reset it between two calls of more steps."
+    )
+
+
 def test_a_loss_at_the_first_step_alone():
     assert watched(gru(), draw(T, B, I), lambda output: output[0].sum()).verdict() == "not measured"
 
