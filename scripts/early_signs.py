@@ -61,6 +61,7 @@ from rnnvg.bptt import lyapunov_spectrum
 from rnnvg.files import make_folder, write_whole
 from rnnvg.models import SequenceModel, encoded
 from rnnvg.tasks import Batch, Task
+from rnnvg.training.give_up import own_distance
 
 TASKS: dict[str, dict[str, Any]] = {
     "adding-50": {"name": "adding", "length": 50},
@@ -81,12 +82,6 @@ NETWORKS = {
 STEPS, BATCH, RATE, HIDDEN, EVAL_EVERY = 1500, 32, 0.005, 32, 50
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 SEQUENCES, LOSS_SEQUENCES, SPECTRUM_SEQUENCES = 32, 256, 2
-
-
-def own_distance(task: Task) -> int:
-    """The 90 % quantile of the distances that a task names."""
-    assert task.distances is not None
-    return int(sorted(task.distances)[math.ceil(0.9 * len(task.distances)) - 1])
 
 
 def signs(model: SequenceModel, task: Task, batch: Batch, many: Batch) -> dict[str, float | None]:

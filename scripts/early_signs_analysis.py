@@ -3,7 +3,7 @@
     python scripts/early_signs_analysis.py runs/early-signs --out results/early-signs
 
 Writes signs.csv (every sign of every run), auc.csv, against_loss.csv, rule.csv, answer.json and auc.svg; and by_network.csv,
-added to the plan after a first look.
+added to the plan after a first look. scripts/early_signs_option.py makes the option `--give-up` of it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pandas as pd
 
 from rnnvg.errors import InputError
 from rnnvg.files import make_folder, write_ours
+from rnnvg.training import give_up
 
 # Sign -> whether more of it is to announce success; the value of a sign that is not finite.
 SIGNS = {
@@ -171,11 +172,14 @@ def logistic(features: np.ndarray, solved: np.ndarray) -> np.ndarray:
     return beta
 
 
+def raw(here: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """The two features in the units that the option `--give-up` has them in."""
+    return give_up.seen(*(here[name].to_numpy(float) for name in ("loss", "horizon_state", "distance")))
+
+
 def features(here: Frame) -> dict[str, np.ndarray]:
     """What each predictor sees, [runs, features]: ln loss over its baseline, and ln horizon over the task's own distance."""
-    loss = spread_out(-np.log(here["loss"].to_numpy(float)))[:, None]
-    reach = (1 + here["horizon_state"].to_numpy(float)) / (1 + here["distance"].to_numpy(float))
-    horizon = spread_out(np.log(reach))[:, None]
+    loss, horizon = (spread_out(each)[:, None] for each in raw(here))
     return {"loss": loss, "horizon": horizon, "loss and horizon": np.hstack([loss, horizon])}
 
 
@@ -236,8 +240,7 @@ def rule(runs: Frame, looks: Frame, share: float = MAIN) -> Frame:
         for task, score in scores.items():
             mine = (here["task"] == task).to_numpy()
             others = np.sort(score[~mine & solved])
-            # The strictest threshold that lets at most 5 % of the others' solved runs go.
-            least = others[math.floor(round((1 - KEPT) * len(others), 9))] if len(others) else -math.inf
+            least = strictest(others)
             stopped = mine & (score < least)
             every = runs[runs["task"] == task]
             rows.append(
@@ -252,6 +255,11 @@ def rule(runs: Frame, looks: Frame, share: float = MAIN) -> Frame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def strictest(solved: np.ndarray) -> float:
+    """The strictest threshold that lets at most 5 % of the solved runs go, from their scores in order."""
+    return float(solved[math.floor(round((1 - KEPT) * len(solved), 9))]) if len(solved) else -math.inf
 
 
 def answer(areas: Frame, against: Frame, rules: Frame) -> dict[str, Any]:

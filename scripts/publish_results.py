@@ -4,22 +4,33 @@ rnnvg bench run tcn-adding-small --out runs/published/tcn-adding-small
 python scripts/publish_results.py runs/published/* --commit "$(git rev-parse --short HEAD)"
 python scripts/publish_results.py tcn-adding       --commit "$(git rev-parse --short HEAD)"     a benchmark that was not run
 python scripts/publish_results.py                  the page and the README again, of the tables that are there
+
+A directory may also hold what other scripts wrote (OTHERS: exact_results.json, early-signs/, ...); it is copied. What is
+neither is named and passed over. made_with.csv has, for each benchmark and each of those, commit, versions, machine and dates;
+what is published again replaces its own rows.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from rnnvg import bench, load_results
-from rnnvg.bench import Store
+from rnnvg.bench import Plan, Store
+from rnnvg.bench.grid import names
 from rnnvg.bench.outcome import outcome, published_table
 from rnnvg.bench.outcome import verdicts as verdicts_of
+from rnnvg.bench.plan import FOLDER, kept
 from rnnvg.bench.published import VERDICTS
 from rnnvg.bench.spec import Measure, Training
+from rnnvg.errors import InputError
 from rnnvg.files import write_ours, write_whole
 from rnnvg.report import legend, results
 from rnnvg.report.page import Page, Section, Table, render
@@ -27,7 +38,16 @@ from rnnvg.report.sections import finding, horizons, ladder, published
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = ("published", "ladder", "rungs", "runs", "horizons")
-MADE_WITH = "made_with.csv"
+MADE_WITH, UNNAMED = "made_with.csv", "(all)"
+# What scripts beside the benchmarks write -> where it is kept; a star is every file.
+OTHERS = {
+    "exact_results.json": "exact_results.json",
+    "exact_results.csv": "exact_results.csv",
+    "side_by_side.json": "side_by_side.json",
+    "side_by_side.csv": "side_by_side.csv",
+    "architectures/architectures.json": "architectures.json",
+    "early-signs/*": "early-signs",
+}
 TRAINING = {*Training.model_fields, *Measure.model_fields}
 LEAD = (
     "Published figures run again. A figure counts as reproduced or not only where the settings are the paper's and the "
@@ -40,11 +60,36 @@ LEAD = (
 def keep_tables(directory: Path, target: Path) -> None:
     """Writes the tables of one benchmark; of a name alone those of one that was not run."""
     target.mkdir(parents=True, exist_ok=True)
-    frames = dict(outcome(directory)) if directory.is_dir() else {"published": verdicts_of([directory])}
+    frames = (
+        dict(outcome(directory, plan_of(directory))) if directory.is_dir() else {"published": verdicts_of([directory])}
+    )
     if Store(directory).results():
         frames |= {"runs": load_results(directory), "horizons": Store(directory).frame("horizons.csv")}
     for name, frame in frames.items():
         write_ours(target / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"), "--out")
+
+
+def plan_of(directory: Path) -> Plan:
+    """The benchmarks of a directory with the analyses that their files have today: those are written after the runs.
+
+    Raises:
+        InputError: a file has been changed in anything else, a tolerance for example.
+    """
+    plan = kept(directory)
+    grids = []
+    for old in plan.grids:
+        new = bench.read(old.name) if old.name in names() else old
+        if _without_analyses(new.source) != _without_analyses(old.source):
+            raise InputError(f"The file of {old.name} was changed after its runs in more than analyses. Run it again.")
+        grids.append(new)
+    return replace(plan, grids=tuple(grids))
+
+
+def _without_analyses(source: Mapping[str, Any]) -> dict[str, Any]:
+    figures = [
+        {key: each[key] for key in each if key not in ("analysis", "hours")} for each in source.get("published", ())
+    ]
+    return {**source, "published": figures}
 
 
 def kept_tables(folder: Path) -> dict[str, Any]:
@@ -115,20 +160,76 @@ def by_verdict(every: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def made_with(directories: list[Path], commit: str | None, kept: Path) -> dict[str, str]:
-    """Versions, machines and commits of what is kept and of `directories`."""
-    seen: dict[str, set[str]] = {}
-    if kept.exists():
-        for row in pd.read_csv(kept, dtype=str).itertuples():
-            seen.setdefault(str(row.what), set()).add(str(row.value))
-    for directory in filter(Path.is_dir, directories):
+def keep_others(directory: Path, out: Path) -> list[str]:
+    """Copies what other scripts wrote; the names of what was found."""
+    found = []
+    for source, target in OTHERS.items():
+        paths = [path for path in sorted(directory.glob(source)) if path.is_file()]
+        for path in paths:
+            place = out / target / path.name if source.endswith("*") else out / target
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(place, path.read_bytes())
+        found += [Path(target).stem] if paths else []
+    return list(dict.fromkeys(found))
+
+
+def made_with(
+    directories: Sequence[Path], others: Mapping[str, Path], commit: str | None, file: Path
+) -> dict[str, str]:
+    """made_with.csv, a row a benchmark and fact, what is published now in place of what was known of it; every fact as text.
+
+    Args:
+        others: what other scripts wrote -> the directory that it was in.
+    """
+    columns = ["benchmark", "what", "value"]
+    old = pd.read_csv(file, dtype=str) if file.exists() else pd.DataFrame(columns=columns)
+    if "benchmark" not in old:  # as it was before each benchmark had its own rows
+        old.insert(0, "benchmark", UNNAMED)
+    rows = []
+    for directory in directories:
+        seen: dict[str, set[str]] = {"commit": {str(commit)}}
         for result in Store(directory).results():
             machine = {key: result["machine"].get(key) for key in ("system", "processor")}
-            for key, value in {"commit": commit, **result["versions"], **machine}.items():
+            date = {"date": str(result["finished"])[:10]}
+            for key, value in {**result["versions"], **machine, **date}.items():
                 seen.setdefault(key, set()).add(str(value))
-    rows = [(key, value) for key, values in seen.items() for value in sorted(values)]
-    write_whole(kept, pd.DataFrame(rows, columns=["what", "value"]).to_csv(index=False, lineterminator="\n"))
-    return {key: ", ".join(sorted(values)) for key, values in seen.items()}
+        rows += [(directory.name, key, value) for key, values in seen.items() for value in sorted(values)]
+    for name, directory in others.items():
+        date = datetime.fromtimestamp(directory.stat().st_mtime, UTC).date()
+        rows += [(name, "commit", str(commit)), (name, "date", str(date))]
+    new = pd.DataFrame(rows, columns=columns)
+    # Facts of nobody in particular go when everybody has facts.
+    with_runs = {folder.parent.name for folder in file.parent.glob("*/runs.csv")}
+    named = {*new["benchmark"], *old["benchmark"]}
+    gone = {*new["benchmark"], *([UNNAMED] if with_runs <= named else [])}
+    every = pd.concat([old[~old["benchmark"].isin(gone)], new]).sort_values("benchmark", kind="stable")
+    write_whole(file, every.to_csv(index=False, lineterminator="\n"))
+    return {str(what): ", ".join(sorted(set(own["value"]))) for what, own in every.groupby("what", sort=False)}
+
+
+def sorted_out(directories: Sequence[Path], out: Path) -> tuple[list[Path], dict[str, Path], list[Path]]:
+    """Directories of benchmarks, what other scripts wrote -> where, and benchmarks that were not run.
+
+    Benchmarks of which nothing but a table without runs is kept are made again with the rest: their files may say more today.
+    """
+    found, others = [], {}
+    for each in directories:
+        if each.is_dir() and (each / FOLDER).is_dir():
+            found.append(each)
+        elif each.is_dir() and (copied := keep_others(each, out)):
+            others |= dict.fromkeys(copied, each)
+        elif not each.is_dir() and str(each) in names():
+            found.append(each)
+        else:
+            print(f"{each} holds no results and is no benchmark: passed over.", file=sys.stderr)
+    given = {each.name for each in found}
+    tables = [path.parent for path in out.glob("*/published.csv")] if directories else []
+    not_run = [path.name for path in tables if path.name not in given and not (path / "runs.csv").exists()]
+    return (
+        [each for each in found if each.is_dir()],
+        others,
+        [*(each for each in found if not each.is_dir()), *(Path(name) for name in sorted(not_run) if name in names())],
+    )
 
 
 def markdown(frame: Any) -> str:
@@ -138,9 +239,15 @@ def markdown(frame: Any) -> str:
 
 
 def main(directories: list[Path], commit: str | None, out: Path) -> None:
-    for directory in directories:
+    for each in directories:
+        if (each / "commit").is_file() and (found := (each / "commit").read_text().strip()) != commit:
+            raise InputError(
+                f"{each} was made by commit {found}, and --commit is {commit}. Pass the one that made everything."
+            )
+    run, others, not_run = sorted_out(directories, out)
+    for directory in (*run, *not_run):
         keep_tables(directory, out / directory.name)
-    versions = made_with(directories, commit, out / MADE_WITH)
+    versions = made_with(run, others, commit, out / MADE_WITH)
     folders = sorted(folder for folder in out.iterdir() if any((folder / f"{name}.csv").exists() for name in TABLES))
     outcomes = {folder.name: kept_tables(folder) for folder in folders}
     sections, parts, colours = [], [], {}

@@ -23,8 +23,8 @@ EXTRAS = ("ladder", "needs")
 # A grid has at most so many runs, unless its file says otherwise: `most_runs = 50000`.
 MOST_RUNS = 10_000
 MOST_SEEDS = 100_000
-# Settings that are lists by nature: one value, not an axis.
-_LISTS = ("checkpoints", "wrt")
+# Settings of one value, not an axis: lists by nature, and one that makes no other runs.
+_NO_AXES = ("checkpoints", "wrt", "give_up")
 
 
 class _File(BaseModel):
@@ -254,7 +254,7 @@ class Check:
         if key not in known:
             self.fault(place, unknown(key, known))
             return ()
-        values = (value,) if key in _LISTS else self._values(place, value)
+        values = (value,) if key in _NO_AXES else self._values(place, value)
         if key in ("init", "match"):
             options = models.INITS if key == "init" else models.EVERY_CELL
             known = [self._named(place, each, options) for each in values]

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from rnnvg.bench.spec import GIVEN_UP
 from rnnvg.bench.store import Store, load_results
 from rnnvg.errors import InputError
 from rnnvg.horizon import least_p, sign_flip, spread
@@ -45,6 +46,7 @@ class Differences(Shown):
             noise", "too few pairs" for any difference to show, "one pair").
         settings, versions: name -> (value in A, value in B), where all of A differs from all of B.
         unpaired: "A" and "B" -> how many runs have no partner.
+        given_up: "A" and "B" -> how many runs the stopping rule ended: not solved, and in no comparison of scores or horizons.
         directories: A and B as they were passed.
     """
 
@@ -52,6 +54,7 @@ class Differences(Shown):
     settings: Mapping[str, tuple[Any, Any]]
     versions: Mapping[str, tuple[Any, Any]]
     unpaired: Mapping[str, int]
+    given_up: Mapping[str, int]
     directories: tuple[str, str]
 
     @property
@@ -98,6 +101,9 @@ class Differences(Shown):
             words += f", {counts['one pair']} have only one pair, which says nothing about noise"
         if any(self.unpaired.values()):
             words += f". Runs without a partner: {self.unpaired['A']} in {a}, {self.unpaired['B']} in {b}"
+        if any(self.given_up.values()):
+            words += f". Given up, not solved and without a final score: {self.given_up['A']} runs in {a}, "
+            words += f"{self.given_up['B']} in {b}"
         return f"{words}."
 
 
@@ -127,7 +133,8 @@ def compare(a: str | Path, b: str | Path) -> Differences:
         parts = [_texts(frame[(frame["task"] == task) & (frame["cell"] == cell)], keys) for frame in (one, other)]
         apart = [name for name in keys if _constant(parts[0], name) != _constant(parts[1], name) and _both(parts, name)]
         settings |= {f"{_plain(name)}": (_constant(parts[0], name), _constant(parts[1], name)) for name in apart}
-        same = [name for name in keys if name not in apart]
+        # A run that may be given up is the partner of one that may not: whether it was is in its status.
+        same = [name for name in keys if name not in apart and name != "set_give_up"]
         pairs = parts[0].merge(parts[1], on=[*same, "seed"], suffixes=("_a", "_b"))
         paired += len(pairs)
         varying = [name for name in same if pairs[name].nunique() > 1]
@@ -143,7 +150,8 @@ def compare(a: str | Path, b: str | Path) -> Differences:
     frame["p_holm"] = _holm(frame["p"].to_numpy(float))
     frame["verdict"] = [_verdict(row) for row in frame.itertuples()]
     unpaired = {"A": len(one) - paired, "B": len(other) - paired}
-    return Differences(frame[list(COLUMNS)], settings, _versions(a, b), unpaired, (str(a), str(b)))
+    given_up = {side: int((each["status"] == GIVEN_UP).sum()) for side, each in (("A", one), ("B", other))}
+    return Differences(frame[list(COLUMNS)], settings, _versions(a, b), unpaired, given_up, (str(a), str(b)))
 
 
 def _compared(pairs: Frame) -> Iterator[tuple[Any, ...]]:

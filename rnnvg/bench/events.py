@@ -17,7 +17,8 @@ class Event:
             "beat" (the driver is alive; a few a second).
         run: id; empty for "plan", "note" and "beat".
         step, steps, loss: of a run under way.
-        status, text: "ok", "diverged" or "failed" with the reason, of a run that is done; otherwise what is to be said.
+        status, text: "ok", "diverged", "given-up" or "failed" with the reason, of a run that is done; otherwise what is to be
+            said.
         total, done: for "plan", how many runs there are and how many of them have a result already.
         pid: for "start", the worker process.
 

@@ -16,18 +16,19 @@ from typing import Any
 import pandas as pd
 
 from rnnvg.bench.extras import Ladder
-from rnnvg.bench.spec import RunSpec, settings_of
+from rnnvg.bench.spec import GIVEN_UP, RunSpec, settings_of
 from rnnvg.horizon.intervals import fraction_interval
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One length: how many of its runs there are, have a result and are solved."""
+    """One length: how many of its runs there are, have a result, are solved, and were given up (and not solved)."""
 
     length: int
     runs: int
     done: int
     solved: int
+    given_up: int
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,16 @@ class Climb:
     def rungs(self, results: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
         """The lengths of the climb as far as `results` (by id) tell, in the order in which they come.
 
-        The last one may not be done yet; every other one is. A run that diverged or failed has not solved its length.
+        The last one may not be done yet; every other one is. A run that diverged, failed or was given up has not solved its
+        length.
         """
         found: list[Rung] = []
         while (length := self._next(found)) is not None:
             runs = self.runs(length)
-            done = [results[spec.id] for spec in runs if spec.id in results]
+            done = [results[spec.id] for spec in runs if spec.is_done_by(results.get(spec.id))]
             solved = sum(result["status"] == "ok" and bool(result["solved"]) for result in done)
-            found.append(Rung(length, len(runs), len(done), solved))
+            given_up = sum(result["status"] == GIVEN_UP for result in done)
+            found.append(Rung(length, len(runs), len(done), solved, given_up))
             if len(done) < len(runs):
                 break
         return found
@@ -91,7 +94,21 @@ class Climb:
         return self.spec.task | {self.ladder.setting: length}
 
 
-RUNGS = ("task", "setting", "cell", "init", "hidden", "length", "runs", "done", "solved", "fraction", "low", "high")
+RUNGS = (
+    "task",
+    "setting",
+    "cell",
+    "init",
+    "hidden",
+    "length",
+    "runs",
+    "done",
+    "solved",
+    "given_up",
+    "fraction",
+    "low",
+    "high",
+)
 CLIMBED = ("task", "setting", "cell", "init", "hidden", "solved_length", "failed_length", "bound", "finished")
 
 
@@ -103,8 +120,8 @@ def rungs_frame(climbs: Sequence[Climb], results: Mapping[str, Mapping[str, Any]
             if not rung.done:
                 continue
             low, high = fraction_interval(rung.solved, rung.done)
-            counts = (rung.length, rung.runs, rung.done, rung.solved, rung.solved / rung.done, low, high)
-            rows.append((*_named(climb), *counts))
+            counts = (rung.length, rung.runs, rung.done, rung.solved, rung.given_up)
+            rows.append((*_named(climb), *counts, rung.solved / rung.done, low, high))
     return pd.DataFrame(rows, columns=list(RUNGS))
 
 

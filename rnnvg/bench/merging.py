@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from rnnvg.bench.plan import FOLDER, Plan, kept
-from rnnvg.bench.spec import RunSpec
+from rnnvg.bench.spec import GIVEN_UP, RunSpec
 from rnnvg.bench.store import RESULT, Store
 from rnnvg.errors import InputError, bounded, shown
 from rnnvg.faults import disk_faults_named
 from rnnvg.files import make_folder, named_folder, read_regular, write_whole
 
 # What differs between two people who do the same run: when it was, where, and how long it took.
-_OF_THE_OCCASION = ("started", "finished", "machine", "notes", "checksum", "files")
+# A run that was not given up is the same, whether or not it might have been.
+_OF_THE_OCCASION = ("started", "finished", "machine", "notes", "checksum", "files", "give_up")
 _LISTED = 4
 
 
@@ -151,6 +152,8 @@ def _check_settings(stores: Sequence[Store], plans: Sequence[Plan | None]) -> No
 
 def _difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     """In what two results of one id differ, in words; empty where it is only the occasion."""
+    if (a["status"] == GIVEN_UP) != (b["status"] == GIVEN_UP):
+        return "given up in one of them"
     found = []
     for package in sorted({*a["versions"], *b["versions"]}):
         pair = [str(each["versions"].get(package, "unknown")) for each in (a, b)]
@@ -169,6 +172,7 @@ def _difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
 
 def _numbers(result: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in result.items() if key not in _OF_THE_OCCASION and not key.endswith("seconds")}
+    rest |= {"spec": RunSpec.model_validate(result["spec"]).canonical}
     return json.dumps(rest, sort_keys=True)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from rnnvg.bench.extras import Published
 from rnnvg.bench.grid import Grid
+from rnnvg.bench.spec import GIVEN_UP
 
 COLUMNS = (
     "benchmark", "task", "cell", "where", "metric", "published", "claim", "ours", "least", "most", "baseline", "runs",
@@ -28,7 +29,8 @@ def beside_published(grids: Iterable[Grid], results: Iterable[Mapping[str, Any]]
     share), `least` and `most` their range, all in units of `metric`; `status` is "run", or "not run" with the reason or the
     way to get what is missing; `difference` names the settings in which the runs and the paper differ. `verdict` is one of
     VERDICTS, by the ranges that the benchmark's file names (`tolerance`); `because` says what is missing, what differs, or
-    what the analysis of a "not" is. `hours` is the time that the runs took, one thread each.
+    what the analysis of a "not" is; a figure of which runs were given up is not comparable, for a prediction is no outcome.
+    `hours` is the time that the runs took, one thread each.
     """
     every = list(results)
     rows = [_row(grid, figure, every) for grid in grids for figure in grid.published]
@@ -48,6 +50,9 @@ def _row(grid: Grid, figure: Published, results: list[Mapping[str, Any]]) -> tup
         and all(_same(_setting(result["spec"], key), value) for key, value in figure.where.items())
     ]
     ended = [result for result in ours if result["status"] == "ok"]
+    # A run that was given up has no final score; of "solved" it is one that is not.
+    counted = ours if figure.metric in ("solved", "solved_at") else []
+    ended += [result for result in counted if result["status"] == GIVEN_UP]
     values = [value for result in ended if (value := _value(result, figure.metric)) is not None]
     center = fmean if figure.metric == "solved" else median
     baselines = [r["baseline"] for r in ended if r.get("baseline")]
@@ -118,8 +123,10 @@ def _baseline(baseline: Mapping[str, Any], metric: str) -> float | None:
 
 
 def _other_settings(figure: Published, ours: list[Mapping[str, Any]]) -> list[str]:
-    """The paper's settings that the runs do not have: "length 50 (paper: 600)"."""
+    """The paper's settings that the runs do not have: "length 50 (paper: 600)"; and whether runs were given up."""
     found = []
+    if given := sum(result["status"] == GIVEN_UP for result in ours):
+        found.append(f"{given} of {len(ours)} runs given up at a tenth of their budget")
     for key, wanted in figure.settings.items():
         values = list(dict.fromkeys(str(_setting(result["spec"], key)) for result in ours))
         here = [_setting(result["spec"], key) for result in ours]

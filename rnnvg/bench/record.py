@@ -33,6 +33,7 @@ _NOTHING: dict[str, Any] = dict.fromkeys(
         "task",
         "baseline",
         "verify",
+        "give_up",
         "started",
         "finished",
     ]

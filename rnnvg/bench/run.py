@@ -53,8 +53,8 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
             and leaves a resume file.
 
     Returns:
-        The content of result.json. Status "diverged" is a training that stopped being finite, "failed" anything that
-        was raised inside it, with the reason.
+        The content of result.json. Status "diverged" is a training that stopped being finite, "given-up" one that the
+        stopping rule ended (where the specification has it), "failed" anything that was raised inside it, with the reason.
 
     Raises:
         MachineError: no memory, no more open files, or (a StorageError) the directory cannot be written. The run is then
@@ -73,7 +73,7 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
     folder = store.folder(spec.id)
     store.check_tables()
     if (folder / RESULT).exists():
-        if (standing := store.result(spec.id)) is not None:
+        if spec.is_done_by(standing := store.result(spec.id)) and standing is not None:
             return standing
         store.set_aside(spec.id)
     try:
@@ -163,6 +163,7 @@ class _Run:
                 "best_loss": task.best_loss,
             },
             "verify": certificate,
+            "give_up": result.verdict,
             "machine": device.facts(self.spec.training.device),
             **({"notes": self.notes} if self.notes else {}),
         }, files

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnvg.bench import given_up
 from rnnvg.bench.events import Event, Observer
 from rnnvg.bench.record import version
 from rnnvg.bench.silence import LONGEST_SILENCE
@@ -46,7 +47,8 @@ def run_all(
     In a script, call it under `if __name__ == "__main__":`, for worker processes import the script that started them.
 
     Args:
-        specs: the runs, in the order in which they are to be started.
+        specs: the runs, in the order in which they are to be started. One that was given up and whose `training.give_up` is
+            not set is set aside and done again.
         directory: OUT; made where it is missing. Several processes, on several machines, may share one.
         jobs: worker processes on this machine.
         observer: is called with an Event for everything that happens, in the thread that calls this.
@@ -92,6 +94,8 @@ def run_all(
     store.check_settings(wanted.values(), bounded("axes", axes))
     pending = _to_do(store, wanted, retry_failed, tell) or _followers(store, wanted, follow)
     tell(Event("plan", total=len(wanted), done=len(wanted) - len(pending)))
+    for text in given_up.not_applied(pending):
+        tell(Event("note", text=text))
     if pending:
         check_room(store.directory, BYTES_A_RUN * len(pending))
         for text in _versions(store):
@@ -127,7 +131,7 @@ def _followers(
     results = {result["id"]: result for result in _results(store, sorted(wanted))} | store.read().results
     found = {spec.id: spec for spec in follow(results)}
     wanted |= found
-    return [spec for run, spec in found.items() if run not in results]
+    return [spec for run, spec in found.items() if not spec.is_done_by(results.get(run))]
 
 
 def _to_do(store: Store, wanted: dict[str, RunSpec], retry_failed: bool, tell: Observer) -> list[RunSpec]:
@@ -137,6 +141,12 @@ def _to_do(store: Store, wanted: dict[str, RunSpec], retry_failed: bool, tell: O
         tell(Event("note", text=f"{run}: {what}. It was moved to {store.set_aside(run)}."))
     done = dict(reading.results)
     for run in [run for run in wanted if retry_failed and done.get(run, {}).get("status") == "failed"]:
+        store.set_aside(run)
+        del done[run]
+    again = [run for run, spec in wanted.items() if run in done and not spec.is_done_by(done[run])]
+    if again:
+        tell(Event("note", text=given_up.done_again(again)))
+    for run in again:
         store.set_aside(run)
         del done[run]
     return [spec for run, spec in wanted.items() if run not in done]

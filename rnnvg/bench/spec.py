@@ -23,10 +23,18 @@ NETWORK = ("hidden", "layers", "init", "embed", "tied", "dropout", "t_max", "gai
 # Settings that came later: left out of a specification where they have this value, so that older runs keep their ids.
 _LATER = {"gain": None, "constraint": None, "paired": False, "sources": None}
 _LATER_IN_MEASURE = {"why": True}
-_LATER_IN_TRAINING = {"warmup": None, "omega": None, "flossing": None, "device": "cpu", "decay_every": None}
+_LATER_IN_TRAINING = {
+    "warmup": None,
+    "omega": None,
+    "flossing": None,
+    "device": "cpu",
+    "decay_every": None,
+    "give_up": False,
+}
 _LATER_IN_TASKS = {"adding": {"values": "0 to 1"}}
 # Version of the layout of results; part of every id, so that results of another layout are never taken for this one's.
 SCHEMA = 1
+GIVEN_UP = "given-up"
 
 # A count is a whole number and nothing that merely looks like one: no "5", no 5.0, no true.
 _Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
@@ -71,6 +79,8 @@ class Training(_Part):
     omega: _Positive | None = None
     # Updates that bring the leading Lyapunov exponents to 0 before training (rnnvg.training.flossing); None: none.
     flossing: _Count | None = None
+    # End at a tenth of the budget where the rule of rnnvg.training.give_up says so. No part of the id: the run is the same.
+    give_up: _Flag = False
     # Where it is computed: another device's numbers differ in their last digits.
     device: Literal["cpu", "cuda"] = "cpu"
 
@@ -142,8 +152,18 @@ class RunSpec(_Part):
 
     @property
     def canonical(self) -> str:
-        """One text for one specification: JSON with sorted keys."""
-        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        """One text for one specification, whether or not it may be given up: JSON with sorted keys."""
+        found = self.to_dict()
+        # A run that is not given up is the same run, whether or not it might have been.
+        found["training"].pop("give_up", None)
+        return json.dumps(found, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    def is_done_by(self, result: Mapping[str, Any] | None) -> bool:
+        """Whether the content of a result.json (None: there is none) is what this run comes to.
+
+        A run that was given up is done where it may be given up; otherwise it is to be done again.
+        """
+        return result is not None and (self.training.give_up or result["status"] != GIVEN_UP)
 
     @property
     def id(self) -> str:

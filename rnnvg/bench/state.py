@@ -10,6 +10,7 @@ from pathlib import Path
 from rnnvg.bench.claims import claimed
 from rnnvg.bench.estimate import Timings
 from rnnvg.bench.plan import Plan, kept
+from rnnvg.bench.spec import GIVEN_UP
 from rnnvg.bench.store import Store
 
 
@@ -20,11 +21,12 @@ class State:
     Attributes:
         benchmarks: names of those that were asked for.
         runs: how many runs are asked for; of ladders those that are known by now.
-        done: how many have a result, by how they ended ("ok", "diverged", "failed").
+        done: how many have a result, by how they ended ("ok", "diverged", "given-up", "failed").
         solved: how many of them solved their task.
         under_way: ids that a process has claimed, with the process and its machine, as far as is known from here.
         left: ids without a result that nobody claims.
         failed: id -> reason, of runs that diverged or failed.
+        given_up: id -> what the stopping rule saw, of runs that it ended.
         damaged: id -> what is wrong with its files; to be set aside and done again by the next run.
         set_aside: folders that were set aside.
         missing: task -> what it reads that is not there, and how to get it.
@@ -46,6 +48,7 @@ class State:
     under_way: Mapping[str, str]
     left: tuple[str, ...]
     failed: Mapping[str, str]
+    given_up: Mapping[str, str]
     damaged: Mapping[str, str]
     set_aside: tuple[str, ...]
     missing: Mapping[str, str]
@@ -68,8 +71,8 @@ class State:
         reading = store.read()
         results = reading.results
         specs = {spec.id: spec for spec in plan.runs(results)}
-        here = [results[run] for run in specs if run in results]
-        open_runs = [spec for run, spec in specs.items() if run not in results]
+        here = [results[run] for run, spec in specs.items() if spec.is_done_by(results.get(run))]
+        open_runs = [spec for run, spec in specs.items() if not spec.is_done_by(results.get(run))]
         claims = {spec.id: who for spec in open_runs if (who := claimed(store.folder(spec.id)))}
         timings = Timings.near(directory) if open_runs else None
         seconds = [timings.seconds(spec) for spec in open_runs] if timings else []
@@ -81,7 +84,8 @@ class State:
             solved=sum(bool(result["solved"]) for result in here),
             under_way=claims,
             left=tuple(spec.id for spec in open_runs if spec.id not in claims),
-            failed={result["id"]: result["reason"] for result in here if result["status"] != "ok"},
+            failed={each["id"]: each["reason"] for each in here if each["status"] not in ("ok", GIVEN_UP)},
+            given_up={each["id"]: each["reason"] for each in here if each["status"] == GIVEN_UP},
             damaged=dict(reading.damaged),
             set_aside=tuple(sorted(path.name for path in aside.iterdir())) if aside.is_dir() else (),
             missing=plan.missing,

@@ -51,7 +51,16 @@ class Contents:
 
 
 # Settings in which what a directory holds may differ from what is added to it.
-_ALWAYS_FREE = ("seed", "cell", "init", "training.device", "sources", "sources.cell", "sources.task")
+_ALWAYS_FREE = (
+    "seed",
+    "cell",
+    "init",
+    "training.device",
+    "training.give_up",
+    "sources",
+    "sources.cell",
+    "sources.task",
+)
 
 
 class Store:
@@ -262,9 +271,13 @@ class Store:
 def load_results(directory: str | Path) -> pd.DataFrame:
     """The runs in a results directory as one tidy frame, a row a run, sorted by id.
 
-    Columns: id, task, cell, init, hidden, layers, seed, status ("ok", "diverged", "failed"), reason, solved, solved_at
-    (training step), steps, seconds, parameters, metric, value and baseline (in units of the metric), score_<metric>,
-    horizon_<threshold> and censored_<threshold> (steps; wrt the state at the last checkpoint), set_<setting>.
+    Columns: id, task, cell, init, hidden, layers, seed, status ("ok", "diverged", "failed", "given-up"), reason, solved,
+    solved_at (training step), steps, seconds, parameters, metric, value and baseline (in units of the metric),
+    score_<metric>, horizon_<threshold> and censored_<threshold> (steps; wrt the state at the last checkpoint), set_<setting>.
+
+    A run that was given up has no value, score or horizon there, so that no median has one; where there are such runs,
+    given_up_step, given_up_value (the metric), given_up_loss (over the loss without memory) and given_up_horizon have its
+    state at the time.
 
     Raises:
         InputError: there is no such directory, it holds no results, or results of another layout.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rnnvg.bench.spec import GIVEN_UP
 
 _Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _Number = Annotated[float, Field(ge=-1e308, le=1e308)]
@@ -38,13 +40,42 @@ class Machine(_Stored):
     peak_bytes: _Count | None = None
 
 
+# How a run can end that did not come to the end of its training.
+BROKEN_OFF = ("diverged", "failed", GIVEN_UP)
+
+
+class GiveUp(_Stored):
+    """What the stopping rule saw and said, as rnnvg.training.give_up has it."""
+
+    applied: bool
+    given_up: bool
+    because: str
+    step: _Count | None
+    share: _Number | None
+    horizon: _Count | None
+    distance: _Count | None
+    loss: _Number | None
+    score: _Number | None
+    threshold: _Number | None
+    horizon_needed: _Count | None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        numbers = (self.step, self.share, self.horizon, self.distance, self.loss, self.score, self.threshold)
+        if self.applied and None in numbers:
+            raise ValueError("`give_up` was applied and lacks what it saw")
+        if self.given_up and (self.score is None or self.threshold is None or self.score >= self.threshold):
+            raise ValueError("`give_up` ended a run that its own numbers keep")
+        return self
+
+
 class Result(_Stored):
     """runs/<id>/result.json."""
 
     layout: int = Field(alias="schema")
     id: str
     spec: dict[str, Any]
-    status: Literal["ok", "diverged", "failed"]
+    status: Literal["ok", "diverged", "failed", "given-up"]
     reason: str
     solved: bool
     score: dict[str, _Number | None] | None
@@ -61,11 +92,18 @@ class Result(_Stored):
     task: dict[str, str] | None = None
     baseline: Baseline | None
     verify: dict[str, Any] | None
+    give_up: GiveUp | None = None
     versions: dict[str, str]
     machine: Machine
     notes: list[str] = []
     files: dict[_Name, str]
     checksum: str
+
+    @model_validator(mode="after")
+    def _has_evidence(self) -> Self:
+        if (self.status == GIVEN_UP) != (self.give_up is not None and self.give_up.given_up):
+            raise ValueError("`status` and `give_up` say different things")
+        return self
 
 
 class Timed(_Stored):

@@ -146,6 +146,8 @@ class Sweep:
         for _ in range(len(self.waiting)):
             spec = self.waiting.popleft()
             folder = self.store.folder(spec.id)
+            if (folder / RESULT).exists() and (given := self.store.result(spec.id)) and not spec.is_done_by(given):
+                self.store.set_aside(spec.id)
             make_folder(folder)
             ours = self.claims.take(folder)
             if (folder / RESULT).exists() and (result := self.store.result(spec.id)) is not None:

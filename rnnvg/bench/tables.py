@@ -14,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from rnnvg.bench.spec import GIVEN_UP
+
 CURVE = ("step", "wrt", "distance", "log10_gain", "log10_gain_rms", "low", "high", "n", "n_zero")
 TRAINING = ("step", "split", "metric", "value")
 HORIZON = ("step", "wrt", "threshold", "last", "first_below", "censored", "rate", "e_fold", "status")
@@ -80,14 +82,16 @@ def one_row_each(results: Sequence[dict[str, Any]], horizons: pd.DataFrame) -> p
     for run, threshold, steps, censored in zip(
         last["id"], last["threshold"], last["last"], last["censored"], strict=True
     ):
+        if rows[run]["status"] == GIVEN_UP:
+            continue
         rows[run] |= {f"horizon_{threshold:.2g}": steps, f"censored_{threshold:.2g}": censored}
     settings = {result["id"]: _settings(result["spec"]) for result in results}
     frame = pd.DataFrame([rows[run] | settings[run] for run in rows])
     for name in map(str, frame):
         # None where a run has no such number; a column of them is still one of numbers.
-        if name in _NUMBERS or name.startswith(("score_", "horizon_")):
+        if name in _NUMBERS or name.startswith(("score_", "horizon_", "given_up_")):
             frame[name] = frame[name].astype(float)
-    order = ("score_", "horizon_", "censored_", "set_")
+    order = ("score_", "horizon_", "censored_", "given_up_", "set_")
     ranks = [
         next((rank for rank, start in enumerate(order, 1) if name.startswith(start)), 0) for name in map(str, frame)
     ]
@@ -99,8 +103,16 @@ def _row(result: dict[str, Any]) -> dict[str, Any]:
     network = {key: spec[key] for key in ("cell", "init", "hidden", "layers", "seed")}
     ended = {key: result[key] for key in ("status", "reason", "solved", "solved_at", "steps", "seconds", "parameters")}
     metric = baseline.get("metric")
-    scored = {"metric": metric, "value": score.get(metric), "baseline": baseline.get("value")}
     every = {f"score_{name}": value for name, value in score.items()}
+    scored = {"metric": metric, "value": score.get(metric), "baseline": baseline.get("value")}
+    if result["status"] == GIVEN_UP:
+        # Its state at the time is no final one: under other names it is in nobody's median.
+        then = result["give_up"]
+        every = {
+            "given_up_value": scored["value"],
+            **{f"given_up_{name}": then[name] for name in ("step", "loss", "horizon")},
+        }
+        scored["value"] = None
     return {"id": result["id"], "task": spec["task"]["name"], **network, **ended, **scored, **every}
 
 

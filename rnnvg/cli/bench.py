@@ -92,13 +92,16 @@ def list_(as_json: bool) -> None:
     multiple=True,
     help="Another value for a setting of the file, as often as needed: --set steps=500 --set text=data/ptb.",
 )
+@options.give_up
 @options.device
 @_how
-def run(spec: str, out: Path | None, seeds: int | None, settings: tuple, device: str, **how: Any) -> None:
+def run(
+    spec: str, out: Path | None, seeds: int | None, settings: tuple, give_up: bool, device: str, **how: Any
+) -> None:
     """Run the benchmark SPEC: a name from the list, or the path of a .toml file.
 
     A run that is done is not done again: interrupted or killed, the same command goes on where it was. More seeds and
-    cells extend a directory.
+    cells extend a directory. Without --give-up runs that were given up are done again.
 
     \b
     rnnvg bench run chrono-copy-small
@@ -113,6 +116,7 @@ def run(spec: str, out: Path | None, seeds: int | None, settings: tuple, device:
     made = made.change(**dict(settings)) if settings else made
     if (on := defaults.training_device(device, output.silent if how["quiet"] else output.note)) != "cpu":
         made = made.change(device=on)
+    made = made.change(give_up=True) if give_up else made
     plan = Plan.of(made, _patterns(how), choose.share(how.pop("shard")))
     _go(out or Path(f"runs/{made.name}"), plan, **how)
 
@@ -167,6 +171,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     if as_json:
         directories = dict(zip("AB", differences.directories, strict=True))
         facts = {"settings": differences.settings, "versions": differences.versions, "unpaired": differences.unpaired}
+        facts["given_up"] = differences.given_up
         output.result({"directories": directories, **facts, "rows": output.rows(differences.rows)})
     else:
         output.result(differences_in_words(differences, output.width()))
@@ -242,6 +247,7 @@ def _go(
     """Does what is left of a plan and writes the report; `how` is what `bench.run_all` takes."""
     from rnnvg import bench
     from rnnvg.bench.cluster import check_address, exposure
+    from rnnvg.bench.given_up import saving
     from rnnvg.bench.outcome import write_outcome
     from rnnvg.cli import bench_text
     from rnnvg.cli.report import rendered
@@ -271,6 +277,8 @@ def _go(
                 check_room(out, 0)
                 plan.keep(out)
             results = bench.run_all(specs.values(), out, observer=bar, axes=plan.axes, follow=follow, **how)
+        if saved := saving(results):
+            tell(f"{saved}.")
         failed = failed or any(result["status"] == "failed" for result in results)
     elif keep:
         check_room(out, 0)

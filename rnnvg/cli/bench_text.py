@@ -23,7 +23,7 @@ def ahead(out: Path, plan: Plan, jobs: int) -> dict[str, Any]:
     results = Store(out).read().results
     rows = []
     for spec in plan.runs(results):
-        done = spec.id in results
+        done = spec.is_done_by(results.get(spec.id))
         rows.append({"run": spec.id, "state": "done" if done else "to do", "seconds": timings.seconds(spec)})
     left = [row["seconds"] for row in rows if row["state"] == "to do"]
     known = [seconds for seconds in left if seconds is not None]
@@ -80,6 +80,7 @@ def state_in_words(state: State) -> str:
     if state.left or state.under_way:
         lines += [f"Left: {len(state.left)}. All that is not done takes one worker about: {in_words(state.seconds)}."]
     lines += [f"{run} came to nothing: {reason}" for run, reason in state.failed.items()]
+    lines += [f"{run} was given up and counts as not solved: {reason}" for run, reason in state.given_up.items()]
     lines += [
         f"{run} is damaged: {what}. The next run sets it aside and does it again."
         for run, what in state.damaged.items()

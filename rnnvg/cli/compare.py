@@ -36,6 +36,7 @@ from rnnvg.models.names import OFFERED
     help="No run gets more training steps than this.  [default: 2000; next-word 700]",
 )
 @options.retry_failed
+@options.give_up
 @options.longest_silence
 @options.device
 @options.quiet
@@ -52,6 +53,7 @@ def command(
     jobs: int,
     max_steps: int | None,
     retry_failed: bool,
+    give_up: bool,
     longest_silence: float,
     device: str,
     quiet: bool,
@@ -72,12 +74,14 @@ def command(
     rnnvg compare --tasks adding,copy --length 100 --delay 40 --out runs/longer
     """
     check_memory_limit(WITH_WORKERS)
+    from rnnvg.bench.given_up import saving
     from rnnvg.bench.spent import spent
     from rnnvg.report import comparison
 
     tell = output.silent if quiet else output.note
     chosen = defaults.task_settings(None, length, delay, settings)
     grid = defaults.comparison(tasks, cells, seeds, text, max_steps, tell, chosen, device)
+    grid = grid.change(give_up=True) if give_up else grid
     tell(f"Preparing {len(grid.runs())} runs in {out} ...")
     results = comparison.run(
         grid, out, jobs=jobs, retry_failed=retry_failed, longest_silence=longest_silence, quiet=quiet
@@ -85,6 +89,8 @@ def command(
     tell("Drawing the figures ...")
     start = time.perf_counter()
     output.result(rendered(out, as_json))
+    if saved := saving(results):
+        tell(f"{saved}.")
     if time_spent := spent(results):
         tell(f"{time_spent}; the report took {time.perf_counter() - start:.0f} s.")
     if any(result["status"] == "failed" for result in results):

@@ -86,6 +86,7 @@ def compare(
     jobs: int = 2,
     max_steps: int | None = None,
     retry_failed: bool = False,
+    give_up: bool = False,
     device: str = "cpu",
     quiet: bool = False,
     **settings: Any,
@@ -103,6 +104,8 @@ def compare(
         jobs: worker processes; the results are the same for any number.
         max_steps: no run gets more training steps than this.
         retry_failed: do runs again that failed; their files are set aside.
+        give_up: end runs that look hopeless at a tenth of their budget, by the rule of rnnvg.training.give_up; they count as
+            not solved. Without it runs that were given up are done again.
         device: "cpu", "cuda" or "auto".
         quiet: no progress bar and no notes.
         **settings: settings of tasks (length=100); each goes to every task that has it.
@@ -122,6 +125,7 @@ def compare(
 
     tell: Callable[[str], object] = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr))
     grid = defaults.comparison(_names(tasks), _names(cells), seeds, text, max_steps, tell, settings, device, flag="")
+    grid = grid.change(give_up=True) if give_up else grid
     run(grid, out, jobs=jobs, retry_failed=retry_failed, quiet=quiet, auto=True)
     runs = results.read(out)
     return Comparison(Path(out), report.write(runs), runs)

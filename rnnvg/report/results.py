@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from rnnvg.bench.spec import dotted
+from rnnvg.bench.spec import GIVEN_UP, dotted
 from rnnvg.errors import InputError
 from rnnvg.missing import number
 from rnnvg.report.style import AFTER, BEFORE, CELL_LABELS, cell_label, loss_unit, task_label
@@ -194,7 +194,7 @@ def moments(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of `frame` (with id, step and status) measured before and after training, told apart by a column `when`.
 
     Before is step 0, of every run that has it. After is the last checkpoint, of runs that came to their end ("ok"): a
-    run that diverged has no state after training.
+    run that diverged or was given up has no state after training.
     """
     before = frame[frame["step"] == 0].assign(when=BEFORE)
     trained = frame[(frame["status"] == "ok") & (frame["step"] > 0)]
@@ -205,6 +205,8 @@ def moments(frame: pd.DataFrame) -> pd.DataFrame:
 def _row(record: dict[str, Any]) -> dict[str, Any]:
     spec, baseline, score = record["spec"], record.get("baseline") or {}, record.get("score") or {}
     metric = baseline.get("metric")
+    if record["status"] == GIVEN_UP:
+        score = {}  # what it was at the time is no final score
     return {
         "id": record["id"],
         "task": spec["task"]["name"],
@@ -262,6 +264,8 @@ def _network_names(records: list[dict[str, Any]]) -> dict[str, str]:
         cell = cell_label(str(spec["cell"]))
         names[run] = cell if init == "default" else f"{cell}/{init}"
         rest = {key: value for key, value in spec.items() if key not in ("task", "seed", "schema", "measure", "init")}
+        # Whether it may be given up makes no other network: its status says whether it was.
+        rest["training"] = {key: value for key, value in (spec.get("training") or {}).items() if key != "give_up"}
         settings[run] = dotted(rest)
         groups[run] = (names[run], str(spec["task"]))
     return _with_differences(names, settings, "/", groups)

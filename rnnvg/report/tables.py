@@ -38,7 +38,7 @@ def score_table(source: str | Path | Results) -> pd.DataFrame:
         source: a results directory, or what `results.read` gave.
 
     Returns:
-        DataFrame with problem, network, cell, runs, ok, diverged, failed (counts), solved (count), solved_fraction,
+        DataFrame with problem, network, cell, runs, ok, diverged, failed, given_up (counts), solved (count), solved_fraction,
         solved_low, solved_high (exact 95 % binomial interval, Clopper and Pearson 1934; a run that diverged or failed
         has not solved its task), steps_to_solve (median over solved runs), metric, baseline_text, value, least, most
         (median and range over runs that came to their end), baseline, baseline_loss, best_loss (nan where unknown), loss,

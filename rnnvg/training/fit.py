@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import torch
@@ -36,12 +36,14 @@ class TrainingResult:
     Attributes:
         history: tidy, one number a row: step, split, metric, value. "train" rows are the mean loss of the last 20
             steps or fewer, "valid" rows held-out scores while training, "test" rows the final score.
-        status: "ok", or "diverged" where a loss, gradient or weight stopped being finite.
+        status: "ok", "diverged" where a loss, gradient or weight stopped being finite, or "given-up" by the rule of
+            rnnvg.training.give_up.
         reason: what happened and at which step; empty where the status is "ok".
         steps: optimiser steps done.
         solved_at: the first evaluated step whose held-out score counts as solved; None where none did.
         score: the final held-out score by metric, on data used nowhere else; of a text its whole test split.
-        seconds: wall time over all sittings, evaluation included, on_checkpoint left out.
+        seconds: wall time over all sittings, evaluation included, on_checkpoint and the look of `give_up` left out.
+        verdict: what the rule of `give_up` saw and said; None where it was not asked for, or its step not reached.
 
     >>> import torch
     >>> from rnnvg import models, tasks, training
@@ -53,12 +55,13 @@ class TrainingResult:
     """
 
     history: pd.DataFrame
-    status: Literal["ok", "diverged"]
+    status: Literal["ok", "diverged", "given-up"]
     reason: str
     steps: int
     solved_at: int | None
     score: dict[str, float]
     seconds: float
+    verdict: dict[str, Any] | None = None
 
 
 def fit(
@@ -83,6 +86,7 @@ def fit(
     warmup: int | None = None,
     omega: float | None = None,
     flossing: int | None = None,
+    give_up: bool = False,
     resume: str | Path | None = None,
     resume_every: float = 60.0,
     device: str | None = None,
@@ -116,6 +120,9 @@ def fit(
         omega: weight of Pascanu's regulariser, added to the loss (rnnvg.training.penalties.omega); None: none.
         flossing: steps of gradient flossing before training (rnnvg.training.penalties.floss; a checkpoint at step 0 sees the
             network after it), and one every ten steps during it; None: none.
+        give_up: look once, at a tenth of `steps`, and end there where the rule of rnnvg.training.give_up says so. The look
+            draws sequences of its own and does not change how the network learns. Where the rule does not hold (another
+            task than those that it is from, no recurrence), the training goes on and the verdict says why.
         resume: a file to go on from where it is there. It is written every `resume_every` seconds and on
             KeyboardInterrupt (unless that falls into the optimiser's own update: the last one then stands), and removed
             at the end. Checkpoints before the step that it holds are not repeated.
@@ -161,6 +168,7 @@ def fit(
             None if omega is None else check_float("omega", omega, above=0),
             flossing is not None and check_int("flossing", flossing, least=1) > 0,
         ),
+        give_up=bool(give_up),
         resume=None if resume is None else Path(resume),
         resume_every=check_float("resume_every", resume_every, above=0),
     )
@@ -202,7 +210,7 @@ def fit(
     settings = json.loads(json.dumps(settings))  # as they will be read back: lists for tuples
     taken_up = False
     if arguments.resume is not None:
-        taken_up = resume_file.restore(arguments.resume, settings, parts)
+        taken_up = resume_file.restore(arguments.resume, settings, parts, arguments.give_up)
     if flossing is not None and not taken_up:
         penalties.floss(model, task, flossing, derived_generator("flossing", generator.initial_seed()))
     mode = model.training
@@ -212,6 +220,8 @@ def fit(
         model.train(mode)
     if arguments.resume is not None:
         resume_file.remove(arguments.resume)
+    if not arguments.give_up:  # a sitting before this one may have looked
+        parts.progress.verdict = None
     return _result(parts.progress, score)
 
 
@@ -234,12 +244,15 @@ def _window(task: Task, bptt: int | None) -> int | None:
 
 
 def _result(progress: Progress, score: dict[str, float]) -> TrainingResult:
+    verdict = progress.verdict
+    status: Any = "diverged" if progress.reason else "given-up" if progress.given_up else "ok"
     return TrainingResult(
         history=pd.DataFrame(progress.rows, columns=["step", "split", "metric", "value"]),
-        status="diverged" if progress.reason else "ok",
-        reason=progress.reason,
+        status=status,
+        reason=progress.reason or (verdict.because if verdict is not None and verdict.given_up else ""),
         steps=progress.step,
         solved_at=progress.solved_at,
         score=score,
         seconds=progress.seconds,
+        verdict=None if verdict is None else verdict.to_dict(),
     )

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rnnvg.models import SequenceModel
 from rnnvg.seeds import seed_of
-from rnnvg.training import resume
+from rnnvg.training import give_up, resume
 from rnnvg.training.descent import Descent
 from rnnvg.training.resume import Generators, Parts
 
@@ -45,6 +45,7 @@ class FitArguments:
     decay_every: int | None
     warmup: int
     penalty: Callable[[Batch, int], Tensor] | None
+    give_up: bool
     checkpoints: frozenset[int]
     on_checkpoint: Callable[[int, SequenceModel], object] | None
     on_progress: Callable[[int, int, float], object] | None
@@ -80,7 +81,9 @@ class Loop:
                 last = progress.step >= arguments.steps
                 if (last or progress.step % arguments.eval_every == 0) and progress.evaluated < progress.step:
                     self._evaluate()
+                self._judge()
                 over = last or bool(progress.reason) or (arguments.stop_when_solved and progress.solved_at is not None)
+                over = over or progress.given_up
                 if (over or progress.step in arguments.checkpoints) and progress.measured < progress.step:
                     self._checkpoint()
                 if over:
@@ -154,6 +157,31 @@ class Loop:
         if self.arguments.decay is not None:
             for group in self.parts.optimizer.param_groups:
                 group["lr"] *= self.arguments.decay
+
+    def _judge(self) -> None:
+        """The look of the stopping rule, once, where it is asked for and due."""
+        progress, steps = self.progress, self.arguments.steps
+        due = give_up.due(steps)
+        if not self.arguments.give_up or progress.verdict is not None or progress.step < due or progress.reason:
+            return
+        if because := give_up.why_not(self.task.name, self.model):
+            verdict = give_up.not_applied(because)
+        elif progress.solved_at is not None:
+            verdict = give_up.not_applied(f"the task was solved by step {progress.solved_at:,}")
+        elif progress.step > due:
+            verdict = give_up.not_applied(f"the training was past step {due:,} when it was asked for")
+        elif progress.step >= steps:
+            verdict = give_up.not_applied(f"a budget of {steps:,} has no tenth to look at")
+        elif not self._finite_weights():
+            verdict = give_up.not_applied(f"at step {due:,} a weight is not finite")
+        else:
+            self._stop_clock()
+            with torch.random.fork_rng(devices=[]):
+                generator = derived_generator("give-up", self.seed)
+                verdict = give_up.look(self.model, self.task, progress.step, steps, generator)
+            self.since = time.perf_counter()
+            self.model.train()
+        progress.verdict = verdict
 
     def _checkpoint(self) -> None:
         if self.arguments.on_checkpoint is not None and self._finite_weights():

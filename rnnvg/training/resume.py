@@ -21,6 +21,7 @@ from rnnvg.models.tensorfile import read_tensors, tensor_mark, write_tensors
 from rnnvg.models.weights import own_tensors, put_tensors
 from rnnvg.stored import Damaged, fit
 from rnnvg.training.feed import DrawnFeed, StreamedFeed
+from rnnvg.training.give_up import Verdict
 
 FORMAT = "rnnvg training 1"
 MARK = tensor_mark("rnnvg training")
@@ -39,6 +40,7 @@ class Progress:
         rows: the history: step, split, metric, value.
         pending: training losses since the last row of them.
         seconds: time spent, over all sittings, without on_checkpoint.
+        verdict: what the stopping rule saw and said; None before its look, or where it was not asked for.
     """
 
     step: int = 0
@@ -50,6 +52,12 @@ class Progress:
     rows: list[tuple[int, str, str, float]] = field(default_factory=list)
     pending: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    verdict: Verdict | None = None
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the stopping rule has ended the training."""
+        return self.verdict is not None and self.verdict.given_up
 
 
 class Position(BaseModel):
@@ -138,13 +146,14 @@ def measured_until(path: Path) -> int:
     return _read(path)[1].progress.measured
 
 
-def restore(path: Path, settings: dict[str, Any], parts: Parts) -> bool:
+def restore(path: Path, settings: dict[str, Any], parts: Parts, give_up: bool = False) -> bool:
     """Puts a file's numbers into `parts`; False, and nothing changed, where there is no file to go on from.
 
     A damaged resume file is renamed to end in .corrupt (.corrupt-2 where that is taken), with a warning.
 
     Raises:
-        InputError: the file belongs to a training with other settings, or is no resume file of rnnvg: it is left.
+        InputError: the file belongs to a training with other settings, or to one that was given up where that is not asked
+            for; or is no resume file of rnnvg: it is left.
     """
     check_path(path)
     if not path.exists():
@@ -165,6 +174,11 @@ def restore(path: Path, settings: dict[str, Any], parts: Parts) -> bool:
         raise InputError(
             f"`resume` {path} belongs to a training with {was}, and this one has {now}. "
             "Pass another path, or delete the file to start again."
+        )
+    if header.progress.given_up and not give_up:
+        raise InputError(
+            f"`resume` {path} belongs to a training that was given up. Pass give_up=True, another path, or delete the file to "
+            "start again."
         )
     put_tensors(parts.model, _under("model", tensors))
     _put_optimizer(parts.optimizer, _under("optimizer", tensors), header.lr)

@@ -149,7 +149,8 @@ training.batch = 0
         "  line 6, `training.steps` must be at least 1; got -5.",
         "  line 7, `training.lr` must be a number; got 'fast'.",
         "  line 8, `training.clp` is not known. Did you mean 'clip'? Known here: steps, batch, lr, optimizer, clip, "
-        "bptt, eval_every, eval_size, checkpoints, stop_when_solved, decay, decay_every, warmup, omega, flossing, device.",
+        "bptt, eval_every, eval_size, checkpoints, stop_when_solved, decay, decay_every, warmup, omega, flossing, "
+        "give_up, device.",
         "  line 10, `model.hidden` lists 64 twice.",
         "  line 11, `task[1]` cannot be run: `length` must be a whole number of at least 2; got 1.",
         "  line 14, `task[1].mraks` is not known. Did you mean 'marks'? Known here: length, marks, values, model, training, "

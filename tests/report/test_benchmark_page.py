@@ -20,10 +20,10 @@ CLIMBS = pd.DataFrame(
 )
 TRIED = pd.DataFrame(
     [
-        ("adding", "length", "rnn", "default", 64, 10, 3, 3, 0, 0.0, 0.0, 0.708),
-        ("adding", "length", "lstm", "chrono", 64, 40, 3, 3, 3, 1.0, 0.292, 1.0),
-        ("adding", "length", "lstm", "chrono", 64, 50, 3, 3, 1, 0.33, 0.01, 0.9),
-        ("adding", "length", "gru", "default", 64, 80, 3, 3, 2, 0.67, 0.09, 0.99),
+        ("adding", "length", "rnn", "default", 64, 10, 3, 3, 0, 0, 0.0, 0.0, 0.708),
+        ("adding", "length", "lstm", "chrono", 64, 40, 3, 3, 3, 0, 1.0, 0.292, 1.0),
+        ("adding", "length", "lstm", "chrono", 64, 50, 3, 3, 1, 0, 0.33, 0.01, 0.9),
+        ("adding", "length", "gru", "default", 64, 80, 3, 3, 2, 0, 0.67, 0.09, 0.99),
     ],
     columns=list(RUNGS),
 )

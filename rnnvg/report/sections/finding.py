@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from rnnvg.bench.spec import GIVEN_UP
+from rnnvg.bench.stored import BROKEN_OFF
 from rnnvg.report import legend, pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, nothing
@@ -61,7 +63,17 @@ def frame(results: Results) -> pd.DataFrame:
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:
-    """Where the gradient came to reach farther through training, and where it did not; one sentence."""
+    """Where the gradient came to reach farther through training, and where it did not; and how many runs were given up."""
+    runs = rows.drop_duplicates("id")
+    given_up = int((runs["status"] == GIVEN_UP).sum())
+    said = [
+        f"{wording.count(given_up, 'run')} of {len(runs)} {'were' if given_up > 1 else 'was'} given up at a tenth of the "
+        "budget: not solved, and in no median."
+    ]
+    return [*_reach(rows), *said[: given_up > 0]]
+
+
+def _reach(rows: pd.DataFrame) -> list[str]:
     runs = _opened(rows)
     if runs.empty:
         return ["No memory horizon was measured both before and after training."]
@@ -73,7 +85,9 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     everywhere = _everywhere(list(dict.fromkeys(rows["problem"])))
     if not full and not some:
         return [f"After training the gradient reaches more than twice as far back as before in no run{everywhere}."]
-    parts = [f"with {wording.listed(full)} in every run{everywhere}"] if full else []
+    # A run that broke off has no horizon after training.
+    every = "every run" if (rows["status"] == "ok").all() else "every run that came to its end"
+    parts = [f"with {wording.listed(full)} in {every}{everywhere}"] if full else []
     if 0 < len(some) <= 2:
         parts += [f"with {network} {_partly(counts.loc[network], len(some))}" for network in some]
     elif some:
@@ -154,9 +168,7 @@ def _row(problem: str, network: str, rows: pd.DataFrame, best: dict[str, str]) -
     text = metric == "perplexity"
     baseline = next(iter(runs["baseline"].dropna()), math.nan)
     solved = int((ended["solved"]).sum())
-    broken = [
-        f"{count} {status}" for status in ("diverged", "failed") if (count := int((runs["status"] == status).sum()))
-    ]
+    broken = [f"{count} {status}" for status in BROKEN_OFF if (count := int((runs["status"] == status).sum()))]
     return {
         "task": problem,
         "network": network,

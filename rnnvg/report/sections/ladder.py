@@ -31,7 +31,9 @@ def ladder_shown(climbed: pd.DataFrame, rungs: pd.DataFrame) -> pd.DataFrame:
                 "network": _network(climb),
                 climb.setting: _solved(climb, own) + ("" if climb.finished else " so far"),
                 "solved there": fraction,
-                "every length tried": ", ".join(f"{each.length}: {each.solved}/{each.done}" for each in each_row(own)),
+                "every length tried": ", ".join(
+                    f"{each.length}: {each.solved}/{each.done}{_given_up(each)}" for each in each_row(own)
+                ),
             }
         )
     return pd.DataFrame(rows)
@@ -139,6 +141,10 @@ def _solved(climb: Any, own: pd.DataFrame) -> str:
     if climb.bound == "<":
         return f"< {own['length'].min()}"
     return f"{'>= ' if climb.bound else ''}{climb.solved_length:.0f}"
+
+
+def _given_up(rung: Any) -> str:
+    return f" ({rung.given_up} given up)" if rung.given_up else ""
 
 
 def _fraction(rung: Any) -> str:

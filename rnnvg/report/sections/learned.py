@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from rnnvg.bench.spec import GIVEN_UP
+from rnnvg.bench.stored import BROKEN_OFF
 from rnnvg.horizon.intervals import fraction_interval
 from rnnvg.missing import number
 from rnnvg.report import legend, pooled, style, wording
@@ -57,7 +59,14 @@ def sentences(rows: pd.DataFrame) -> list[str]:
         )
     elif len(ended):
         statements.append("In every run that came to its end the loss falls clearly below the baseline's.")
-    broken = runs[runs["status"] != "ok"]
+    given_up = runs[runs["status"] == GIVEN_UP]
+    if len(given_up):
+        many = len(given_up) > 1
+        statements.append(
+            f"{wording.count(len(given_up), 'run')} {'were' if many else 'was'} given up as hopeless at a tenth of the budget "
+            f"and count{'s' * (not many)} as not solved; the table of every run has what was seen."
+        )
+    broken = runs[~runs["status"].isin(["ok", GIVEN_UP])]
     if len(broken):
         statements.append(f"{wording.count(len(broken), 'run')} broke off; the table of every run says why.")
     return statements
@@ -84,7 +93,7 @@ def scores(every_run: pd.DataFrame) -> pd.DataFrame:
                 "network": network,
                 "cell": cell,
                 "runs": len(runs),
-                **{status: int((runs["status"] == status).sum()) for status in ("ok", "diverged", "failed")},
+                **{_column(status): int((runs["status"] == status).sum()) for status in ("ok", *BROKEN_OFF)},
                 "solved": solved,
                 "solved_fraction": solved / len(runs),
                 "solved_low": low,
@@ -108,7 +117,7 @@ def scores_shown(table: pd.DataFrame) -> pd.DataFrame:
     """`scores` for readers: a row a problem and network. Text is never solved; its rows say nothing of it."""
     rows = []
     for row in each_row(table):
-        broken = [f"{getattr(row, status)} {status}" for status in ("diverged", "failed") if getattr(row, status)]
+        broken = [f"{count} {status}" for status in BROKEN_OFF if (count := getattr(row, _column(status)))]
         text = row.metric == "perplexity"
         fraction = f"{row.solved} of {row.runs} [{100 * row.solved_low:.0f}–{100 * row.solved_high:.0f}\u00a0%]"
         rows.append(
@@ -128,6 +137,10 @@ def scores_shown(table: pd.DataFrame) -> pd.DataFrame:
     if not (table["best_loss"] > 0).any():  # no more than that a loss is never below 0
         shown = shown.drop(columns=["loss", "lowest loss"])
     return shown if any(shown["broken off"]) else shown.drop(columns="broken off")
+
+
+def _column(status: str) -> str:
+    return status.replace("-", "_")
 
 
 def _known(value: float) -> str:
