@@ -31,6 +31,7 @@ _MODULES = {
     "parity": "parity",
     "dyck": "dyck",
     "embedded-reber": "embedded_reber",
+    "long-lag": "long_lag",
     "sequential-digits": "digits",
     "permuted-digits": "permuted_digits",
 }

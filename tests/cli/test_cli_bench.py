@@ -109,6 +109,7 @@ AS_PUBLISHED = {
     "adding-8-units-rnn",
     "associative-recall",
     "embedded-reber",
+    "long-lag-50",
     "temporal-order-4-units",
 }
 LARGE = {"associative-recall-8192", "lem-adding-2000"}
