@@ -101,7 +101,7 @@ def run(
     """Run the benchmark SPEC: a name from the list, or the path of a .toml file.
 
     A run that is done is not done again: interrupted or killed, the same command goes on where it was. More seeds and
-    cells extend a directory. Without --give-up runs that were given up are done again.
+    cells extend a directory. Runs that --give-up ends (by loss and horizon) count as unsolved, and are done again without it.
 
     \b
     rnnvg bench run chrono-copy-small

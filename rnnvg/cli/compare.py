@@ -66,7 +66,8 @@ def command(
 
     A setting goes to every task that has it: --length 100 changes adding and leaves copy as it is.
 
-    Interrupted or killed, the same command goes on where it was. More tasks, cells or seeds extend a directory.
+    Interrupted or killed, the same command goes on where it was. More tasks, cells or seeds extend a directory. Runs that
+    --give-up ends (by loss and horizon) count as unsolved, and are done again without it.
 
     \b
     rnnvg compare

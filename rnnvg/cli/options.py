@@ -220,11 +220,7 @@ def together(*decorators: Decorator) -> Decorator:
 
 
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes; errors are still shown.")
-give_up = click.option(
-    "--give-up",
-    is_flag=True,
-    help="End runs that look hopeless at a tenth of their budget, by loss and horizon; they count as not solved.",
-)
+give_up = click.option("--give-up", is_flag=True, help="End runs that look hopeless after a tenth of their steps.")
 longest_silence = click.option(
     "--longest-silence",
     type=Real(0),
