@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnvg.bptt import arguments, logscale
 from rnnvg.bptt.covectors import unit_covectors
+from rnnvg.bptt.rounding import Rounding
 from rnnvg.errors import InputError, check_float
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ def check_backward(
     The gradient agrees with the float64 step at distances 0 to 19, within rounding to float32.
     """
     margin = check_float("margin", margin, above=1.0)
+    for name, given_as in (("fused", fused), ("step", step)):
+        if isinstance(given_as, type):
+            raise InputError(f"`{name}` is the class {given_as.__name__}; pass an instance of it.")
     given = _checked(inputs)
     n_steps, batch, dtype = *given[0].shape[:2], given[0].dtype
     if bool(getattr(fused, "batch_first", False)):
@@ -84,7 +87,7 @@ def check_backward(
         unrolled = _unrolled(_in_float64(step), isinstance(inputs, Tensor))
         wide = [each.double() for each in given], _wide_state(state)
         exact = _Run(unrolled, *wide)
-        rounded = _Run(unrolled, *wide, _Rounding(dtype))
+        rounded = _Run(unrolled, *wide, Rounding(dtype))
         if kernel.outputs.shape != exact.outputs.shape:
             raise InputError(
                 f"`fused` gives outputs {list(kernel.outputs.shape)} and `step`'s first tensor over time is "
@@ -164,7 +167,12 @@ def _wide_state(state: Any) -> Any:
 def _in_float64(step: Kernel) -> Kernel:
     if not isinstance(step, nn.Module):
         return step
-    return copy.deepcopy(step).double().requires_grad_(False)
+    try:
+        return copy.deepcopy(step).double().requires_grad_(False)
+    except Exception as error:  # a module of TorchScript, for one
+        raise InputError(
+            f"`step` cannot be copied to float64 ({_first_line(error)}); pass a function that takes float64."
+        ) from error
 
 
 def _fused_outputs(fused: Kernel) -> Callable[[list[Tensor], Any], Tensor]:
@@ -206,7 +214,8 @@ def _unrolled(step: Kernel, single: bool) -> Callable[[list[Tensor], Any], Tenso
     """The step over all inputs in float64."""
 
     def call(inputs: list[Tensor], state: Any) -> Tensor:
-        rows = []
+        rows: list[Tensor] = []
+        shapes = None if state is None else [list(part.shape) for part in _parts(state, 0)]
         for t in range(inputs[0].shape[0]):
             x = tuple(each[t] for each in inputs)
             try:
@@ -216,7 +225,14 @@ def _unrolled(step: Kernel, single: bool) -> Callable[[list[Tensor], Any], Tenso
                     f"`step` failed at step {t} in float64: {type(error).__name__}: {_first_line(error)}; pass a module, or a "
                     "function of (x_t, state) that takes float64, with its initial state."
                 ) from error
-            rows.append(state if isinstance(state, Tensor) else state[0])
+            after = _parts(state, t)
+            shapes, before = [list(part.shape) for part in after], shapes
+            if before not in (None, shapes):
+                raise InputError(
+                    f"`step` changes the state's shape at step {t}: it was given {_words(before)} and returned "
+                    f"{_words(shapes)}; return the same."
+                )
+            rows.append(after[0])
         outputs = torch.stack(rows)
         if outputs.dtype != torch.float64:
             raise InputError(f"`step` returned {outputs.dtype} for float64 inputs; compute it in float64.")
@@ -225,37 +241,19 @@ def _unrolled(step: Kernel, single: bool) -> Callable[[list[Tensor], Any], Tenso
     return call
 
 
-class _Rounding(TorchDispatchMode):
-    """Arithmetic of another dtype inside float64: the result of every operation is rounded to it.
+def _parts(state: Any, t: int) -> list[Tensor]:
+    """The tensors of what the step returned at step `t`."""
+    parts = [state] if isinstance(state, Tensor) else list(state) if isinstance(state, (tuple, list)) else []
+    if not parts or not all(isinstance(part, Tensor) for part in parts):
+        raise InputError(
+            f"`step` returned a {type(state).__name__} at step {t}; return the state, a tensor or a tuple of tensors with the "
+            "output first."
+        )
+    return parts
 
-    To float64 itself by noise of half a unit, which is what another order of the same operations may change.
-    """
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype, self.noise = dtype, torch.Generator().manual_seed(0)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        returns = func._schema.returns
-        if isinstance(found, Tensor) and len(returns) == 1:
-            return self._result(found, returns[0].alias_info)
-        if isinstance(found, tuple) and len(found) == len(returns):
-            return tuple(self._result(each, given.alias_info) for each, given in zip(found, returns, strict=True))
-        return found
-
-    def _result(self, found: Any, alias: Any) -> Any:
-        if not isinstance(found, Tensor) or found.dtype != torch.float64:
-            return found
-        if alias is None:
-            return self._round(found)
-        return found.copy_(self._round(found)) if alias.is_write else found  # a view's numbers are rounded already
-
-    def _round(self, x: Tensor) -> Tensor:
-        if self.dtype != torch.float64:
-            return x.to(self.dtype).to(x.dtype)
-        drawn = torch.rand(x.shape, generator=self.noise, dtype=x.dtype).to(x.device)
-        return x * (1 + (drawn - 0.5) * torch.finfo(self.dtype).eps)
+def _words(shapes: list[list[int]]) -> str:
+    return " and ".join(map(str, shapes))
 
 
 def _errors(

@@ -268,6 +268,17 @@ def test_several_inputs_and_the_initial_state():
             {"step": lambda x, state: (x @ torch.ones(I, H), state)},
             "`step` failed at step 0 in float64: RuntimeError: ",
         ),
+        (
+            {"step": lambda x, state: (torch.cat([state[0]] * 2, -1), state[1])},
+            f"`step` changes the state's shape at step 0: it was given [2, {H}] and [2, {H}] and returned [2, {2 * H}] and "
+            f"[2, {H}]; return the same.",
+        ),
+        (
+            {"step": lambda x, state: None},
+            "`step` returned a NoneType at step 0; return the state, a tensor or a tuple of tensors with the output first.",
+        ),
+        ({"step": torch.nn.LSTMCell}, "`step` is the class LSTMCell; pass an instance of it."),
+        ({"fused": torch.nn.LSTM}, "`fused` is the class LSTM; pass an instance of it."),
         ({"margin": 1.0}, "`margin` must be a finite number above 1; got 1."),
         ({"sources": 9}, "`sources` is 9; pass from 1 to 4 sources for 4 steps."),
     ],

@@ -660,6 +660,12 @@ REFUSALS += [
         (lambda module=module: input_profile(module, wide(4, 2)), UNBATCHED)
         for module in (nn.LSTM(2, 3), nn.GRU(2, 3, batch_first=True), nn.TransformerEncoderLayer(2, 1, 4))
     ),
+    (lambda: input_profile(nn.GRU, wide(4, 2, 3)), "`model` is the class GRU; pass an instance of it."),
+    (
+        lambda: input_profile(torch.jit.trace(nn.Linear(3, 3), torch.zeros(1, 3)), wide(4, 2, 3)),
+        "`model` cannot be copied (requires_grad_ is not supported on ScriptModules); pass a function of the inputs, which is "
+        "run as it is.",
+    ),
     (
         lambda: input_profile(lambda x: x.cumsum(0)[-1, :1], wide(4, 2)),
         "`model` turns [4, 2] into [1], which is neither an output for every step nor one for every sequence; for one "

@@ -32,14 +32,14 @@ def module_copy(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     try:
         with torch.inference_mode(False):
             found = copy.deepcopy(module, memo)
+        found.requires_grad_(False).eval()  # which a module of TorchScript refuses
+        if dtype is not None:
+            _convert(found, dtype)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"`model` cannot be copied ({reason}); pass a function of the inputs, which is run as it is."
         ) from error
-    found.requires_grad_(False).eval()
-    if dtype is not None:
-        _convert(found, dtype)
     for each in found.modules():
         if isinstance(each, nn.RNNBase):
             each.dropout = 0.0

@@ -65,6 +65,8 @@ class Subject:
     def __init__(self, model: Any, inputs: Tensor, outputs: Outputs, at: str | None, dtype: torch.dtype | None) -> None:
         if not callable(model):
             raise InputError(f"`model` is a {type(model).__name__}; pass an nn.Module or a function of the inputs.")
+        if isinstance(model, type):
+            raise InputError(f"`model` is the class {model.__name__}; pass an instance of it.")
         takes = outputs is None or isinstance(outputs, (str, int)) or callable(outputs)
         if not takes or isinstance(outputs, (type, nn.Module)):
             raise InputError(
