@@ -21,7 +21,7 @@ from torch import Tensor
 
 from rnnvg.bptt.diagonal_adjoints import DiagonalRecursion
 from rnnvg.bptt.entries import WAITING_NUMBERS, WAITING_STEPS, Block, Entries, Entry, Sources, Summed
-from rnnvg.bptt.logscale import lengths, nonzero
+from rnnvg.bptt.logscale import lengths, nonzero, vector_norm
 from rnnvg.bptt.segments import Linearization, Segment
 from rnnvg.bptt.threads import threads_for
 
@@ -225,8 +225,8 @@ class _Recursion:
             dead = None
         else:
             dead = ~(norms[:1] > 0)  # zero or nan, and so at all steps to come
-            inside = ((norms[1:] > low) & (norms[1:] < high) | dead).flatten(1).all(1).tolist()
-            used = inside.index(False) if False in inside else count
+            inside = ((norms[1:] > low) & (norms[1:] < high) | dead).flatten(1).all(1).cpu().numpy()
+            used = count if inside.all() else int(inside.argmin())
             self.pace = min(RUN_STEPS, count + count // 4 + 1) if used == count else max(2, used)
             if not used:
                 return self._step(segment, t)
@@ -251,7 +251,7 @@ class _Recursion:
         segment.pull(t, before, out, inputs=self.with_inputs)
         if self.with_inputs:
             self.inputs.append(segment.input_adjoint())
-        torch.linalg.vector_norm(after, dim=-1, keepdim=True, out=scale)
+        vector_norm(after, dim=-1, keepdim=True, out=scale)
         if self.scales_wait and self.unit:
             self.unit = self._bring_to_one(scale[: self.entered])
         after.div_(scale.clamp_(self.smallest, self.largest))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rnnvg.bptt import arguments
+from rnnvg.bptt.logscale import vector_norm
 from rnnvg.errors import InputError, check_int
 
 
@@ -29,15 +30,15 @@ def source_covectors(
 
     Rows of `output_grad`, zero where a sequence has no such source; random unit covectors where that is None.
     """
-    if generator is not None and not isinstance(generator, torch.Generator):
+    if generator is not None and not isinstance(generator, torch.Generator):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(
             f"`generator` is a {type(generator).__name__}; pass a torch.Generator, or None for one seeded 0."
         )
     if output_grad is None:
         return unit_covectors(len(steps), shape[1], shape[2], generator, device, dtype)
     by_time = arguments.output_gradients(recurrence, output_grad, shape, device, unbatched=unbatched)
-    present = torch.from_numpy(steps >= 0).to(device)
-    index = torch.from_numpy(np.maximum(steps, 0)).to(device)
+    present = torch.as_tensor(steps >= 0).to(device)
+    index = torch.as_tensor(np.maximum(steps, 0)).to(device)
     chosen = by_time[index, torch.arange(shape[1], device=device)]
     if not bool(torch.isfinite(chosen).all()):
         raise InputError("`output_grad` holds a value that is not finite at a source; pass finite numbers.")
@@ -56,7 +57,7 @@ def unit_covectors(
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     drawn = torch.randn(n_sources, batch, width, generator=generator, dtype=dtype, device=generator.device)
-    return (drawn / torch.linalg.vector_norm(drawn, dim=-1, keepdim=True)).to(device)
+    return (drawn / vector_norm(drawn, dim=-1, keepdim=True)).to(device)
 
 
 def check_size(n_sources: int, n_distances: int, batch: int, max_bytes: int) -> None:

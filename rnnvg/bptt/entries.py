@@ -84,14 +84,14 @@ class Sources:
                     self._entering.setdefault(step, []).append((row, which))
 
     def __call__(self, t: int) -> list[Entry]:
-        found = []
+        found: list[Entry] = []
         for row, which in self._entering.get(t, ()):
             at = slice(int(self.order[row]), int(self.order[row]) + 1)
             log, unit = self._log[at], self._unit[at]
             if len(which) == log.shape[1]:
                 found.append(Entry(slice(row, row + 1), None, log, unit))
             else:
-                sequences = torch.from_numpy(which).to(log.device)
+                sequences = torch.as_tensor(which).to(log.device)
                 found.append(Entry(slice(row, row + 1), sequences, log[:, sequences], unit[:, sequences]))
         return found
 
@@ -108,7 +108,7 @@ class Summed:
         self._linear, self._output_grad, self._state_grads = linear, output_grad, state_grads
         self.last = linear.n_steps - 1
         self._start, self._scaled, self._log = linear.n_steps, output_grad, output_grad  # of the steps looked up last
-        self._silent: list[bool] = []
+        self._silent = np.zeros(0, dtype=bool)
 
     def __call__(self, t: int) -> list[Entry]:
         if not self._start <= t < self._start + len(self._silent):  # whoever looks ahead comes back to later steps
@@ -125,4 +125,4 @@ class Summed:
                 direct[t - start] += grad.to(direct.dtype)
         scaled, self._log = scaled_vectors(direct)
         self._start, self._scaled = start, scaled.to(self._linear.dtype)
-        self._silent = torch.isneginf(self._log).all(1).tolist()
+        self._silent = torch.isneginf(self._log).all(1).cpu().numpy()

@@ -6,11 +6,15 @@ Axes: the last one is the vector's; everything before it is looped over. Logs ar
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 SAFE = 2.0**-40  # norms from here to its inverse are taken without scaling first
+
+# PyTorch's own function, which it does not type.
+vector_norm: Callable[..., Tensor] = torch.linalg.vector_norm  # pyright: ignore
 
 
 def nonzero(values: Tensor) -> Tensor:
@@ -22,7 +26,7 @@ def lengths(vectors: Tensor) -> Tensor:
     """Euclidean lengths [..., 1]; a complex vector as the real one of twice its width, which is ten times quicker."""
     if vectors.dtype.is_complex:
         vectors = torch.view_as_real(vectors.resolve_conj()).flatten(-2)
-    return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vector_norm(vectors, dim=-1, keepdim=True)
 
 
 def scaled_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,22 +37,22 @@ def scaled_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors of length 1 (a zero stays zero), and the logs of their lengths, -inf for a zero vector."""
-    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    norm = vector_norm(vectors, dim=-1, keepdim=True)
     if bool(((norm > SAFE) & (norm < 1 / SAFE)).all()):
         return vectors / norm, norm.double().log().squeeze(-1)
     scaled, log = scaled_vectors(vectors)  # squares of what is smaller would leave the dtype's range
-    norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
+    norm = vector_norm(scaled, dim=-1, keepdim=True)
     return scaled / nonzero(norm), log + norm.double().log().squeeze(-1)
 
 
 def log_norm(vectors: Tensor) -> Tensor:
     """ln of the Euclidean length, -inf for a zero vector; computed in float64, and no square leaves the range."""
     if vectors.dtype == torch.float32:  # whose squares are all in float64's range
-        return torch.linalg.vector_norm(vectors, dim=-1, dtype=torch.float64).log()
+        return vector_norm(vectors, dim=-1, dtype=torch.float64).log()
     wide = vectors.to(torch.complex128 if vectors.dtype.is_complex else torch.float64)
     largest = wide.abs().amax(-1, keepdim=True)
     safe = nonzero(largest)
-    return (torch.linalg.vector_norm(wide / safe, dim=-1, keepdim=True).log() + safe.log()).squeeze(-1)
+    return (vector_norm(wide / safe, dim=-1, keepdim=True).log() + safe.log()).squeeze(-1)
 
 
 def log_norm_of_parts(logs: list[Tensor]) -> Tensor:
@@ -60,13 +64,14 @@ class LogSum:
     """A sum of terms exp(log) x tensor, of any size: `mantissa` times exp(`log`)."""
 
     def __init__(self, like: Tensor) -> None:
-        self.mantissa, self.log = like, 0.0
+        self.mantissa: Tensor = like
+        self.log = 0.0
 
     def add(self, logs: Tensor, terms: Tensor) -> None:
         """Add the terms [c, ...] at scales exp(logs) [c]; -inf is an exact zero."""
         weights = self._weights(logs)
         if weights is not None:
-            self.mantissa += torch.tensordot(weights.to(terms.dtype), terms, dims=1)
+            self.mantissa += (weights.to(terms.dtype) @ terms.flatten(1)).view_as(self.mantissa)
 
     def add_products(self, logs: Tensor, left: Tensor, right: Tensor) -> None:
         """Add left (x) right at scales exp(logs), for [c], [c, B, R] and [c, B, Q]: one product, no terms."""

@@ -45,7 +45,7 @@ class Pool:
         # The tensor holds this view and the view the block: it is the view's end that says that no tensor is left.
         view = block[:n_bytes]
         weakref.finalize(view, self._back.append, block).atexit = False
-        return torch.from_numpy(view).view(like.dtype)
+        return torch.as_tensor(view).view(like.dtype)
 
     def unused_bytes(self) -> int:
         """How much lies here for the next call."""
@@ -94,7 +94,7 @@ class Pool:
                     self._sweeper = None
                     return
 
-    def _forget(self) -> None:
+    def after_fork(self) -> None:
         """In a forked child: the lock may have been held, and no other thread runs there."""
         self._lock, self._sweeper = threading.Lock(), None
 
@@ -104,4 +104,4 @@ empty = _POOL.empty
 unused_bytes = _POOL.unused_bytes
 clear = _POOL.clear
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_POOL._forget)
+    os.register_at_fork(after_in_child=_POOL.after_fork)

@@ -136,7 +136,7 @@ def gradient_profiles(
     linear = linearize(recurrence, inputs, state)
     lengths = arguments.check_lengths(lengths, linear.n_steps, linear.batch)
     if lengths is not None:  # what happens in the padding is nobody's
-        linear.first_nonfinite[linear.first_nonfinite >= torch.from_numpy(lengths)] = -1
+        linear.first_nonfinite[linear.first_nonfinite >= torch.as_tensor(lengths)] = -1
     shared, steps = arguments.source_steps(sources, linear.n_steps, lengths, linear.batch)
     check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
     shape = (linear.n_steps, linear.batch, linear.n_outputs)
@@ -163,7 +163,7 @@ def profiles_of(
     n_distances = int(shared.max()) + 2
     first = linear.first_nonfinite.numpy()
     behind = (first >= 0) & (origin.steps >= first)  # sources whose gradient passes through a state that is not finite
-    found = []
+    found: list[GradientProfile] = []
     for name, own, log_norm in zip(
         wrt, columns, sweep_all(linear, origin.steps, origin.covectors, columns, n_distances), strict=True
     ):

@@ -52,7 +52,7 @@ class Segment(Protocol):
 
         Returns the adjoints of the c steps' inputs, [c, n, B, I], where `inputs` asks for them.
         """
-        found = []
+        found: list[Tensor] = []
         for k in range(len(views) - 1):
             self.pull(t - k, views[k], views[k + 1], inputs)
             if inputs:

@@ -139,9 +139,11 @@ def _checked(masks: Sequence[Tensor], layers: Sequence[Cell], inputs: Tensor) ->
 
 def places_of(layers: Sequence[Cell]) -> tuple[list[tuple[slice, ...]], tuple[Coordinate, ...]]:
     """Layer by layer the columns of the state's parts, and the same as coordinates."""
-    places, coordinates, at = [], [], 0
+    places: list[tuple[slice, ...]] = []
+    coordinates: list[Coordinate] = []
+    at = 0
     for index, layer in enumerate(layers):
-        columns = []
+        columns: list[slice] = []
         for kind, width in layer.parts:
             columns.append(slice(at, at + width))
             coordinates.append(Coordinate(index, kind, columns[-1]))

@@ -56,7 +56,7 @@ def sweep_all(
     """What `sweep` gives for each of several columns, all from the same adjoints."""
     S, B = sources.shape
     entering = Sources(linear, sources, covectors)
-    found = []
+    found: list[np.ndarray] = []
     for columns in wanted:
         rows = np.full((S, n_distances, B), np.nan)  # row t + 1 is step t until the end, when it becomes distance S - t
         rows[entering.silent] = -np.inf
@@ -89,7 +89,7 @@ def block_log_norms(linear: Linearization, block: Block, columns: list[slice], r
 
 def by_distance(rows: np.ndarray, sources: np.ndarray) -> np.ndarray:
     """Turn rows by step into rows by distance from each sequence's own source, in place."""
-    distance = np.arange(rows.shape[1])
+    distance = np.arange(int(rows.shape[1]))
     for source, steps in enumerate(sources):
         end = int(steps[0]) + 2
         if end > 1 and (steps == steps[0]).all():

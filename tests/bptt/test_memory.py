@@ -114,7 +114,7 @@ def test_threads_never_share_a_block():
 def test_a_forked_child_does_not_wait_for_a_lock_that_another_thread_held():
     pool = memory.Pool(idle_seconds=60)
     pool._lock.acquire()
-    pool._forget()
+    pool.after_fork()
     assert pool.empty(LIKE, SIZE).shape == (SIZE,)
 
 

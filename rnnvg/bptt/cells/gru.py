@@ -116,7 +116,7 @@ class GRU(Cell):
         hidden = states_from("hidden", h, steps, new)
         rows = hidden.unbind()
         gates, candidates = new("gates", h, steps, batch, 2 * H), new("candidates", h, steps, batch, H)
-        resets, updates = gates.split(H, -1)
+        resets, updates = gates.chunk(2, -1)
         values = zip(gates.unbind(), resets.unbind(), updates.unbind(), candidates.unbind(), strict=True)
         x_rows = zip(from_x[..., : 2 * H].unbind(), from_x[..., 2 * H :].unbind(), strict=True)
         h_rows = zip(from_h.unbind(), from_h[..., : 2 * H].unbind(), from_h[..., 2 * H :].unbind(), strict=True)

@@ -107,7 +107,7 @@ class LSTM(Cell):
         gates, squashed = new("gates", h, steps, batch, 4 * H), new("squashed", h, steps, batch, H)
         hidden, cell = states_from("hidden", h, steps, new), states_from("cell", c, steps, new)
         h_rows, c_rows, gate_rows, squashed_rows = hidden.unbind(), cell.unbind(), gates.unbind(), squashed.unbind()
-        into, forget, candidate, out = (each.unbind() for each in gates.split(H, -1))
+        into, forget, candidate, out = (each.unbind() for each in gates.chunk(4, -1))
         with threads_for(self._recurrent.numel() * batch, x.device):
             for k, (row, proposed) in enumerate(zip(z.unbind(), z[..., 2 * H : 3 * H].unbind(), strict=True)):
                 row.addmm_(h_rows[k], self._recurrent)
@@ -127,7 +127,7 @@ class LSTM(Cell):
         z = products(x, self.weights.input, self._bias, new("z", h, steps, batch, 4 * H))
         z.view(-1, 4 * H).addmm_(torch.cat([h[None], hidden[:-1]]).view(-1, h.shape[-1]), self._recurrent)
         gates = torch.sigmoid(z, out=new("gates", h, steps, batch, 4 * H))
-        into, forget, candidate, out = gates.split(H, -1)
+        into, forget, candidate, out = gates.chunk(4, -1)
         torch.tanh(z[..., 2 * H : 3 * H], out=candidate)
         cell = states_from("cell", c, steps, new)
         torch.mul(into, candidate, out=cell[1:])
