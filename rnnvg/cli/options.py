@@ -17,8 +17,7 @@ from rnnvg.models.names import INITS, OFFERED
 from rnnvg.tasks import NAMES as TASKS
 from rnnvg.tasks.imported import is_path
 
-DEVICES = ("cpu", "cuda", "auto")
-TOKENS = ("words", "spaces")
+DEVICES, TOKENS = ("cpu", "cuda", "auto"), ("words", "spaces")
 
 
 class Whole(click.ParamType):
