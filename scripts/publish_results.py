@@ -32,7 +32,7 @@ from rnnvg.bench.published import VERDICTS
 from rnnvg.bench.spec import Measure, Training
 from rnnvg.errors import InputError
 from rnnvg.files import write_ours, write_whole
-from rnnvg.report import legend, results
+from rnnvg.report import results, style
 from rnnvg.report.page import Page, Section, Table, render
 from rnnvg.report.sections import finding, horizons, ladder, published
 
@@ -129,7 +129,7 @@ def section(name: str, found: dict[str, Any]) -> tuple[Section, dict[str, str]]:
     picture, colours = None, {}
     if "runs" in found:
         runs = read(found)
-        colours = {network: look[0] for network, look in legend.looks(runs).items()}
+        colours = {network: look[0] for network, look in style.looks(runs).items()}
         part = ladder.PART if "ladder" in found else finding.PART
         rows = ladder.climbs(found["ladder"], found["rungs"], runs) if "ladder" in found else finding.frame(runs)
         picture = part.picture(runs, rows, name=f"{name}-{part.name}")

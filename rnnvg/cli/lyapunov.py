@@ -164,14 +164,10 @@ def _few_rows(spectrum: Any) -> Any:
             "exponent": few["index"],
             "nats a step": few["exponent"].map(lambda value: f"{value:+.4f}"),
             "standard error": few["stderr"].map(lambda value: "" if math.isnan(value) else f"{value:.4f}"),
-            "factor a step": few["exponent"].map(lambda value: f"{_factor(value):.4g}"),
+            "factor a step": few["exponent"].map(lambda value: f"{math.exp(min(value, 700.0)):.4g}"),
             "half-life": few["half_life"].map(lambda value: "" if math.isnan(value) else f"{value:.3g}"),
         }
     )
-
-
-def _factor(exponent: float) -> float:
-    return math.exp(min(exponent, 700.0))
 
 
 def _sentences(spectrum: LyapunovSpectrum) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnvg.bptt.plots import BLUE, GREEN, ORANGE
-from rnnvg.report import legend, style
+from rnnvg.report import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,13 +39,13 @@ def remedies(advice: Advice) -> Figure:
     for ax in axes:
         ax.tick_params(axis="y", length=0)
         ax.axhline(0.5, color=style.MUTED, linewidth=0.8)
-    legend.above(
+    style.legend_above(
         figure,
         [
-            legend.mark("|", "predicted by theory", color=style.INK, markersize=11, markeredgewidth=1.8),
-            *(legend.mark(marker, label, color=colour) for colour, marker, _, label in LOOKS.values()),
-            legend.mark("x", "not solved", color=ORANGE),
-            legend.mark("$*$", "aims at the cause", color=style.INK, markersize=6),
+            style.mark("|", "predicted by theory", color=style.INK, markersize=11, markeredgewidth=1.8),
+            *(style.mark(marker, label, color=colour) for colour, marker, _, label in LOOKS.values()),
+            style.mark("x", "not solved", color=ORANGE),
+            style.mark("$*$", "aims at the cause", color=style.INK, markersize=6),
         ],
     )
     return figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnvg.bptt.plots import BLUE, GREEN, ORANGE, PINK
-from rnnvg.report import legend, style
+from rnnvg.report import style
 from rnnvg.report.depth_figures import DASHES, panels
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def finding(story: Story) -> Figure:
     accuracy.set_ylim(0, 1.03)
     accuracy.set_xlabel("training step")
     accuracy.set_ylabel("test accuracy")
-    legend.above(figure, list(gradients.lines))
+    style.legend_above(figure, list(gradients.lines))
     return figure
 
 
@@ -82,12 +82,12 @@ def through_training(story: Story) -> Figure:
         lower.set_xlabel("training step")
     axes[0, 0].set_ylabel("gradient norm of\nthe layer's weights")
     axes[1, 0].set_ylabel("test accuracy")
-    legend.above(
+    style.legend_above(
         figure,
         [
-            legend.mark("s", "first layer", color=colours(0.05)),
-            legend.mark("s", "middle", color=colours(0.47)),
-            legend.mark("s", "last layer", color=colours(0.9)),
+            style.mark("s", "first layer", color=colours(0.05)),
+            style.mark("s", "middle", color=colours(0.47)),
+            style.mark("s", "last layer", color=colours(0.9)),
         ],
     )
     return figure
@@ -116,12 +116,12 @@ def diagnoses(story: Story) -> Figure:
         style.whole_numbers(lower.xaxis)
     axes[0, 0].set_ylabel("gradient at the\nlayer's output")
     axes[1, 0].set_ylabel("update / weights")
-    legend.above(
+    style.legend_above(
         figure,
         [
-            legend.mark("o", "measured", color=BLUE, linestyle="solid", markersize=4),
-            legend.mark("v", "exactly zero", color=ORANGE),
-            legend.mark("s", "named by the diagnosis", color=ORANGE, alpha=0.3),
+            style.mark("o", "measured", color=BLUE, linestyle="solid", markersize=4),
+            style.mark("v", "exactly zero", color=ORANGE),
+            style.mark("s", "named by the diagnosis", color=ORANGE, alpha=0.3),
         ],
     )
     return figure
@@ -142,7 +142,7 @@ def clipping(story: Story) -> Figure:
         style.whole_numbers(ax.xaxis)
         style.decades(ax.yaxis)
     axes[0, 0].set_ylabel("gradient norm of\nthe layer's weights")
-    legend.above(figure, list(axes[0, 0].lines[:2]))
+    style.legend_above(figure, list(axes[0, 0].lines[:2]))
     return figure
 
 
@@ -172,12 +172,12 @@ def remedies(story: Story) -> Figure:
     times.set_xscale("log")
     times.set_xlabel("seconds")
     style.one_two_five(times.xaxis, most=6)
-    legend.above(
+    style.legend_above(
         figure,
         [
-            legend.mark("|", "predicted by mean-field theory", color=style.INK, markersize=11, markeredgewidth=1.6),
-            legend.mark("o", "measured at the start", color=BLUE),
-            legend.mark("D", "measured after training", color=GREEN, markersize=5),
+            style.mark("|", "predicted by mean-field theory", color=style.INK, markersize=11, markeredgewidth=1.6),
+            style.mark("o", "measured at the start", color=BLUE),
+            style.mark("D", "measured after training", color=GREEN, markersize=5),
         ],
     )
     return figure
@@ -206,5 +206,5 @@ def cells(story: Story) -> Figure:
     ax.set_xlabel("training step")
     axes[0, 0].set_ylabel("gradient, relative to one step back")
     style.decades(axes[0, 0].yaxis)
-    legend.above(figure, list(ax.lines))
+    style.legend_above(figure, list(ax.lines))
     return figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnvg.bptt.plots import BLUE, GREEN, ORANGE, PINK
-from rnnvg.report import legend, style
+from rnnvg.report import style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,9 +68,9 @@ def chains(story: Story) -> Figure:
         style.whole_numbers(ax.xaxis)
     for ax in axes[0, :2]:
         style.decades(ax.yaxis)
-    legend.above(figure, list(axes[0, 0].lines[::-1]))
+    style.legend_above(figure, list(axes[0, 0].lines[::-1]))
     entries = [
-        legend.line(label, color=CHAIN_COLOURS[name], linestyle=CHAIN_DASHES[name], linewidth=2)
+        style.line(label, color=CHAIN_COLOURS[name], linestyle=CHAIN_DASHES[name], linewidth=2)
         for name, label in (("sigmoid", "sigmoid"), ("tanh", "tanh"), ("relu", "ReLU"))
     ]
     axes[0, 1].legend(handles=entries, fontsize="small", loc="lower right")
@@ -125,7 +125,7 @@ def slopes(story: Story) -> Figure:
         style.whole_numbers(ax.xaxis)
     axes[0, 0].set_ylabel("mean slope f′(z)")
     axes[0, 0].annotate("0.25, the sigmoid's largest", (1, 0.25), xytext=(0, 3), textcoords=POINTS, fontsize="small")
-    legend.above(figure, list(axes[0, 0].lines[:3]))
+    style.legend_above(figure, list(axes[0, 0].lines[:3]))
     return figure
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from rnnvg.report import legend, pooled, style, wording
+from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Section, Table
 from rnnvg.report.picture import Picture
 from rnnvg.report.results import Results
@@ -56,14 +56,14 @@ class Panels:
 
     def legend(self, entries: Sequence[Any], networks: bool = True) -> None:
         """Puts one legend above all axes: the networks' lines, unless left out, then `entries`."""
-        lines = legend.lines(self.looks) if networks else []
-        drawn = legend.above(self.figure, [*lines, *entries])
+        lines = style.lines(self.looks) if networks else []
+        drawn = style.legend_above(self.figure, [*lines, *entries])
         self.groups += [[drawn], *([*column] for column in self.axes.T)]
 
     def row_legends(self, entries: Sequence[Sequence[Any]]) -> None:
         """Puts a legend of its own above each row."""
         for row, own in zip(self.axes, entries, strict=True):
-            drawn = [legend.above(row[0].figure, list(own), self.figure.get_figwidth())] if own else []
+            drawn = [style.legend_above(row[0].figure, list(own), self.figure.get_figwidth())] if own else []
             self.groups += [drawn, *([ax] for ax in row)]
 
 
@@ -141,7 +141,7 @@ class Part:
             height = self.height(len(networks)) if callable(self.height) else self.height
             figure, axes = make(rows, 1 if self.single else len(problems), height=height, sharey=self.sharey)
             lengths = {problem: results.training_length(problem) for problem in problems}
-            panels = Panels(figure, axes, problems, legend.looks(results), lengths)
+            panels = Panels(figure, axes, problems, style.looks(results), lengths)
             self.draw(frame, panels)
         return panels
 

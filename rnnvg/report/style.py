@@ -6,6 +6,7 @@ the colours say, for print in grey.
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,8 +16,12 @@ from typing import TYPE_CHECKING, Any
 from rnnvg import tasks
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
+    from matplotlib.legend import Legend
+
+    from rnnvg.report.results import Results
 
 CELL_COLOURS = {"rnn": "#d55e00", "rnn-relu": "#cc79a7", "lstm": "#0072b2", "gru": "#009e73"}
 CELL_LABELS = {
@@ -39,6 +44,7 @@ _SPARE_COLOURS = ("#e69f00", "#56b4e9", "#8a6d3b", "#7f5fc9", "#5f6b2f")
 _SPARE_MARKERS = ("^", "P", "X", "h", "*", "<", ">")
 
 BEFORE, AFTER = "before training", "after training"
+TRAINING_DASHES = (0, (4, 2))
 VARIANT_DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)))
 
 # Inks that the page exchanges for its own, so that a figure reads on dark paper too.
@@ -232,3 +238,64 @@ def one_two_five(axis: Any, most: int | None = None) -> None:
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=most))
     plain_numbers(axis)
+
+
+def looks(results: Results) -> dict[str, tuple[str, str, Any]]:
+    """Network -> (colour, marker, dashes): colour and marker are the cell's, dashes tell networks of one cell apart."""
+    cells = {network: results.cell_of(network) for network in results.networks()}
+    colour, marker = colours(cells.values()), markers(cells.values())
+    seen: dict[str, int] = {}
+    by_network = {}
+    for network, cell in cells.items():
+        place = seen.get(cell, 0)
+        seen[cell] = place + 1
+        by_network[network] = (colour[cell], marker[cell], VARIANT_DASHES[place % len(VARIANT_DASHES)])
+    return by_network
+
+
+def lines(look: dict[str, tuple[str, str, Any]]) -> list[Artist]:
+    """An entry a network: its line."""
+    return [
+        line(network, color=colour, linestyle=dashes, linewidth=2.2) for network, (colour, _, dashes) in look.items()
+    ]
+
+
+def legend_above(figure: FigureBase, entries: list[Any], width: float | None = None) -> Legend:
+    """A legend of `entries` above the axes, clear of every curve, in as few rows as fit `width` inches (the figure's)."""
+    return figure.legend(
+        handles=entries,
+        loc="outside upper center",
+        ncols=legend_columns([str(entry.get_label()) for entry in entries], width or figure.get_figwidth()),  # type: ignore[attr-defined]
+        columnspacing=1.4,
+        handlelength=1.9,
+    )
+
+
+def legend_columns(labels: list[str], width: float) -> int:
+    """The columns of a legend in as few rows as fit into `width` inches; columns are filled one after the other."""
+    for rows in range(1, len(labels)):
+        many = math.ceil(len(labels) / rows)
+        short, longer = divmod(len(labels), many)
+        starts = [place * short + min(place, longer) for place in range(many + 1)]
+        letters = [max(map(len, labels[start:end])) for start, end in itertools.pairwise(starts)]
+        # About 12.5 letters an inch; the sign before a label and the gap behind it take the room of 7.
+        if sum(letters) + 7 * many <= 12.5 * width:
+            return many
+    return 1
+
+
+def line(label: str, **look: Any) -> Artist:
+    """An entry for a line, in no network's colour unless `look` has one."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **{"color": MUTED, **look})
+
+
+def mark(marker: str, label: str, **look: Any) -> Artist:
+    """An entry for a marker."""
+    return line(label, marker=marker, **{"linestyle": "none", "markersize": 7, **look})
+
+
+def training_length(label: str = "training length") -> Artist:
+    """The entry for the dashed line at the length of a training sequence."""
+    return line(label, color=INK, linewidth=0.9, linestyle=TRAINING_DASHES)

@@ -171,11 +171,7 @@ def values(column: pd.Series) -> str:
     ('0.254 (0.25, 0.5, 0.12)', 'none')
     """
     known = [float(each) for each in column if math.isfinite(each)]
-    return spread(over_seeds(known), number, each=_two_digits) if known else "none"
-
-
-def _two_digits(value: float) -> str:
-    return number(float(f"{value:.2g}"))
+    return spread(over_seeds(known), number, each=lambda value: number(float(f"{value:.2g}"))) if known else "none"
 
 
 def half_life(rate: float) -> str:

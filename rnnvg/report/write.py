@@ -73,7 +73,7 @@ def write(directory: str | Path | Results, quiet: bool = True, parts: Sequence[P
 def page(results: Results, parts: Sequence[Part] | None = None) -> Page:
     """The whole report of a directory of results: every part that the results hold something for."""
     from rnnvg.errors import bounded
-    from rnnvg.report import legend
+    from rnnvg.report import style
     from rnnvg.report.page import Page
     from rnnvg.report.sections import COMPARISON
     from rnnvg.report.wording import count
@@ -86,7 +86,7 @@ def page(results: Results, parts: Sequence[Part] | None = None) -> Page:
         lead=" ".join([*about, LEAD]),
         first=first,
         sections=rest,
-        chips={network: look[0] for network, look in legend.looks(results).items()},
+        chips={network: look[0] for network, look in style.looks(results).items()},
         names=results.problems,
         footer=f"Written by rnnvg from {count(len(results.runs), 'run')}. Figures and tables lie beside this page.",
     )

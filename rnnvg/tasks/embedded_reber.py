@@ -60,7 +60,7 @@ def make(*, longest: int = 50) -> Task:
     lengths, chances = _lengths(longest)
     mean_steps = float(chances @ (lengths - 1))
     # A string of N letters has N - 5 choices between two: all strings together cost this, and the letter forgotten one more.
-    least = (math.log(_share(longest)) + math.log(2) * float(chances @ (lengths - 5))) / mean_steps
+    least = (math.log(_chances(longest).sum()) + math.log(2) * float(chances @ (lengths - 5))) / mean_steps
     price = least + math.log(2) / mean_steps
     right = 1 - 0.5 / mean_steps
     return Task(
@@ -122,11 +122,6 @@ def _chances(longest: int) -> np.ndarray:
     """How likely a string of the grammar has 0 to `longest` letters."""
     found, logs = _endings(longest)
     return found[:, 0] * np.exp(logs)
-
-
-def _share(longest: int) -> float:
-    """How many of the grammar's strings have at most `longest` letters."""
-    return float(_chances(longest).sum())
 
 
 def _lengths(longest: int) -> tuple[np.ndarray, np.ndarray]:

@@ -264,7 +264,7 @@ def make(
             f"have a perplexity of {math.exp(price):.4g} on the test text."
         ),
         best_loss=corpus.entropy_rate,
-        draw=_drawn(corpus, steps) if sentences is None else _drawn_sentences(corpus, sentences),
+        draw=partial(windows.drawn, corpus.train, steps) if sentences is None else _drawn_sentences(corpus, sentences),
         # 200 words or four sequences of validation text, the longer, as far as it goes.
         draw_longer=partial(windows.drawn, corpus.valid, min(max(PROBE, 4 * steps), len(corpus.valid) - 1)),
         windows=None if sentences is not None else partial(_consecutive, corpus),
@@ -279,10 +279,6 @@ def unigram_loss(corpus: Corpus, split: str) -> float:
     counts = windows.counts(corpus.train, len(corpus.vocabulary)) + 1
     due = windows.counts(corpus.split(split)[1:], len(corpus.vocabulary))
     return float((due * np.log(counts.sum() / counts)).sum() / due.sum())
-
-
-def _drawn(corpus: Corpus, steps: int) -> Any:
-    return partial(windows.drawn, corpus.train, steps)
 
 
 def _drawn_sentences(corpus: Corpus, sentences: Sentences) -> Any:

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from synthetic_results import in_memory
 
-from rnnvg.report import legend, pooled, style
+from rnnvg.report import pooled, style
 from rnnvg.report import svg as drawing
 from rnnvg.report.results import moments
 from rnnvg.report.sections import COMPARISON, finding, gradient, learned, opening
@@ -292,7 +292,7 @@ def test_losses_the_lowest_possible_is_a_line_where_it_is_known():
 
 def test_networks_of_one_cell_share_the_colour_and_differ_in_dashes():
     results = in_memory({}, {"init": "chrono"}, {"cell": "gru"})
-    look = legend.looks(results)
+    look = style.looks(results)
     assert look["LSTM"][0] == look["LSTM/chrono"][0] == style.CELL_COLOURS["lstm"]
     assert look["LSTM"][2] != look["LSTM/chrono"][2]
     assert look["GRU"][0] == style.CELL_COLOURS["gru"]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rnnvg.horizon import spread
-from rnnvg.report import legend, style, wording
+from rnnvg.report import style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, by_network
 from rnnvg.report.results import Results
@@ -80,8 +80,8 @@ def draw(rows: pd.DataFrame, panels: Panels) -> None:
         ax.axhline(0.0, color=style.INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
         ax.set_xlabel("training step")
         ax.set_ylabel("Lyapunov exponent\n(nats per time step)")
-    second = legend.line("second and third", linewidth=0.7, alpha=0.6)
-    panels.legend([legend.line("largest", linewidth=1.4), second])
+    second = style.line("second and third", linewidth=0.7, alpha=0.6)
+    panels.legend([style.line("largest", linewidth=1.4), second])
 
 
 PART = Part(

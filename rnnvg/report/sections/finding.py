@@ -11,7 +11,7 @@ import pandas as pd
 
 from rnnvg.bench.spec import GIVEN_UP
 from rnnvg.bench.stored import BROKEN_OFF
-from rnnvg.report import legend, pooled, style, wording
+from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, nothing
 from rnnvg.report.results import Results, moments
@@ -192,7 +192,7 @@ def draw(rows: pd.DataFrame, panels: Panels) -> None:
         most = axis_end(own, length)
         style.horizon_axis(ax, "x", most)
         if length is not None:
-            ax.axvline(length, color=style.INK, linewidth=0.9, linestyle=legend.TRAINING_DASHES, zorder=1)
+            ax.axvline(length, color=style.INK, linewidth=0.9, linestyle=style.TRAINING_DASHES, zorder=1)
         for place, network in enumerate(reversed(networks)):
             mine = own[(own["network"] == network) & own["last"].notna()]
             for when in (BEFORE, AFTER):
@@ -288,15 +288,15 @@ def _median(ax: Axes, seeds: pd.DataFrame, at: float, look: tuple[str, str, Any]
 
 
 def _entries(rows: pd.DataFrame) -> list[Any]:
-    entries = [legend.mark("o", BEFORE, markerfacecolor="none", markeredgewidth=1.6), legend.mark("o", AFTER)]
+    entries = [style.mark("o", BEFORE, markerfacecolor="none", markeredgewidth=1.6), style.mark("o", AFTER)]
     seeds = rows[rows["last"].notna()].groupby(["problem", "network", "when"])["id"].nunique()
     if len(seeds) and seeds.max() > 1:
         name = "range over seeds" if seeds.max() < 6 else "interval over seeds"
-        entries.append(legend.mark("o", "one seed", markersize=4.2, alpha=0.75))
-        entries.append(legend.line(name, linewidth=1.8))
+        entries.append(style.mark("o", "one seed", markersize=4.2, alpha=0.75))
+        entries.append(style.line(name, linewidth=1.8))
     if rows["censored"].eq(True).any():
-        entries.append(legend.mark(">", "more than was observed"))
-    return [*entries, legend.training_length()]
+        entries.append(style.mark(">", "more than was observed"))
+    return [*entries, style.training_length()]
 
 
 PART = Part(

@@ -13,7 +13,7 @@ from rnnvg.bench import remembered
 from rnnvg.functional.logistic import RecallHorizon, accuracy_at, recall_horizon
 from rnnvg.functional.quadrants import BOTH, LATCHED, NEITHER, UNUSED, quadrant, rank_correlation
 from rnnvg.horizon import spread
-from rnnvg.report import legend, pooled, style, wording
+from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, by_network, each_row
 from rnnvg.report.results import Results, moments
@@ -77,7 +77,11 @@ def horizons(results: Results, answers: pd.DataFrame, threshold: float = pooled.
         known = run.id in gradients
         gradient, beyond = gradients.get(run.id, (math.nan, False))
         reach = _reach(specs[run.id]["task"])
-        where = quadrant(math.inf if beyond else gradient, _upper(recall.d50, recall.censored), reach) if known else ""
+        where = (
+            quadrant(math.inf if beyond else gradient, math.inf if recall.censored else recall.d50, reach)
+            if known
+            else ""
+        )
         first = (run.problem, run.network, run.cell, run.seed, run.id, gradient, beyond)
         rows.append((*first, *dataclasses.astuple(recall), reach, where))
     names = ["problem", "network", "cell", "seed", "id", "gradient", "gradient_censored"]
@@ -207,7 +211,7 @@ def _quadrants(ax: Axes, rows: pd.DataFrame, look: dict[str, tuple[str, str, Any
     # Room for the names of the quadrants below networks that have no horizon at all.
     ax.set_ylim(bottom=-0.62)
     for line in (ax.axvline, ax.axhline):
-        line(reach, color=style.INK, linewidth=0.9, linestyle=legend.TRAINING_DASHES, zorder=1, label="reach")
+        line(reach, color=style.INK, linewidth=0.9, linestyle=style.TRAINING_DASHES, zorder=1, label="reach")
     for name, (x, y, text) in _CORNERS.items():
         ax.text(
             x,
@@ -237,19 +241,15 @@ def _quadrants(ax: Axes, rows: pd.DataFrame, look: dict[str, tuple[str, str, Any
 
 
 def _entries(table: pd.DataFrame, look: dict[str, tuple[str, str, Any]]) -> list[Any]:
-    networks = [legend.mark(look[name][1], name, color=look[name][0]) for name in dict.fromkeys(table["network"])]
-    guess = legend.line("a guess", color=style.INK, linewidth=0.9, linestyle=(0, (1, 1.2)))
-    return [*networks, guess, legend.training_length("longest delay of training")]
+    networks = [style.mark(look[name][1], name, color=look[name][0]) for name in dict.fromkeys(table["network"])]
+    guess = style.line("a guess", color=style.INK, linewidth=0.9, linestyle=(0, (1, 1.2)))
+    return [*networks, guess, style.training_length("longest delay of training")]
 
 
 def _reach(task: dict[str, Any]) -> int:
     from rnnvg.tasks import settings
 
     return int(task.get("delay", settings(task["name"])["delay"][0]))
-
-
-def _upper(value: float, censored: bool) -> float:
-    return math.inf if censored else value
 
 
 def _horizon(row: Any) -> RecallHorizon:

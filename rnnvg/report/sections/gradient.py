@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rnnvg.horizon import spread
-from rnnvg.report import legend, pooled, style, wording
+from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, by_network, nothing
 from rnnvg.report.results import Results
@@ -145,7 +145,7 @@ def _curves(ax: Axes, panels: Panels, single: pd.DataFrame, middle: pd.DataFrame
 
 def _guides(ax: Axes, training_length: int | None, bottom: float, top: float) -> None:
     if training_length is not None:
-        ax.axvline(training_length, color=style.INK, linewidth=0.9, linestyle=legend.TRAINING_DASHES, zorder=1.5)
+        ax.axvline(training_length, color=style.INK, linewidth=0.9, linestyle=style.TRAINING_DASHES, zorder=1.5)
     levels = {name: math.log10(threshold) for threshold, name in THRESHOLDS.items()}
     # On a long axis the lines come so close that one label goes above its line and one below.
     close = max(levels.values()) - min(levels.values()) < 0.1 * (top - bottom)
@@ -158,9 +158,9 @@ def _guides(ax: Axes, training_length: int | None, bottom: float, top: float) ->
 
 
 def _entries(rows: pd.DataFrame) -> list[Any]:
-    entries = [legend.training_length()]
+    entries = [style.training_length()]
     if rows.groupby(pooled.GROUP)["id"].nunique().max() > 1:
-        entries += [legend.line("one seed", linewidth=0.8), legend.line("median of seeds", linewidth=2.2)]
+        entries += [style.line("one seed", linewidth=0.8), style.line("median of seeds", linewidth=2.2)]
     return entries
 
 

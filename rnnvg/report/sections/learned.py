@@ -12,7 +12,7 @@ from rnnvg.bench.spec import GIVEN_UP
 from rnnvg.bench.stored import BROKEN_OFF
 from rnnvg.horizon.intervals import fraction_interval
 from rnnvg.missing import number
-from rnnvg.report import legend, pooled, style, wording
+from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, each_row, nothing
 from rnnvg.report.results import Results
@@ -212,11 +212,11 @@ def entries(drawn: pd.DataFrame, rows: pd.DataFrame) -> list[Any]:
     names = (("baseline_loss", BASELINE_DASHES, "baseline"), ("best_loss", BEST_DASHES, "lowest possible"))
     for column, dashes, name in names:
         if (rows[column] > 0).any():
-            drawn_entries.append(legend.line(name, color=style.INK, linewidth=1.0, linestyle=dashes))
+            drawn_entries.append(style.line(name, color=style.INK, linewidth=1.0, linestyle=dashes))
     if (drawn["solved"] & (drawn["status"] == "ok")).any():
-        drawn_entries.append(legend.mark("o", "solved", markersize=5))
+        drawn_entries.append(style.mark("o", "solved", markersize=5))
     if (drawn["status"] != "ok").any():
-        drawn_entries.append(legend.mark("x", "broke off", markersize=6, markeredgewidth=1.8))
+        drawn_entries.append(style.mark("x", "broke off", markersize=6, markeredgewidth=1.8))
     return drawn_entries
 
 

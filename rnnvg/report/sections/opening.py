@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rnnvg.report import legend, pooled, style, wording
+from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, each_row, nothing
 from rnnvg.report.results import Results
@@ -184,15 +184,15 @@ def draw(rows: pd.DataFrame, panels: Panels) -> None:
         length = panels.lengths[problem]
         style.horizon_axis(lower, "y", 1.5 * max([2.0, float(length or 0), *here["last"]]))
         if length is not None:
-            lower.axhline(length, color=style.INK, linewidth=0.9, linestyle=legend.TRAINING_DASHES, zorder=1)
+            lower.axhline(length, color=style.INK, linewidth=0.9, linestyle=style.TRAINING_DASHES, zorder=1)
         lower.set_xlabel("training step")
         lower.set_ylabel(
             "horizon by the input\nat 1/e (time steps)" if by_input else "memory horizon at 1/e\n(time steps)"
         )
     entries = learned.entries(loss, rows)
     if seen["censored"].eq(True).any():
-        entries.append(legend.mark(">", "horizon beyond what was observed"))
-    panels.legend([*entries, legend.training_length()])
+        entries.append(style.mark(">", "horizon beyond what was observed"))
+    panels.legend([*entries, style.training_length()])
 
 
 def _horizons(ax: Axes, panels: Panels, seen: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rnnvg.bptt.gaussian import EDGE_ERROR, side_of_edge
-from rnnvg.report import legend, wording
+from rnnvg.report import style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, each_row
 from rnnvg.report.results import Results
@@ -140,8 +140,8 @@ def draw(rows: pd.DataFrame, panels: Panels) -> None:
             ax.plot(mean.index, mean.to_numpy(), **look)
         ax.set_xlabel("distance (time steps back)")
         ax.set_ylabel("gradient left (decades)")
-    measured = legend.line("measured, one seed", linewidth=0.9)
-    panels.legend([measured, legend.line("theory, wide network", linewidth=2, linestyle=(0, (4, 2)))])
+    measured = style.line("measured, one seed", linewidth=0.9)
+    panels.legend([measured, style.line("theory, wide network", linewidth=2, linestyle=(0, (4, 2)))])
 
 
 PART = Part(
