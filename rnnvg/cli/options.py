@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -105,15 +106,11 @@ class NameOrPath(click.ParamType):
 
 
 def _text_names() -> Sequence[str]:
-    from rnnvg.text import NAMES
-
-    return NAMES
+    return importlib.import_module("rnnvg.text").NAMES
 
 
 def _benchmark_names() -> Sequence[str]:
-    from rnnvg.bench.grid import names
-
-    return names()
+    return importlib.import_module("rnnvg.bench.grid").names()
 
 
 TEXT, BENCHMARK = NameOrPath(_text_names), NameOrPath(_benchmark_names)
@@ -234,8 +231,6 @@ retry_failed = click.option(
     "--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside."
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-
-
 tokens = click.option(
     "--tokens", type=Name(TOKENS), help="How files are cut: words or spaces.  [default: as they come]"
 )
