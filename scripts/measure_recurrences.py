@@ -1,7 +1,8 @@
-"""Measures the closed forms of recurrences against the step-function route: median CPU seconds and their ratio, as JSON.
+"""Measures the closed forms of recurrences against the step-function route: median CPU seconds and ratios, as JSON.
 
-Both take turns on one thread, so that whatever else the machine does meets both.
-python scripts/measure_recurrences.py [--steps 1000] [--hidden 64] [--batch 8] [--repeat 3] [--cells LRUCell,LEMCell]
+Both take turns on one thread, so that whatever else the machine does meets both; a ratio is the median over the turns, with
+the least and the most beside it.
+python scripts/measure_recurrences.py [--steps 1000] [--hidden 64] [--batch 8] [--repeat 7] [--cells LRUCell,LEMCell]
 """
 
 import argparse
@@ -42,15 +43,15 @@ def cells(hidden: int) -> list[torch.nn.Module]:
     ]
 
 
-def cpu_seconds(calls: dict[str, Callable[[], Any]], repeat: int) -> dict[str, float]:
-    """Median CPU seconds of each call, one after the other in turn, after one of each that does not count."""
+def cpu_seconds(calls: dict[str, Callable[[], Any]], repeat: int) -> dict[str, list[float]]:
+    """CPU seconds of each call, one after the other in turn, after one of each that does not count."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeat + 1):
         for name, call in calls.items():
             start = time.process_time()
             call()
             found[name].append(time.process_time() - start)
-    return {name: statistics.median(each[1:]) for name, each in found.items()}
+    return {name: each[1:] for name, each in found.items()}
 
 
 def real(cell: torch.nn.Module) -> Callable[..., Any]:
@@ -67,7 +68,7 @@ def real(cell: torch.nn.Module) -> Callable[..., Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for name, value in (("steps", 1000), ("hidden", 64), ("batch", 8), ("repeat", 3)):
+    for name, value in (("steps", 1000), ("hidden", 64), ("batch", 8), ("repeat", 7)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--cells", default="", help="class names, with commas between them; all by default")
     options = parser.parse_args()
@@ -91,8 +92,10 @@ def main() -> None:
                 "steps": lambda: gradient_profile(real(cell), x, plain, wrt=wrt),  # noqa: B023
             }
             spent = cpu_seconds(calls, options.repeat)
-            row |= {f"{name}_{wrt}_s": round(value, 4) for name, value in spent.items()}
-            row[f"ratio_{wrt}"] = round(spent["steps"] / spent["closed"], 2)
+            ratios = sorted(steps / closed for steps, closed in zip(spent["steps"], spent["closed"], strict=True))
+            row |= {f"{name}_{wrt}_s": round(statistics.median(each), 4) for name, each in spent.items()}
+            row[f"ratio_{wrt}"] = round(statistics.median(ratios), 2)
+            row[f"ratios_{wrt}"] = [round(each, 2) for each in (ratios[0], ratios[-1])]
         rows.append(row)
     print(json.dumps({"torch": torch.__version__, "options": vars(options), "cells": rows}, indent=2))
 
