@@ -101,23 +101,35 @@ def _at_the_ends(found: Sequences) -> list[Tensor]:
 
 def _both_ways_checked(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> tuple[nn.RNNBase, Sequences]:
     """The calls of a bidirectional module, checked by a replay."""
-    if any(len(chain) > 1 for chain in chains):
-        raise InputError(
-            "A bidirectional module's final states began a later call, and one of them lies at the start of its sequence; "
-            "detach them, or watch the calls separately."
-        )
+    check_apart(chains)
     module, found = collected(recorder, chains, chosen)
     again = Again(module, found.inputs, found.module_state, None, found.lengths)
     check_replay(recorder, again, again.output(), found.seen, found.known)
     return module, found
 
 
+def check_apart(chains: list[list[Call]]) -> None:
+    """Refuse calls of a bidirectional module that were joined through their states."""
+    if any(len(chain) > 1 for chain in chains):
+        raise InputError(
+            "A bidirectional module's final states began a later call, and one of them lies at the start of its sequence; "
+            "detach them, or watch the calls separately."
+        )
+
+
 def both_ways(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> tuple[nn.RNNBase, Sequences]:
-    """The calls of a bidirectional module for a profile: a loss through h_n enters at the outputs that h_n is of.
+    """The calls of a bidirectional module for a profile, checked by a replay: as `at_outputs` gives them."""
+    module, found = _both_ways_checked(recorder, chains, chosen)
+    return module, at_outputs(module, found)
+
+
+def at_outputs(module: nn.RNNBase, found: Sequences) -> Sequences:
+    """The collected calls of a bidirectional module where a loss through h_n enters at the outputs that h_n is of.
 
     The forward direction's last state is its output at a sequence's last step, the backward one's its output at step 0.
     """
-    module, found = _both_ways_checked(recorder, chains, chosen)
+    if not found.ends:
+        return found
     output_grad, top = found.output_grad.clone(), 2 * (module.num_layers - 1)
     for last, which, (hidden, *cell) in found.ends:
         if bool(hidden[:top].any()) or any(bool(part.any()) for part in cell):
@@ -128,7 +140,7 @@ def both_ways(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) ->
         rows, columns = torch.from_numpy(which), hidden.shape[-1]
         output_grad[torch.from_numpy(last), rows, :columns] += hidden[top]
         output_grad[0, rows, columns:] += hidden[top + 1]
-    return module, dataclasses.replace(found, output_grad=output_grad, ends=[])
+    return dataclasses.replace(found, output_grad=output_grad, ends=[])
 
 
 def carried_on(

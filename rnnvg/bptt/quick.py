@@ -7,6 +7,7 @@ Axes: S sources, T steps, B sequences, P output, L layers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,6 @@ from rnnvg.bptt.watched import covectors_of
 from rnnvg.bptt.weights import at_least_single, one_layer
 
 
-@torch.no_grad()
 def quick_profile(
     recorder: Recorder,
     calls: list[Call],
@@ -44,8 +44,65 @@ def quick_profile(
         sources: as `profile_at` takes them.
         below: the outputs of the layers below the top one, [T, B, P] each; None to run them.
     """
+    shared, steps = arguments.source_steps(sources, len(found.inputs), found.lengths, len(found.lengths))
+    return _quick(recorder, calls, found, shared, steps, below)
+
+
+def quick_both_ways(
+    recorder: Recorder, calls: list[Call], found: Sequences, sources: list[int]
+) -> list[GradientProfile] | None:
+    """Of one layer that runs both ways, each direction's own states against the distance that it runs, forward first; None
+    where this is not the way to it.
+
+    Args:
+        recorder, calls: as `quick_profile` takes them.
+        found: the calls as one batch, with direct gradients at the output alone.
+        sources: absolute steps.
+    """
+    places = np.array(sources, dtype=np.int64)
+    profiles = []
+    for way in (0, 1):
+        own = np.where(places[:, None] < found.lengths, places[:, None], -1)
+        if way:
+            own = np.where(own >= 0, found.lengths - 1 - own, -1)
+        profile = _quick(recorder, calls, _one_way(found, way), places, own, [], reverse=bool(way))
+        if profile is None:
+            return None
+        profiles.append(profile)
+    return profiles
+
+
+def _one_way(found: Sequences, way: int) -> Sequences:
+    """One direction of a single layer in its own order of steps; the backward one begins at each sequence's last step."""
+    t, lengths = np.arange(len(found.inputs))[:, None], found.lengths
+    order = torch.from_numpy(
+        np.where(t < lengths, lengths - 1 - t, t) if way else np.broadcast_to(t, found.known.shape).copy()
+    )
+    columns, width = torch.arange(len(lengths), device="cpu"), found.seen.shape[-1] // 2
+    own = slice(way * width, (way + 1) * width)
+    return replace(
+        found,
+        inputs=found.inputs[order, columns],
+        state=[part[way : way + 1] for part in found.state],
+        output_grad=found.output_grad[..., own][order, columns],
+        seen=found.seen[..., own][order, columns],
+        known=found.known[order, columns],
+    )
+
+
+@torch.no_grad()
+def _quick(
+    recorder: Recorder,
+    calls: list[Call],
+    found: Sequences,
+    shared: np.ndarray,
+    steps: np.ndarray,
+    below: list[Tensor] | None,
+    reverse: bool = False,
+) -> GradientProfile | None:
+    """As `quick_profile`, for sources that are known step by step, [S, B]; -1 where a sequence has none."""
     weights = {name: at_least_single(weight) for name, weight in calls[0].weights.items()}
-    layers = read_cells(recorder.module, weights.get)
+    layers = read_cells(recorder.module, weights.get, reverse)
     narrowest, lengths = narrowest_of(recorder), torch.from_numpy(found.lengths)
     inputs, batch = found.inputs, found.inputs.shape[1]
     n_bytes = sum(2 * layer.kept for layer in layers) * found.known.numel() * inputs.element_size()
@@ -64,9 +121,8 @@ def quick_profile(
         return None
     factors = [layer.factors(path, Buffers()) for layer, path in zip(layers, paths, strict=True)]
     places, coordinates = places_of(layers)
-    shared, steps = arguments.source_steps(sources, len(inputs), found.lengths, batch)
     covectors = covectors_of(found, steps, coordinates, places[-1][0])
-    n_distances = int(shared.max()) + 2
+    n_distances = int(steps.max()) + 2
     work = max(layer.widest * layer.parts[0].width for layer in layers)
     with threads_for(work * steps.size, inputs.device):
         log_norm = short_sweep(layers, factors, found.masks or [None] * len(below), steps, covectors, n_distances)

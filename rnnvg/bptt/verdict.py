@@ -13,9 +13,10 @@ from torch import Tensor
 from rnnvg.bptt.arguments import all_finite
 from rnnvg.bptt.bidirectional import DIRECTIONS
 from rnnvg.bptt.calls import Call, Recorder
-from rnnvg.bptt.handed_on import both_ways, profile_seen
+from rnnvg.bptt.handed_on import at_outputs, both_ways, check_apart, profile_seen
 from rnnvg.bptt.passes import chosen_passes
 from rnnvg.bptt.profile import GradientProfile
+from rnnvg.bptt.quick import quick_both_ways
 from rnnvg.bptt.sequences import Sequences, by_weights, evenly, gathered, reached_chains, some_of, steps_with_gradient
 from rnnvg.bptt.several import pairs_side_by_side
 from rnnvg.bptt.windows import profile_within
@@ -94,24 +95,30 @@ def _measure_both_ways(
     recorder: Recorder, chains: list[list[Call]], chosen: set[int], distance: int, vanished: float, exploded: float
 ) -> tuple[dict[str, float], str]:
     """The numbers of each direction's own state under "forward/" and "backward/", and the worse verdict of the two."""
-    broken = _nonfinite(chains[0][0].weights, gathered(recorder, chains, chosen))
+    check_apart(chains)
+    found = gathered(recorder, chains, chosen)
+    broken = _nonfinite(chains[0][0].weights, found)
     if broken is not None:
         return _not_finite(*broken)
-    module, found = both_ways(recorder, chains, chosen)
-    found = some_of(found, SEQUENCES)
+    found = some_of(at_outputs(recorder.module, found), SEQUENCES)
     steps = steps_with_gradient(found)
-    if not len(steps):
-        return _all_zero()
+    sources = [int(steps[each]) for each in evenly(len(steps), SOURCES)] if len(steps) else []
+    profiles = None
+    if sources and recorder.module.num_layers == 1 and len(by_weights(chains)) == 1:
+        profiles = quick_both_ways(recorder, [call for chain in chains for call in chain], found, sources)
+    if profiles is None:
+        module, found = both_ways(recorder, chains, chosen)
+        if not sources:
+            return _all_zero()
+        found = some_of(found, SEQUENCES)
+        signed = [profile_seen(module, found, sources=sources, direction=direction) for direction in DIRECTIONS]
+        profiles = [_own_way(profile, direction) for profile, direction in zip(signed, DIRECTIONS, strict=True)]
     numbers: dict[str, float] = {}
     reasons = {}
-    for direction in DIRECTIONS:
-        sources = [int(steps[each]) for each in evenly(len(steps), SOURCES)]
-        profile = profile_seen(module, found, sources=sources, direction=direction)
+    for direction, profile in zip(DIRECTIONS, profiles, strict=True):
         first = profile.first_nonfinite[profile.first_nonfinite >= 0]
         its, reason = (
-            _not_finite(int(first.min()), "The state")
-            if first.size
-            else _judged(_own_way(profile, direction), distance, vanished, exploded)
+            _not_finite(int(first.min()), "The state") if first.size else _judged(profile, distance, vanished, exploded)
         )
         numbers |= {f"{direction}/{key}": value for key, value in its.items()}
         reasons[its["verdict"]] = f"In the {direction} direction: {reason}"

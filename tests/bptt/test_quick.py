@@ -9,8 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import rnnvg
 from rnnvg.bptt.cells import Buffers, read_cells
+from rnnvg.bptt.handed_on import both_ways, profile_seen
 from rnnvg.bptt.passes import chosen_passes
-from rnnvg.bptt.quick import quick_profile
+from rnnvg.bptt.quick import quick_both_ways, quick_profile
 from rnnvg.bptt.sequences import collected, reached_chains
 from rnnvg.bptt.watched import linearised, profile_at
 
@@ -150,3 +151,29 @@ def test_a_step_more_costs_a_pull_more(cell, per_step):
         monitor.close()
         found[steps] = count.operations
     assert 64 * per_step <= found[96] - found[32] <= 64 * per_step + 160
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("lengths", [None, [30, 7, 19, 1]])
+@pytest.mark.parametrize("h_n", [False, True])
+def test_both_directions_of_a_layer_have_the_numbers_of_the_general_sweep(cell, lengths, h_n):
+    torch.manual_seed(0)
+    module = CELLS[cell](3, 6, bidirectional=True, dtype=torch.float64)
+    x = torch.randn(30, 4, 3, dtype=torch.float64)
+    with rnnvg.watch(module, snapshot=True) as watcher:
+        given = x if lengths is None else pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
+        output, state = module(given)
+        last = (state if len(state) == 2 and isinstance(state, tuple) else [state])[0]
+        (last if h_n else output if lengths is None else output.data).square().sum().backward()
+    recorder = next(iter(watcher.recorders.values()))
+    chosen = chosen_passes(recorder, None)
+    plain, found = both_ways(recorder, reached_chains(recorder, chosen), chosen)
+    sources = [0, 29] if h_n else [0, 6, 18, 29]
+    profiles = quick_both_ways(recorder, recorder.calls, found, sources)
+    assert profiles is not None
+    for direction, profile in zip(("forward", "backward"), profiles, strict=True):
+        wanted = profile_seen(plain, found, sources=sources, direction=direction)
+        for distance in profile.distance:
+            at = np.flatnonzero(wanted.distance == (distance if direction == "forward" else -distance))
+            seen = profile.log_norm[:, distance]
+            np.testing.assert_allclose(seen, wanted.log_norm[:, at[0]], rtol=1e-9, atol=1e-9)
