@@ -1,4 +1,5 @@
-"""What a monitor costs ten ordinary trainings (JSON): CPU and wall time with every=100, and of one step inside `watch`.
+"""What a monitor costs ten ordinary trainings (JSON): CPU and wall time with every=100, and of one step inside `watch`; and
+what `metrics()` costs, in training steps of modules of many shapes.
 
     python scripts/measure_monitor.py --steps 200 --rounds 7 > monitor.json
 
@@ -23,6 +24,23 @@ from torch import nn
 import rnnvg
 
 EVERY = 100
+SHAPES = (  # module, hidden, steps, sequences, layers
+    ("LSTM", 8, 20, 4, 1),
+    ("RNN", 32, 100, 16, 1),
+    ("LSTM", 32, 100, 16, 1),
+    ("GRU", 32, 100, 16, 1),
+    ("RNN", 32, 1000, 16, 1),
+    ("LSTM", 32, 1000, 16, 1),
+    ("GRU", 32, 1000, 16, 1),
+    ("RNN", 128, 100, 32, 1),
+    ("LSTM", 128, 100, 32, 1),
+    ("GRU", 128, 100, 32, 1),
+    ("LSTM", 128, 500, 16, 1),
+    ("RNN", 128, 500, 32, 1),
+    ("GRU", 64, 50, 16, 2),
+    ("LSTM", 64, 200, 16, 2),
+    ("LSTM", 256, 35, 20, 2),
+)
 
 
 def timed(run: Callable[[], Any]) -> tuple[float, float]:
@@ -39,6 +57,28 @@ def compared(plain: list[tuple[float, float]], other: list[tuple[float, float]],
         without, attached = (statistics.median(each[index] for each in times) for times in (plain, other))
         found |= {f"{clock}_ms": 1e3 * without / steps, f"{clock}_ratio": attached / without}
     return found
+
+
+def metrics_in_steps(kind: str, hidden: int, steps: int, batch: int, layers: int, rounds: int) -> dict[str, float]:
+    """CPU milliseconds of a plain SGD step and of `metrics()` after a watched one, medians, and their ratio."""
+    torch.manual_seed(0)
+    module: Any = getattr(nn, kind)(8, hidden, layers)
+    optimiser, x = torch.optim.SGD(module.parameters(), 1e-3), torch.randn(steps, batch, 8)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        module(x)[0].square().mean().backward()
+        optimiser.step()
+
+    plain, asked = [], []
+    for _ in range(rounds + 1):
+        plain.append(timed(step)[0])
+        monitor = rnnvg.GradientMonitor(module, every=1)
+        step()
+        asked.append(timed(monitor.metrics)[0])
+        monitor.close()
+    one, other = (statistics.median(each[1:]) for each in (plain, asked))  # the first of them warms up
+    return {"step_ms": 1e3 * one, "metrics_ms": 1e3 * other, "ratio": other / one}
 
 
 def own_loop(kind: type[nn.Module], steps: int, rounds: int) -> dict[str, Any]:
@@ -106,6 +146,9 @@ def main() -> None:
     jobs |= {
         name: lambda run=run: library(run, chosen.steps, chosen.rounds) for name, run in trainings.LIBRARIES.items()
     }
+    for shape in SHAPES:
+        name = "metrics {} H={} T={} B={} L={}".format(*shape)
+        jobs[name] = lambda shape=shape: metrics_in_steps(*shape, rounds=chosen.rounds)
     for name, job in jobs.items():
         if not chosen.only or name in chosen.only:
             found[name] = job()

@@ -23,6 +23,8 @@ from rnnvg.bptt.sequences import Sequences
 from rnnvg.bptt.watched import linearised, linearised_unchecked, profile_at
 from rnnvg.bptt.weights import one_layer
 
+SHORT = 2  # sequences of up to so many times the distance are followed to their start, which costs less than cutting them up
+
 
 def profile_within(
     recorder: Recorder, calls: list[Call], found: Sequences, steps: list[int], distance: int
@@ -32,10 +34,13 @@ def profile_within(
     Sequences that are not longer are columns as they are, with a source for each of `steps`; of longer ones each window is a
     column, with one source.
     """
-    if len(found.inputs) <= distance:
-        quick, whole = quick_profile(recorder, calls, found, steps), np.zeros(len(found.lengths), dtype=np.int64)
+    whole = np.zeros(len(found.lengths), dtype=np.int64)
+    if len(found.inputs) <= SHORT * distance:
+        quick = quick_profile(recorder, calls, found, steps)
         if quick is not None:
-            return quick, whole
+            kept = slice(distance + 1)
+            return dataclasses.replace(quick, log_norm=quick.log_norm[:, kept], distance=quick.distance[kept]), whole
+    if len(found.inputs) <= distance:
         return profile_at(linearised(recorder, stand_in(recorder, calls), found), steps), whole
     module = stand_in(recorder, calls)
     last = np.array([step for step in steps for length in found.lengths if step < length])

@@ -79,3 +79,17 @@ def test_a_change_that_a_window_does_not_hold_is_seen_all_the_same():
     x.data[5].add_(1.0)
     assert monitor.verdict() == "not measured"
     assert "from step 5 on" in monitor.reason
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_sequences_that_are_little_longer_are_not_cut_up_and_end_at_the_same_distance(cell, layers):
+    torch.manual_seed(0)
+    module = CELLS[cell](I, H, layers, dtype=torch.float64)
+    recorder, plain, found = watched(module, torch.tensor([70, 31, 52]))
+    steps, distance = [0, 12, 30, 51, 69], 40
+    profile, start = profile_within(recorder, recorder.calls, found, steps, distance)
+    whole = profile_at(linearised(recorder, plain, found), steps)
+    assert profile.distance.tolist() == list(range(distance + 1))
+    assert start.tolist() == [0, 0, 0]
+    np.testing.assert_allclose(profile.log_norm, whole.log_norm[:, : distance + 1], rtol=1e-9, atol=1e-9)
