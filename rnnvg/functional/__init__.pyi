@@ -1,8 +1,9 @@
 from .context import ContextLoss as ContextLoss
 from .context import context_loss as context_loss
-from .effective_context import effective_context as effective_context
+from .context import effective_context as effective_context
 from .influence import Influence as Influence
 from .influence import influence as influence
+from .influence import reach as reach
 from .logistic import RecallHorizon as RecallHorizon
 from .logistic import pool_recall as pool_recall
 from .logistic import recall_horizon as recall_horizon
@@ -11,7 +12,6 @@ from .planted import remembered as remembered
 from .quadrants import RankCorrelation as RankCorrelation
 from .quadrants import quadrant as quadrant
 from .quadrants import rank_correlation as rank_correlation
-from .reach import reach as reach
 from .recall import RecallCurve as RecallCurve
 from .recall import recall_curve as recall_curve
 from .truncation import Truncation as Truncation

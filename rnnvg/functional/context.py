@@ -1,11 +1,14 @@
 """context_loss(): what it costs to lose, or to shuffle, all but the last k words before a prediction.
 
+effective_context() says how many words back are enough: a functional horizon.
+
 The part of memory that a gradient cannot show: a word may be remembered and its influence be saturated, or be felt in the
 gradient and not matter (Khandelwal, He, Qi and Jurafsky 2018). Axes: T predicted words.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from rnnvg.errors import InputError, bounded, check_int
+from rnnvg.errors import InputError, bounded, check_float, check_int
 from rnnvg.functional.reading import check_text, read, state_after
 from rnnvg.models import SequenceModel
 from rnnvg.models.sequence_model import State
@@ -106,6 +109,40 @@ def context_loss(
             if k + 1 < size:
                 changed[SHUFFLED][k] = _shuffled(model, text, k, state, generator)
     return ContextLoss(whole, changed)
+
+
+def effective_context(found: ContextLoss, tolerance: float = 0.01, how: str = DROPPED) -> tuple[int, bool]:
+    """The smallest number of words that are enough: with them the perplexity is within `tolerance` of the whole context's.
+
+    Khandelwal, He, Qi and Jurafsky 2018 call it the effective context size, with a tolerance of 1 %. Every larger k must be
+    enough as well, so that noise at one k does not end it.
+
+    Args:
+        found: from `context_loss`.
+        tolerance: of the perplexity, a share above 0.
+        how: "dropped" (the words before are missing) or "shuffled" (they are there, their order is not).
+
+    Returns:
+        k in words, and whether it is censored: no k that was tried is enough, and k is the largest of them.
+
+    Raises:
+        InputError: `tolerance` is not above 0.
+
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("next-word", text="agreement", n_words=2000)
+    >>> model = models.build(task, "gru", hidden=8)
+    >>> words, censored = effective_context(context_loss(model, task.corpus.test[:40]), tolerance=10.0)
+    >>> words, censored
+    (1, False)
+    """
+    allowed = math.log1p(check_float("tolerance", tolerance, above=0))
+    frame: Any = found.to_frame()
+    frame = frame[frame["how"] == how].sort_values("context")
+    contexts, enough = frame["context"].tolist(), (frame["increase"] <= allowed).tolist()
+    if not enough[-1]:
+        return contexts[-1], True
+    last_short = max((place for place, each in enumerate(enough) if not each), default=-1)
+    return contexts[last_short + 1], False
 
 
 def _contexts(contexts: Sequence[int] | None, size: int) -> list[int]:

@@ -1,5 +1,7 @@
 """influence(): how strongly the price of each word of a text depends on the embedding of every word before it.
 
+reach() has the same against distance alone, over windows of a task's held-out text.
+
 Axes: T predicted words, D distances in words. The word right before a predicted word is at distance 1.
 """
 
@@ -10,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from rnnvg.bptt import GradientProfile, gradient_profile
 from rnnvg.errors import bounded
 from rnnvg.functional.reading import check_text, read, state_after
 from rnnvg.horizon import NATS_PER_DECADE
-from rnnvg.models import SequenceModel
+from rnnvg.models import SequenceModel, check_fits, encoded, loss_gradient
 from rnnvg.notebook import Shown
 from rnnvg.tasks.scoring import evaluating
 
@@ -76,9 +79,7 @@ class Influence(Shown):
 
         Columns: distance (words, from 1), log10_gain, log10_gain_rms, low, high, n, n_zero as `GradientProfile.curve`.
         """
-        frame: Any = self.profile.curve(reference=0)
-        frame["distance"] += 1
-        return frame[frame["n"] > 0].reset_index(drop=True)
+        return _by_words(self.profile)
 
     def to_frame(self, words: Sequence[str] | None = None) -> pd.DataFrame:
         """Tidy, a row per predicted word and earlier word: position, word, loss, source_position, source_word,
@@ -155,3 +156,45 @@ def influence(model: SequenceModel, ids: Any, *, before: Any = ()) -> Influence:
             model.core, reading.embedded, state, output_grad=reading.output_grad, sources="all", wrt="input"
         )
     return Influence(text.numpy(), reading.loss, reading.first_choice, profile)
+
+
+def reach(model: SequenceModel, task: Any, *, windows: int = 8, seed: int = 0) -> pd.DataFrame:
+    """The gradient of a word's loss by the embedding of the words before it, against distance, over a whole text.
+
+    As `influence`, of the task's own loss, at the steps `task.probe_sources` of windows drawn from its held-out text, and in
+    the model's own precision.
+
+    Args:
+        model: reads the task's words.
+        task: next-word.
+        windows: how many to average over.
+        seed: draws them.
+
+    Returns:
+        A row per distance in words, from 1: distance, log10_gain (geometric mean, relative to the word right before), low,
+        high (10 and 90 %), n.
+
+    Raises:
+        InputError: the model and the task do not fit.
+
+    >>> from rnnvg import models, tasks
+    >>> task = tasks.make("next-word", text="agreement", distance=[2, 4], n_words=4000)
+    >>> model = models.build(task, "gru", hidden=8)
+    >>> reach(model, task, windows=1).columns.tolist()[:2]
+    ['distance', 'log10_gain']
+    """
+    check_fits(model.spec, task)
+    probe = task.probe(windows, torch.Generator().manual_seed(seed))
+    # A mean over words: each word's own gradient is scaled alike, and a gain is a ratio.
+    output_grad = loss_gradient(model, task, probe)
+    inputs = encoded(model, probe.inputs)
+    with evaluating(model):
+        profile = gradient_profile(model.core, inputs, output_grad=output_grad, sources=task.probe_sources, wrt="input")
+    return _by_words(profile)[["distance", "log10_gain", "low", "high", "n"]]
+
+
+def _by_words(profile: GradientProfile) -> Any:
+    """The curve against distance in words: the word right before a predicted one, at distance 0 of the profile, is at 1."""
+    frame: Any = profile.curve(reference=0)
+    frame["distance"] += 1
+    return frame[frame["n"] > 0].reset_index(drop=True)

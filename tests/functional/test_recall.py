@@ -10,8 +10,7 @@ from torch import nn
 from rnnvg import tasks
 from rnnvg.bench import measure
 from rnnvg.errors import InputError
-from rnnvg.functional.context import ContextLoss
-from rnnvg.functional.effective_context import effective_context
+from rnnvg.functional.context import ContextLoss, effective_context
 from rnnvg.functional.quadrants import BOTH, LATCHED, NEITHER, quadrant
 from rnnvg.functional.recall import recall_curve, spread
 from rnnvg.models import SequenceModel
