@@ -91,7 +91,10 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
         outcome, files = failure(spec, f"{type(error).__name__}: {error}", traceback.format_exc())
     outcome |= {"seconds": round(time.perf_counter() - clock, 3), "started": stamp(began), "finished": stamp()}
     outcome["machine"] = {"peak_bytes": _peak_bytes(), **outcome.get("machine", {})}
-    published = store.publish(record(spec, outcome), files)
+    try:
+        published = store.publish(record(spec, outcome), files)
+    except (MemoryError, OSError) as error:
+        raise MachineError(f"{spec.id} was not done: {machine_fault(error) or error} What is done is kept.") from error
     for left in [path for pattern in _LEFTOVERS for path in folder.glob(pattern)]:
         with suppress(OSError):
             left.unlink(missing_ok=True)

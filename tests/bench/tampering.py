@@ -175,13 +175,13 @@ def read(place: Path, commands: list[list[str]], other: Path) -> str:
         except InputError:
             pass
         except Exception:
-            return f"load_results\n{traceback.format_exc()}"
+            return f"load_results\n{traceback.format_exc(limit=-4)}"
         for command in commands:
             arguments = [{"DIR": str(place), "GOOD": str(other)}.get(each, each) for each in command]
             done = CliRunner().invoke(main, arguments)
             error = done.exception
             if error is not None and not isinstance(error, SystemExit):
-                return f"{command}\n{''.join(traceback.format_exception(error))}"
+                return f"{command}\n{''.join(traceback.format_exception(error, limit=-4))}"
             if done.exit_code not in (0, 1, 2):
                 return f"{command} ended with {done.exit_code}"
     return ""

@@ -71,7 +71,7 @@ def horizons(results: Results, answers: pd.DataFrame, threshold: float = pooled.
     rows = []
     for run in each_row(results.runs):
         mine = answers[answers["id"] == run.id].sort_values("delay")
-        if mine.empty:
+        if mine.empty or run.task != remembered.TASK:  # only there is there a delay to remember over
             continue
         recall = recall_horizon(mine["delay"], mine["right"], mine["n"], float(mine["chance"].iloc[0]))
         known = run.id in gradients
