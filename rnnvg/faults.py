@@ -144,6 +144,21 @@ def memory_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
+def few_open_files(needed: int) -> str | None:
+    """What to say where this process may have fewer than `needed` files open (`ulimit -n`); None where it may have them."""
+    if importlib.util.find_spec("resource") is None:
+        return None
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return None
+    return (
+        f"too many files are open: a process may have {soft} here (`ulimit -n`), and this needs about {needed}. Raise the "
+        "limit and run the same command again"
+    )
+
+
 def check_memory_limit(above_torch: int = ALONE) -> None:
     """Nothing where the limit of address space leaves room for torch and so many bytes beside it.
 

@@ -25,11 +25,14 @@ from distributed import Client, LocalCluster, Security
 from distributed.utils import silence_logging_cmgr
 
 from rnnvg.errors import InputError, WorkersLostError
+from rnnvg.faults import MachineError, few_open_files
 
 # A scheduler that says nothing for so long is not there.
 SECONDS_TO_ANSWER = 5.0
 # Closing a cluster of which a process does not answer is left to the end of this one after so many seconds.
 SECONDS_TO_CLOSE = 10.0
+# Generously, what a driver has open, and what each of its workers adds.
+OPEN_FILES, OPEN_FILES_A_JOB = 64, 16
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
@@ -75,6 +78,7 @@ def local_workers(jobs: int) -> Iterator[Client]:
 
     Raises:
         WorkersLostError: they do not start.
+        MachineError: they do not start, and this process may have few files open.
     """
     # The environment and the configuration are read again whenever a worker is started anew.
     # LocalCluster is silent too, but only until it begins to close, when connections that are cut off would still be logged.
@@ -83,6 +87,8 @@ def local_workers(jobs: int) -> Iterator[Client]:
             with _interrupts_not_inherited():
                 cluster = LocalCluster(n_workers=jobs, security=Security.temporary(), protocol="tls://", **_OPTIONS)
         except (RuntimeError, OSError) as error:
+            if fault := few_open_files(OPEN_FILES + OPEN_FILES_A_JOB * jobs):
+                raise MachineError(f"The worker processes did not start: {fault}.") from None
             raise WorkersLostError(
                 f"The worker processes did not start ({error}). Is there memory for {jobs} more? A script must call "
                 'run_all under `if __name__ == "__main__":`, for its workers import it.'
