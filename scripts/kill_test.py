@@ -1,7 +1,7 @@
 """Kills drivers, workers and schedulers at random moments, and checks that the results do not show it.
 
     python scripts/kill_test.py --moments 100 --out DIR          # the report as JSON on stdout
-    python scripts/kill_test.py --moments 25 --seed 2            # a quarter, with moments of its own: seeds 1 to 4 make a whole
+    python scripts/kill_test.py --moments 25 --seed 2            # a quarter of it, with moments of its own
 
 Real runs (small ones) are done over and over in fresh directories, half of them by a driver with worker processes of its
 own and half by a driver, a `dask scheduler` and two `dask worker`. The first directory of each kind is left alone, and
