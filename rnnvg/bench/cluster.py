@@ -24,7 +24,7 @@ import dask.config
 from distributed import Client, LocalCluster, Security
 from distributed.utils import silence_logging_cmgr
 
-from rnnvg.errors import InputError, WorkersLostError
+from rnnvg.errors import InputError, WorkersLostError, shown
 from rnnvg.faults import MachineError, few_open_files
 
 # A scheduler that says nothing for so long is not there.
@@ -131,10 +131,10 @@ def workers_of(scheduler: str, security: Any = None) -> Iterator[Client]:
 
 def check_address(scheduler: str, security: Any = None) -> None:
     """Nothing where something listens at an address; Dask would try for ten seconds and more before it says what is wrong."""
-    found = re.fullmatch(r"(tcp|tls)://(.+):(\d{1,5})", scheduler)
+    found = re.fullmatch(r"(tcp|tls)://(.+):(\d{1,5})", scheduler) if isinstance(scheduler, str) else None
     if found is None or not 0 < int(found[3]) < 2**16:
         raise InputError(
-            f"`scheduler` {scheduler[:80]!r} is not an address. Pass the one that `dask scheduler` printed, such as "
+            f"`scheduler` {shown(scheduler, 80)} is not an address. Pass the one that `dask scheduler` printed, such as "
             "tcp://host:8786."
         )
     if scheduler.startswith("tls://") and (security or Security()).get_connection_args("client")["ssl_context"] is None:

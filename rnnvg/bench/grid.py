@@ -23,6 +23,7 @@ Where `init` is an axis, combinations of initialiser and cell that have no meani
 from __future__ import annotations
 
 import copy
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ from rnnvg.bench.check import PARTS, Check, Entry
 from rnnvg.bench.extras import Needs, Published
 from rnnvg.bench.faults import refusal
 from rnnvg.bench.spec import NETWORK, RunSpec
-from rnnvg.errors import InputError, bounded, check_name, nearest
+from rnnvg.errors import InputError, bounded, check_name, nearest, shown
 from rnnvg.files import read_regular
 
 # Longer files and deeper keys are no benchmark; a parser would take gigabytes for them.
@@ -184,6 +185,8 @@ def find(name: str | Path) -> Path:
     Raises:
         InputError: there is none, with the nearest right name.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        raise InputError(f"`spec` is {shown(name)}; pass the name of a benchmark, or the path of a .toml file.")
     is_path = Path(name).suffix == ".toml" or len(Path(name).parts) > 1
     path = Path(name) if is_path else SPECS / f"{name}.toml"
     if path.is_file():

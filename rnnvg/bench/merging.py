@@ -115,7 +115,7 @@ def merge(directories: Sequence[str | Path], out: str | Path, first: bool = Fals
 def _stores(directories: Sequence[str | Path], target: Path) -> list[Store]:
     stores = [Store(each) for each in bounded("directories", directories)]
     for store in stores:
-        if not store.directory.is_dir():
+        if not os.path.isdir(store.directory):
             raise InputError(f"{shown(store.directory)} does not exist. Pass directories that rnnvg wrote.")
     places = [store.directory.resolve() for store in stores]
     if len(stores) < 2 or len({*places}) < len(places):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ from rnnvg.bench.grid import Grid, from_dict
 from rnnvg.bench.ladder import Climb
 from rnnvg.bench.spec import SCHEMA, RunSpec
 from rnnvg.bench.stored import Benchmark
-from rnnvg.errors import InputError
-from rnnvg.files import write_set
+from rnnvg.errors import InputError, shown
+from rnnvg.files import named_folder, write_set
 from rnnvg.stored import Damaged, fit, read_json
 
 FOLDER = "benchmarks"
@@ -53,6 +54,8 @@ class Plan:
         Raises:
             InputError: a pattern that matches no run.
         """
+        if not isinstance(grid, Grid):
+            raise InputError(f"`grid` is {shown(grid)}; pass what `bench.read` gave.")
         only(grid.runs(), patterns)
         return cls((grid,), (tuple(patterns),), share)
 
@@ -140,10 +143,10 @@ def kept(directory: str | Path, share: tuple[int, int] = (1, 1)) -> Plan:
     Raises:
         InputError: there is no such directory, it holds none, or one of another layout.
     """
-    directory = Path(directory)
-    if not directory.is_dir():
+    directory = named_folder(directory, "directory")
+    if not os.path.isdir(directory):
         raise InputError(
-            f"`directory` {str(directory)!r} does not exist. Pass a directory that `rnnvg bench run` wrote."
+            f"`directory` {shown(directory)} does not exist. Pass a directory that `rnnvg bench run` wrote."
         )
     found = _kept(directory)
     if not found:

@@ -47,7 +47,7 @@ def remember(directory: str | Path, n: int = 500, tell: Callable[[str], object] 
     from rnnvg.functional.recall import recall_curve
 
     store = Store(directory)
-    done = store.results() if store.directory.is_dir() else []
+    done = store.results() if os.path.isdir(store.directory) else []
     chosen = [each for each in done if each["spec"]["task"]["name"] == TASK and each["status"] == "ok"]
     if not chosen:
         raise InputError(

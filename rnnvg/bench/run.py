@@ -24,9 +24,9 @@ import torch
 from rnnvg import models, tasks, training
 from rnnvg.bench import causes, floor, measure, parts, tables
 from rnnvg.bench.record import failure, record, stamp
-from rnnvg.bench.spec import RunSpec
+from rnnvg.bench.spec import RunSpec, check_spec
 from rnnvg.bench.store import CAUSES, RESULT, VOCABULARY, WEIGHTS, Store
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, check_function
 from rnnvg.faults import MachineError, disk_faults_named, machine_fault
 from rnnvg.files import make_folder, move_aside
 from rnnvg.stored import Damaged
@@ -69,6 +69,9 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
     ...     bench.execute(spec, folder)["status"]
     'ok'
     """
+    check_spec("spec", spec)
+    if on_progress is not None:
+        check_function("on_progress", on_progress, "of step, steps and loss")
     store, began, clock = Store(directory), datetime.now(UTC), time.perf_counter()
     folder = store.folder(spec.id)
     store.check_tables()

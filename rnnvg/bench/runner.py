@@ -13,9 +13,9 @@ from rnnvg.bench import given_up
 from rnnvg.bench.events import Event, Observer
 from rnnvg.bench.record import version
 from rnnvg.bench.silence import LONGEST_SILENCE
-from rnnvg.bench.spec import RunSpec
+from rnnvg.bench.spec import RunSpec, check_spec
 from rnnvg.bench.store import Store
-from rnnvg.errors import InputError, bounded, check_float, check_int
+from rnnvg.errors import InputError, bounded, check_flag, check_float, check_function, check_int, shown
 from rnnvg.faults import WITH_WORKERS, StorageError, check_memory_limit
 from rnnvg.files import check_room
 
@@ -86,7 +86,17 @@ def run_all(
     longest_silence = check_float("longest_silence", longest_silence, above=0)
     check_memory_limit(WITH_WORKERS)
     _check_main_process()
-    wanted = {spec.id: spec for spec in bounded("specs", specs)}
+    check_flag("retry_failed", retry_failed)
+    for name, function, form in (
+        ("observer", observer, "of one Event"),
+        ("follow", follow, "of the results by id"),
+        ("execute", execute, "of a specification, a directory and on_progress"),
+    ):
+        if function is not None:
+            check_function(name, function, form)
+    if isinstance(axes, str):
+        raise InputError(f"`axes` is {shown(axes)}; pass a list of settings: [{shown(axes)}].")
+    wanted = {check_spec("specs", spec).id: spec for spec in bounded("specs", specs)}
     if not wanted:
         raise InputError("`specs` is empty. Pass at least one run.")
     store, tell = Store(directory), observer or (lambda event: None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rnnvg.bench.faults import in_plain_words
-from rnnvg.errors import InputError, check_name
+from rnnvg.errors import InputError, check_name, shown
 from rnnvg.seeds import seed_of, short_digest
 
 if TYPE_CHECKING:
@@ -208,6 +208,8 @@ def run_spec(task: str | Mapping[str, Any], cell: str, *, hidden: int, **fields:
     # torch is imported by the rooms that know the names, not by this module.
     from rnnvg import models, tasks
 
+    if not isinstance(task, str | Mapping):
+        raise InputError(f"`task` is {shown(task)}; pass a name, or a dict with the name and its settings.")
     given = {"name": task} if isinstance(task, str) else dict(task)
     made = tasks.make(tasks.check(given.pop("name", None)), **given)
     models.check_cell(cell)
@@ -217,6 +219,13 @@ def run_spec(task: str | Mapping[str, Any], cell: str, *, hidden: int, **fields:
         return RunSpec.model_validate({"task": settings_of(made), "cell": cell, "hidden": hidden, **fields})
     except ValidationError as error:
         raise InputError("\n".join(in_plain_words(error, RunSpec))) from None
+
+
+def check_spec(argument: str, value: object) -> RunSpec:
+    """`value` where it is a specification, or an InputError."""
+    if not isinstance(value, RunSpec):
+        raise InputError(f"`{argument}` has {shown(value)}; pass what `bench.run_spec` made.")
+    return value
 
 
 def settings_of(task: Task) -> dict[str, Any]:

@@ -298,7 +298,7 @@ def load_results(directory: str | Path) -> pd.DataFrame:
 
 def runs_frame(store: Store) -> pd.DataFrame:
     """`load_results` of a store, which may have read its files already."""
-    if not store.directory.is_dir():
+    if not os.path.isdir(store.directory):
         raise InputError(f"`directory` {shown(store.directory)} does not exist. Pass a directory that rnnvg wrote.")
     results = store.results()
     if not results:

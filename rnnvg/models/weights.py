@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, shown
 from rnnvg.models.build import check_fits
 from rnnvg.models.sequence_model import SequenceModel
 from rnnvg.models.tensorfile import read_tensors, write_tensors
@@ -37,6 +38,9 @@ def save(model: SequenceModel, path: str | Path, **header: Any) -> None:
     ...     models.read_header(f"{folder}/weights")["note"]
     'small'
     """
+    if not isinstance(model, SequenceModel):
+        raise InputError(f"`model` is {shown(model)}; pass what `models.build` made.")
+    _check_path(path)
     write_tensors(Path(path), own_tensors(model), {"format": FORMAT, "spec": model.spec, "header": header})
 
 
@@ -107,7 +111,13 @@ def put_tensors(model: SequenceModel, tensors: dict[str, Tensor]) -> None:
             mine[name].copy_(tensor)
 
 
+def _check_path(path: object) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"`path` is {shown(path)}; pass the path of a weight file.")
+
+
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    _check_path(path)
     tensors, contents = read_tensors(Path(path))
     if contents.get("format") != FORMAT:
         raise InputError(

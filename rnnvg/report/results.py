@@ -6,6 +6,7 @@ same, and to the same network when everything but the seed is; where settings di
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rnnvg.bench.spec import GIVEN_UP, dotted
-from rnnvg.errors import InputError
+from rnnvg.errors import InputError, shown
 from rnnvg.missing import number
 from rnnvg.report.style import AFTER, BEFORE, CELL_LABELS, cell_label, loss_unit, task_label
 from rnnvg.tasks import NAMES as TASKS
@@ -144,11 +145,12 @@ def read(directory: str | Path) -> Results:
     from rnnvg.bench.store import Store
 
     store = Store(directory)
-    if not store.directory.is_dir():
-        raise InputError(f"`directory` {str(directory)!r} does not exist. {_HOW_TO_GET_SOME.format(directory)}")
+    how = _HOW_TO_GET_SOME.format(shown(store.directory).strip("'"))
+    if not os.path.isdir(store.directory):
+        raise InputError(f"`directory` {shown(store.directory)} does not exist. {how}")
     reading = store.read()
     if not reading.results:
-        raise InputError(f"`directory` {str(directory)!r} holds no results. {_HOW_TO_GET_SOME.format(directory)}")
+        raise InputError(f"`directory` {str(directory)!r} holds no results. {how}")
     frames = [_curves(store, reading.results), *(store.frame(name) for name in ("horizons.csv", "training.csv"))]
     damaged, recall = dict(reading.damaged), None
     try:
