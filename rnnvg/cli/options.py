@@ -339,7 +339,5 @@ network = together(
         type=Whole(1),
         help="Width of the embedding of words, or of a linear encoder for numbers.  [default: as --hidden; no encoder]",
     ),
-    click.option(
-        "--tied/--untied", default=None, help="Readout and embedding share weights.  [default: next-word does]"
-    ),
+    click.option("--tied/--untied", default=None, help="Readout and embedding share weights.  [default: in next-word]"),
 )
