@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,19 @@ def dask_cluster(tmp_path):
             subprocess.Popen([*dask, *command, "--scheduler-file", file], stdout=log, stderr=log, env=environment)
             for command in commands
         ]
+    try:
+        yield _address(file), processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _address(file):
+    """What a scheduler says of itself, when it has written all of its file: it does so in place."""
     until = time.monotonic() + 120
-    while not file.exists() and time.monotonic() < until:
+    while time.monotonic() < until:
+        with suppress(OSError, ValueError):
+            return json.loads(file.read_text())["address"]
         time.sleep(0.05)
-    yield json.loads(file.read_text())["address"], processes
-    for process in processes:
-        process.kill()
-        process.wait()
+    raise TimeoutError("the scheduler did not start")
