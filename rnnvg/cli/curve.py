@@ -65,12 +65,12 @@ def observed(profile: GradientProfile) -> bool:
 
 def heading(facts: dict[str, Any]) -> str:
     """What was measured, in a line."""
-    from rnnvg.report.style import CELL_LABELS
+    from rnnvg.report.style import cell_label
 
     layers = "" if facts["layers"] == 1 else f"{facts['layers']} layers of "
     state = "trained" if facts["weights"] else f"at initialisation ({facts['init']}, seed {facts['seed']})"
     on = "" if facts.get("device", "cpu") == "cpu" else f", computed on {facts['gpu']}"
-    return f"{CELL_LABELS[facts['cell']]}, {layers}{facts['hidden']} units, on {facts['task']}, {state}{on}"
+    return f"{cell_label(facts['cell'])}, {layers}{facts['hidden']} units, on {facts['task']}, {state}{on}"
 
 
 def as_json(facts: dict[str, Any], profile: GradientProfile) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def influence(
     from rnnvg.functional import context_loss
     from rnnvg.functional import influence as influence_of
     from rnnvg.report.influence_page import ReadText, write_influence
-    from rnnvg.report.style import CELL_LABELS
+    from rnnvg.report.style import cell_label
 
     window = text_window.read(model, text, tokens, start, words, device, quiet)
     language_model = window.language_model
@@ -56,7 +56,7 @@ def influence(
         words=window.words,
         known=[word in language_model.vocabulary for word in window.words],
         guesses=language_model.vocabulary.decode(by_word.first_choice.tolist()),
-        model=f"{CELL_LABELS[language_model.model.spec['cell']]} {language_model.name}",
+        model=f"{cell_label(language_model.model.spec['cell'])} {language_model.name}",
         source=window.source,
     )
     files = write_influence(out, read, by_word, context)

@@ -119,7 +119,7 @@ def _measured(specs: list[Any], out: Path) -> tuple[Any, Any, Any, list[Any], fl
     from rnnvg import bench, tasks
     from rnnvg.bench import trained
     from rnnvg.functional import agreement_by_distance, reach, remembered
-    from rnnvg.report.style import CELL_LABELS
+    from rnnvg.report.style import cell_label
     from rnnvg.report.text_figures import Reach
     from rnnvg.text.statistics import mutual_information, spread_distances
 
@@ -140,7 +140,7 @@ def _measured(specs: list[Any], out: Path) -> tuple[Any, Any, Any, list[Any], fl
         loss = (store.result(spec.id) or {})["score"]["loss"]
         parts.append(agreement.assign(cell=spec.cell, seed=spec.seed))
         rows.append((spec.cell, spec.seed, horizon, censored, loss, task.best_loss, task.baseline_loss))
-        reaches.append(Reach(CELL_LABELS[spec.cell], spec.cell, reached))
+        reaches.append(Reach(cell_label(spec.cell), spec.cell, reached))
     columns = ["cell", "seed", "horizon", "censored", "loss", "best_loss", "unigram_loss"]
     longest = int(max(task.corpus.planted))
     information = mutual_information(task.corpus.train, spread_distances(2 * longest), most_words=task.n_inputs)
@@ -152,13 +152,13 @@ def _as_text(facts: dict[str, Any], broken: list[dict[str, Any]]) -> str:
     import pandas as pd
 
     from rnnvg.report import terminal
-    from rnnvg.report.style import CELL_LABELS
+    from rnnvg.report.style import cell_label
 
     lines = []
     if facts["networks"]:
         table = pd.DataFrame(
             {
-                "network": [f"{CELL_LABELS[row['cell']]} {row['seed']}" for row in facts["networks"]],
+                "network": [f"{cell_label(row['cell'])} {row['seed']}" for row in facts["networks"]],
                 "remembers (words)": [f"{'> ' * row['censored']}{row['horizon']}" for row in facts["networks"]],
                 "loss (nats)": [f"{row['loss']:.3f}" for row in facts["networks"]],
                 "best possible": [f"{row['best_loss']:.3f}" for row in facts["networks"]],

@@ -93,7 +93,7 @@ def _reach(path: Path, text: str, tokens: str | None, seed: int, tell: Any) -> R
     from rnnvg import tasks
     from rnnvg.bench import trained
     from rnnvg.functional import reach
-    from rnnvg.report.style import CELL_LABELS
+    from rnnvg.report.style import cell_label
     from rnnvg.report.text_figures import Reach
 
     language_model = trained.language_model(path)
@@ -106,7 +106,7 @@ def _reach(path: Path, text: str, tokens: str | None, seed: int, tell: Any) -> R
         settings |= {name: own.get(name) for name in ("distance", "n_words")}
     task = tasks.make("next-word", text=text, **settings)
     cell = language_model.model.spec["cell"]
-    return Reach(f"{CELL_LABELS[cell]} {language_model.name}", cell, reach(language_model.model, task, seed=seed))
+    return Reach(f"{cell_label(cell)} {language_model.name}", cell, reach(language_model.model, task, seed=seed))
 
 
 def _gradients(reaches: list[Reach]) -> Any:

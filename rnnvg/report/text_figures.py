@@ -71,7 +71,7 @@ def draw_truncation(truncation: Truncation, cell: str) -> Figure:
     above.plot(
         frame["distance"],
         frame["log10_seen"],
-        color=style.CELL_COLOURS[cell],
+        color=style.colours([cell])[cell],
         linewidth=2,
         label=f"within windows of {bptt} words, where not cut off",
     )
@@ -124,11 +124,13 @@ def draw_planted(
     figure, axes = style.panels(2, 2, height=2.9)
     figure.set_size_inches(10.4, 7.2)
     accuracy, price = axes[0, 0], axes[1, 0]
-    for cell in dict.fromkeys(by_distance["cell"]):
+    cells = list(dict.fromkeys(by_distance["cell"]))
+    colours, markers = style.colours(cells), style.markers(cells)
+    for cell in cells:
         own: Any = by_distance[by_distance["cell"] == cell]
-        look = {"color": style.CELL_COLOURS[cell], "marker": style.CELL_MARKERS[cell], "markersize": 4}
+        look = {"color": colours[cell], "marker": markers[cell], "markersize": 4}
         loss = np.median(summary["loss"][summary["cell"] == cell])
-        label = f"{style.CELL_LABELS[cell]}: {loss:.2f} nats a word"
+        label = f"{style.cell_label(cell)}: {loss:.2f} nats a word"
         for axis, column in ((accuracy, "accuracy"), (price, "loss")):
             for _, one in own.groupby("seed"):
                 axis.plot(one["distance"], one[column], color=look["color"], linewidth=0.6, alpha=0.5)
@@ -175,12 +177,12 @@ def _information(ax: Axes, information: pd.DataFrame, law: PowerLaw | None) -> N
 
 
 def _reaches(ax: Axes, reaches: Sequence[Reach]) -> None:
-    named = set()
+    named, colours = set(), style.colours(reach.cell for reach in reaches)
     for reach in reaches:
         label = reach.name if reach.name not in named else None
         named.add(reach.name)
         shown = reach.curve[reach.curve["log10_gain"].map(math.isfinite)]
-        ax.plot(shown["distance"], shown["log10_gain"], color=style.CELL_COLOURS[reach.cell], label=label)
+        ax.plot(shown["distance"], shown["log10_gain"], color=colours[reach.cell], label=label)
     ax.axhline(-math.log10(math.e), color=style.MUTED, linewidth=0.9, linestyle=":", label="1/e")
     ax.set_ylabel("log10 gradient by the input,\nrelative to the word before")
     ax.legend(fontsize=8)

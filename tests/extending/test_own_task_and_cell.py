@@ -141,6 +141,9 @@ def test_the_command_line_takes_both(tmp_path):
     assert json.loads(ended.stdout)["spec"]["cell"] == CELL
     shown = CliRunner().invoke(main, ["profile", "--task", TASK, "--cell", CELL, "--hidden", "8", "--json"])
     assert shown.exit_code == 0, shown.output
+    in_words = CliRunner().invoke(main, ["profile", "--task", TASK, "--cell", CELL, "--hidden", "8"])
+    assert in_words.exit_code == 0, in_words.output
+    assert in_words.stdout.startswith(f"{CELL.partition(':')[2]}, 8 units, on ")
     for bad in (
         "no_such_module:Core",
         "damped_cell:Dampd",
