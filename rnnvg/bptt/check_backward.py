@@ -2,24 +2,25 @@
 
 A backward pass that is wrong is seldom wrong everywhere: Jacobians multiplied in the wrong order agree at distances 0 and 1, a
 dropped chunk boundary as far as the chunk reaches, coarse accumulation for a while. What rounding alone may do is measured
-too: the same step with the result of every operation, forwards and backwards, rounded to the kernel's dtype.
+too: the same step with the result of every operation, forwards and backwards, rounded to the kernel's dtype, three times over
+with other errors. A chaotic recurrence makes any of them large, some by chance much less than others: where a kernel that
+rounds `margin` times worse may be off by the gradient's own size, none is called wrong.
 Axes: S sources, T steps, B sequences.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnvg.bptt import arguments, logscale
 from rnnvg.bptt.covectors import unit_covectors
+from rnnvg.bptt.kernel_runs import Kernel, Run, fused_outputs, in_float64, takes, unrolled, wide_state
 from rnnvg.bptt.rounding import Rounding
 from rnnvg.errors import InputError, check_float
 
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 
 MARGIN = 30.0  # a kernel may round so many times worse than a step whose operations are rounded one by one
 LEAST = 16  # units of rounding that are nobody's fault
-
-Kernel = Callable[..., Any]
+ROUNDED = 3  # runs, each with errors of its own
 
 
 def check_backward(
@@ -53,20 +53,22 @@ def check_backward(
         state: the initial state [B, H], or a tuple of them; None where the fused kernel and the step start from zeros of
             their own.
         sources: steps whose outputs are differentiated: "last", "all", an int n, or a list.
-        margin: how many times worse than `rounding` an error must be to be called wrong.
+        margin: how many times worse than `rounding` an error must be to be called wrong, where that is less than 1.
         generator: for the random covectors; None is a fresh one seeded 0.
 
     Returns:
         A row per distance between a source and an input (the initial state's is source + 1). Columns: distance; error, the
         largest over sources and sequences of |g - g64| / |g64|; median_error; rounding, the largest that rounding to the
-        kernel's dtype does; log10_gradient, the mean size; n; wrong. `attrs` has `begins` (the first wrong distance, or
-        None), `forward_error` (the outputs', relative) and `sentence`.
+        kernel's dtype does; log10_gradient, the mean size; n; wrong; decidable, False from the distance on where `margin`
+        times `rounding` is the gradient's own size, as in a chaotic recurrence (but not because the dtype has no number so
+        small). `attrs` has `begins` (the first wrong distance, or None), `forward_error` (the outputs', relative) and
+        `sentence`.
 
     Raises:
         InputError: the two do not fit each other or the inputs.
 
-    >>> cell = nn.GRUCell(2, 3)
-    >>> whole = nn.GRU(2, 3)
+    >>> cell = torch.nn.GRUCell(2, 3)
+    >>> whole = torch.nn.GRU(2, 3)
     >>> whole.load_state_dict({name + "_l0": value for name, value in cell.state_dict().items()})
     <All keys matched successfully>
     >>> print(check_backward(whole, cell, torch.randn(20, 4, 2)).attrs["sentence"])
@@ -83,61 +85,23 @@ def check_backward(
         given = [each.transpose(0, 1) for each in given]
     shared, _ = arguments.source_steps(sources, n_steps, None, batch)
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(given[0].device.type, enabled=False):
-        kernel = _Run(_fused_outputs(fused), given, state)
-        unrolled = _unrolled(_in_float64(step), isinstance(inputs, Tensor))
-        wide = [each.double() for each in given], _wide_state(state)
-        exact = _Run(unrolled, *wide)
-        rounded = _Run(unrolled, *wide, Rounding(dtype))
+        kernel = Run(fused_outputs(fused), given, state)
+        steps = unrolled(in_float64(step), isinstance(inputs, Tensor))
+        wide = [each.double() for each in given], wide_state(state)
+        exact = Run(steps, *wide)
+        rounded = [Run(steps, *wide, Rounding(dtype, seed)) for seed in range(ROUNDED)]
         if kernel.outputs.shape != exact.outputs.shape:
             raise InputError(
                 f"`fused` gives outputs {list(kernel.outputs.shape)} and `step`'s first tensor over time is "
                 f"{list(exact.outputs.shape)}; pass a step whose state begins with the same output."
             )
         covectors = unit_covectors(len(shared), batch, exact.outputs[0, 0].numel(), generator, given[0].device)
-        handed = state is not None and _takes(fused, len(given) + 1)
+        handed = state is not None and takes(fused, len(given) + 1)
         rows = [
             _errors(kernel, exact, rounded, int(source), covector, handed)
             for source, covector in zip(shared, covectors, strict=True)
         ]
     return _table(rows, kernel, exact, rounded, margin, dtype)
-
-
-class _Run:
-    """Outputs [T, B, ...] of one forward pass, with leaves at every step's input and at the initial state."""
-
-    def __init__(
-        self,
-        call: Callable[[list[Tensor], Any], Tensor],
-        inputs: list[Tensor],
-        state: Any,
-        arithmetic: contextlib.AbstractContextManager[Any] | None = None,
-    ) -> None:
-        self.arithmetic = arithmetic or contextlib.nullcontext()
-        self.inputs = [each.detach().clone().requires_grad_() for each in inputs]
-        parts = [] if state is None else [state] if isinstance(state, Tensor) else list(state)
-        self.state = [part.detach().clone().requires_grad_(part.is_floating_point()) for part in parts]
-        again = None if state is None else self.state[0] if isinstance(state, Tensor) else tuple(self.state)
-        with self.arithmetic:
-            self.outputs = call(self.inputs, again)
-
-    def gradient(self, source: int, covector: Tensor) -> tuple[Tensor, Tensor]:
-        """By every step's input [T, B, numbers] and by the initial state [B, numbers], in float64."""
-        initial = [part for part in self.state if part.requires_grad]
-        leaves = [*self.inputs, *initial]
-        loss = (self.outputs[source].flatten(1) * covector.to(self.outputs.dtype)).sum()
-        try:
-            with self.arithmetic:
-                found = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
-        except RuntimeError as error:
-            raise InputError(f"The backward pass failed: {str(error).splitlines()[0]}") from error
-        wide = [
-            torch.zeros_like(leaf, dtype=torch.float64) if grad is None else grad.double()
-            for leaf, grad in zip(leaves, found, strict=True)
-        ]
-        n = len(self.inputs)
-        by_input = torch.cat([each.flatten(2) if each.ndim > 2 else each.unsqueeze(2) for each in wide[:n]], 2)
-        by_state = [each.flatten(1) for each in wide[n:]]
-        return by_input, torch.cat(by_state, 1) if by_state else by_input.new_zeros(by_input.shape[1], 0)
 
 
 def _checked(inputs: Any) -> list[Tensor]:
@@ -158,123 +122,27 @@ def _checked(inputs: Any) -> list[Tensor]:
     return given
 
 
-def _wide_state(state: Any) -> Any:
-    if state is None or isinstance(state, Tensor):
-        return state if state is None else state.double()
-    return tuple(part.double() if part.is_floating_point() else part for part in state)
-
-
-def _in_float64(step: Kernel) -> Kernel:
-    if not isinstance(step, nn.Module):
-        return step
-    try:
-        return copy.deepcopy(step).double().requires_grad_(False)
-    except Exception as error:  # a module of TorchScript, for one
-        raise InputError(
-            f"`step` cannot be copied to float64 ({_first_line(error)}); pass a function that takes float64."
-        ) from error
-
-
-def _fused_outputs(fused: Kernel) -> Callable[[list[Tensor], Any], Tensor]:
-    batch_first = bool(getattr(fused, "batch_first", False))
-
-    def call(inputs: list[Tensor], state: Any) -> Tensor:
-        handed: list[Any] = [each.transpose(0, 1) for each in inputs] if batch_first else list(inputs)
-        if state is not None and _takes(fused, len(handed) + 1):
-            handed.append(_layered(state) if isinstance(fused, nn.RNNBase) else state)
-        try:
-            found = fused(*handed)
-        except Exception as error:
-            raise InputError(f"`fused` failed: {type(error).__name__}: {_first_line(error)}") from error
-        outputs = found[0] if isinstance(found, (tuple, list)) else found
-        if not isinstance(outputs, Tensor) or outputs.ndim < 2 or not outputs.requires_grad:
-            what = "a tensor without a graph" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
-            raise InputError(f"`fused` returned {what}; return outputs [T, B, H] that autograd can follow to `inputs`.")
-        return outputs.transpose(0, 1) if batch_first else outputs
-
-    return call
-
-
-def _layered(state: Any) -> Any:
-    return state.unsqueeze(0) if isinstance(state, Tensor) else tuple(part.unsqueeze(0) for part in state)
-
-
-def _takes(fused: Kernel, count: int) -> bool:
-    """Whether a callable takes `count` positional arguments; one that does not say is handed them."""
-    try:
-        parameters = inspect.signature(fused).parameters.values()
-    except (TypeError, ValueError):
-        return True
-    kinds = [each.kind for each in parameters]
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return inspect.Parameter.VAR_POSITIONAL in kinds or sum(kind in positional for kind in kinds) >= count
-
-
-def _unrolled(step: Kernel, single: bool) -> Callable[[list[Tensor], Any], Tensor]:
-    """The step over all inputs in float64."""
-
-    def call(inputs: list[Tensor], state: Any) -> Tensor:
-        rows: list[Tensor] = []
-        shapes = None if state is None else [list(part.shape) for part in _parts(state, 0)]
-        for t in range(inputs[0].shape[0]):
-            x = tuple(each[t] for each in inputs)
-            try:
-                state = step(x[0] if single else x, state)
-            except Exception as error:
-                raise InputError(
-                    f"`step` failed at step {t} in float64: {type(error).__name__}: {_first_line(error)}; pass a module, or a "
-                    "function of (x_t, state) that takes float64, with its initial state."
-                ) from error
-            after = _parts(state, t)
-            shapes, before = [list(part.shape) for part in after], shapes
-            if before not in (None, shapes):
-                raise InputError(
-                    f"`step` changes the state's shape at step {t}: it was given {_words(before)} and returned "
-                    f"{_words(shapes)}; return the same."
-                )
-            rows.append(after[0])
-        outputs = torch.stack(rows)
-        if outputs.dtype != torch.float64:
-            raise InputError(f"`step` returned {outputs.dtype} for float64 inputs; compute it in float64.")
-        return outputs
-
-    return call
-
-
-def _parts(state: Any, t: int) -> list[Tensor]:
-    """The tensors of what the step returned at step `t`."""
-    parts = [state] if isinstance(state, Tensor) else list(state) if isinstance(state, (tuple, list)) else []
-    if not parts or not all(isinstance(part, Tensor) for part in parts):
-        raise InputError(
-            f"`step` returned a {type(state).__name__} at step {t}; return the state, a tensor or a tuple of tensors with the "
-            "output first."
-        )
-    return parts
-
-
-def _words(shapes: list[list[int]]) -> str:
-    return " and ".join(map(str, shapes))
-
-
 def _errors(
-    kernel: _Run, exact: _Run, rounded: _Run, source: int, covector: Tensor, initial: bool
+    kernel: Run, exact: Run, rounded: list[Run], source: int, covector: Tensor, initial: bool
 ) -> tuple[np.ndarray, ...]:
     """Relative errors of the kernel and of rounding, and log10 of the gradient's size: [source + 2, B] by distance.
 
-    Where the kernel has no `initial` state, its place is nan.
+    That of rounding is the largest of all runs, inf where one leaves the finite numbers. Where the kernel has no `initial`
+    state, its place is nan.
     """
     known = exact.gradient(source, covector)
     columns = []
-    for run in (kernel, rounded):
+    for run in (kernel, *rounded):
         by_input, by_state = run.gradient(source, covector)
         apart = torch.cat([_norm(by_input - known[0])[: source + 1], _norm(by_state - known[1])[None]])
         columns.append(apart.flip(0).roll(-1, 0))
     size = torch.cat([_norm(known[0])[: source + 1], _norm(known[1])[None]]).flip(0).roll(-1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         size = size.cpu().numpy()
-        error, floor = (
+        error, *floors = (
             np.where(size > 0, each.cpu().numpy() / size, np.where(each.cpu() > 0, np.inf, 0)) for each in columns
         )
+        floor = np.nan_to_num(np.max(floors, 0), nan=np.inf, posinf=np.inf)
         if not initial:
             error[-1] = floor[-1] = np.nan
         return error, floor, np.log10(size)
@@ -289,11 +157,11 @@ def _norm(vectors: Tensor) -> Tensor:
 
 
 def _table(
-    rows: list[tuple[np.ndarray, ...]], kernel: _Run, exact: _Run, rounded: _Run, margin: float, dtype: torch.dtype
+    rows: list[tuple[np.ndarray, ...]], kernel: Run, exact: Run, rounded: list[Run], margin: float, dtype: torch.dtype
 ) -> pd.DataFrame:
     import pandas as pd
 
-    found = []
+    found, undecided, smallest = [], [], math.log10(torch.finfo(dtype).tiny)
     for k in range(max(len(error) for error, _, _ in rows)):
         error, floor, size = (np.concatenate([row[i][k] for row in rows if k < len(row[i])]) for i in range(3))
         seen = ~np.isnan(floor) if k else np.ones(len(error), dtype=bool)
@@ -301,11 +169,14 @@ def _table(
             continue
         error, floor, size = error[seen], floor[seen], size[seen]
         error = np.where(np.isnan(error), np.inf, error)
+        undecided.append(floor[size > smallest].max(initial=0.0))  # what rounds to 0 is small, and is to be small
         found.append((k, error.max(), np.median(error), floor.max(), size.mean(), len(error)))
     names = ["distance", "error", "median_error", "rounding", "log10_gradient", "n"]
     frame = pd.DataFrame(found, columns=names)
-    allowed = margin * np.maximum(np.maximum.accumulate(frame["rounding"]), LEAST * torch.finfo(dtype).eps / margin)
-    frame["wrong"] = frame["error"] > allowed
+    allowed, _ = _allowed(frame["rounding"].to_numpy(), margin, dtype)
+    _, decidable = _allowed(np.array(undecided), margin, dtype)
+    frame["wrong"] = decidable & (frame["error"] > allowed)
+    frame["decidable"] = decidable
     wrong = frame["wrong"].to_numpy(dtype=bool)
     begins = int(frame["distance"].to_numpy()[wrong][0]) if wrong.any() else None
     forward, beyond = _forward(kernel, exact, rounded, margin, dtype)
@@ -314,15 +185,23 @@ def _table(
     return frame
 
 
-def _forward(kernel: _Run, exact: _Run, rounded: _Run, margin: float, dtype: torch.dtype) -> tuple[float, int | None]:
+def _allowed(rounding: np.ndarray, margin: float, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """The largest error that rounding explains, and whether that is less than all there is: errors do not heal on the way."""
+    explained = margin * np.maximum.accumulate(rounding)
+    return np.maximum(explained, LEAST * torch.finfo(dtype).eps), explained < 1
+
+
+def _forward(
+    kernel: Run, exact: Run, rounded: list[Run], margin: float, dtype: torch.dtype
+) -> tuple[float, int | None]:
     """The largest relative error of the outputs, and the first step where it is more than rounding."""
     size = exact.outputs.detach().flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-    error, floor = (
+    error, *floors = (
         ((run.outputs.detach().double() - exact.outputs.detach()).flatten(1).norm(dim=1) / size).cpu().numpy()
-        for run in (kernel, rounded)
+        for run in (kernel, *rounded)
     )
-    eps = torch.finfo(dtype).eps
-    beyond = np.flatnonzero(~(error <= np.maximum(margin * np.maximum.accumulate(floor), LEAST * eps)))
+    allowed, decidable = _allowed(np.nan_to_num(np.max(floors, 0), nan=np.inf, posinf=np.inf), margin, dtype)
+    beyond = np.flatnonzero(decidable & ~(error <= allowed))
     return float(error.max()), int(beyond[0]) if beyond.size else None
 
 
@@ -334,14 +213,18 @@ def _sentence(frame: pd.DataFrame, begins: int | None, beyond: int | None, dtype
         else ""
     )
     if begins is None:
-        last = int(frame["distance"].iloc[-1])
-        return f"{first}The gradient agrees with the float64 step at distances 0 to {last}, within rounding to {width}."
+        count = int(frame["decidable"].sum())
+        agrees = f"The gradient agrees with the float64 step at distances 0 to {count - 1}, within rounding to {width}"
+        if count == len(frame):
+            return f"{first}{agrees}."
+        unknown = frame.iloc[count]  # those that cannot be decided are the last
+        why = (
+            f"from distance {unknown['distance']:.0f} on nothing can be said, because rounding alone changes it by "
+            f"{unknown['rounding']:.0e} of its size there, as in a chaotic recurrence."
+        )
+        return f"{first}{agrees}; {why}" if count else f"{first}Of the gradient {why}"
     row = frame[frame["distance"] == begins].iloc[0]
     return (
         f"{first}The gradient is wrong from distance {begins} on: relative error {row['error']:.1e}, where rounding to "
         f"{width} explains {max(row['rounding'], torch.finfo(dtype).eps):.0e}."
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]
