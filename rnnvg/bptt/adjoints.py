@@ -212,7 +212,8 @@ class _Recursion:
         They are pulled as they are, measured together, and end where a length leaves the bounds.
         """
         at, n = self.at, self.under_way
-        views = [(self.cuts[slot] or self._cut(slot))[0] for slot in range(at, at + count + 1)]
+        slots = () if segment.by_runs else range(at, at + count + 1)
+        views = [(self.cuts[slot] or self._cut(slot))[0] for slot in slots]
         vectors = self.slots[at : at + count + 1, :n]
         inputs = segment.pull_run(t, views, vectors, self.with_inputs)
         norms = lengths(vectors)
@@ -239,7 +240,7 @@ class _Recursion:
             scales.masked_fill_(dead, self.smallest)
         if inputs is not None:
             inputs[1:used] /= norms[1:used]
-            self.inputs.extend(inputs[:used].unbind())
+            self.inputs.append(inputs[:used])
         self.at, self.done = at + used, self.done + used
         return used
 
@@ -250,7 +251,7 @@ class _Recursion:
         out, after, scale = self.cuts[self.at] or self._cut(self.at)
         segment.pull(t, before, out, inputs=self.with_inputs)
         if self.with_inputs:
-            self.inputs.append(segment.input_adjoint())
+            self.inputs.append(segment.input_adjoint().unsqueeze(0))
         vector_norm(after, dim=-1, keepdim=True, out=scale)
         if self.scales_wait and self.unit:
             self.unit = self._bring_to_one(scale[: self.entered])
@@ -295,7 +296,7 @@ class _Recursion:
         self.logs[0] = self.logs[used]
         kept = 0 if self.scales_wait and unit else used
         vectors = self._ring(self.slots, self.at - used, kept)
-        inputs = torch.stack(self.inputs) if self.with_inputs else None
+        inputs = torch.cat(self.inputs) if self.with_inputs else None
         self.inputs.clear()
         self.done = self.known = 0
         return Block(segment, t + used, log_scale, vectors, inputs, unit)

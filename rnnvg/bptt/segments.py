@@ -29,10 +29,12 @@ class Coordinate:
 class Segment(Protocol):
     """A run of steps start..stop-1 with everything needed to multiply by their Jacobians.
 
-    `cheap` says that a pull costs so little that several may be tried and thrown away.
+    `cheap` says that a pull costs so little that several may be tried and thrown away; `by_runs`, that `pull_run` reads the
+    vectors alone, so that nobody has to cut them up.
     """
 
     cheap: bool = False
+    by_runs: bool = False
     start: int
     stop: int
 
@@ -48,7 +50,8 @@ class Segment(Protocol):
         ...
 
     def pull_run(self, t: int, views: list[Any], vectors: Tensor, inputs: bool) -> Tensor | None:
-        """Pull steps t, t-1, ... one after the other, from views[0] into those after it: `vectors` [c+1, n, B, N] cut up.
+        """Pull steps t, t-1, ... one after the other, from views[0] into those after it: `vectors` [c+1, n, B, N] cut up
+        (no views where `by_runs`).
 
         Returns the adjoints of the c steps' inputs, [c, n, B, I], where `inputs` asks for them.
         """

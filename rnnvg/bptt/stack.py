@@ -22,6 +22,8 @@ from rnnvg.errors import InputError
 SEGMENT_NUMBERS = 2**18
 # Multiplications up to which a step's pull takes less time than the dozen small operations beside it.
 CHEAP_WORK = 2**21
+# So many of a segment's steps are cut out of it one by one before all are.
+FEW_STEPS = 16
 
 
 class ModuleLinearization(Linearization):
@@ -186,25 +188,33 @@ class ModuleSegment(Segment):
         self.start, self.stop = start, start + x.shape[0]
         self.layers, self.places, self._masks = whole.layers, whole.places, whole.masks
         self.inputs, self.paths = x, paths
+        self.by_runs = len(self.layers) == 1 and self.layers[0].by_runs
         self.cheap = self.layers[0].by_runs or (whole.work is not None and whole.work * whole.batch <= CHEAP_WORK)
         with torch.no_grad():
             found = zip(self.layers, paths, buffers, strict=True)
             self.factors = [layer.factors(path, new, change) for layer, path, new in found]
         self.deltas: list[Any] = []
         self._buffers = buffers
-        self._n = -1
+        self._n, self._singly = -1, 0
 
     @cached_property
     def _steps(self) -> list[list[Any]]:
         return [steps_of(each) for each in self.factors]
 
+    def _factors_of(self, index: int, step: int) -> Any:
+        """A layer's factors of one step: those of all steps are cut at once, unless hardly any go by singly."""
+        if self.by_runs and self._singly < FEW_STEPS:
+            self._singly += 1
+            return type(self.factors[index])(*(each[step] for each in self.factors[index]))
+        return self._steps[index][step]
+
     def pull_run(self, t: int, views: list[Any], vectors: Tensor, inputs: bool) -> Tensor | None:
         if len(self.layers) > 1 or (inputs and not self.layers[0].by_runs):
             return super().pull_run(t, views, vectors, inputs)
         layer, stop = self.layers[0], t - self.start + 1
+        if self.by_runs:
+            return layer.pull_run(_between(self.factors[0], stop - len(vectors) + 1, stop), vectors, inputs)
         own = [view[0] for view in views]
-        if layer.by_runs:
-            return layer.pull_run(_between(self.factors[0], stop - len(views) + 1, stop), own, vectors, inputs)
         if self._n != vectors.shape[1]:
             self._prepare(views[0])
         (delta,), (new,) = self.deltas, self._buffers
@@ -230,7 +240,7 @@ class ModuleSegment(Segment):
         step, above = t - self.start, None
         for index in range(len(self.layers) - 1, -1, -1):
             layer, delta = self.layers[index], self.deltas[index]
-            factors = self._steps[index][step]
+            factors = self._factors_of(index, step)
             if index == 0 and not inputs and layer.pull_dense(factors, a[0], out[0], above, self._buffers[0]):
                 return
             layer.pull(factors, a[index], out[index], delta, above)

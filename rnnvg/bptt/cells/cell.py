@@ -100,9 +100,9 @@ class Cell:
         """J^T a through the explicit Jacobian, leaving nothing in `delta`; False where `pull` is the better way."""
         return False
 
-    def pull_run(self, factors: Any, views: list[StateViews], vectors: Tensor, inputs: bool) -> Tensor | None:
+    def pull_run(self, factors: Any, vectors: Tensor, inputs: bool) -> Tensor | None:
         """Pulls through c steps at once, as `Segment.pull_run`: of the top layer, alone. `factors` [c, ...] are in order of
-        time, `views` and `vectors` and what comes back against it."""
+        time, `vectors` and what comes back against it."""
         raise NotImplementedError
 
     def input_adjoint(self, delta: Any) -> Tensor:

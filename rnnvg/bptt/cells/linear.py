@@ -87,7 +87,7 @@ class LinearCell(Cell):
     def input_adjoint(self, delta: Pulled) -> Tensor:
         return self.of_input(delta.step, delta.a[0])
 
-    def pull_run(self, factors: Any, views: list[StateViews], vectors: Tensor, inputs: bool) -> Tensor | None:
+    def pull_run(self, factors: Any, vectors: Tensor, inputs: bool) -> Tensor | None:
         self.carry_run(factors, vectors)
         return self.of_inputs(factors, vectors[:-1]) if inputs else None
 

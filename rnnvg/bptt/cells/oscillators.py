@@ -157,7 +157,7 @@ class LEMValues(NamedTuple):
 
 
 class LEMFactors(NamedTuple):
-    """Derivatives. Of y by the preactivations (2, y) and of z by (1, z), [c, B, 2, H]; of y and z by themselves [c, B, H]."""
+    """Derivatives. Of y by the preactivations (2, y) and of z by (1, z), [c, B, 2, H]; of each by itself, [c, B, 1, H]."""
 
     y_by: Tensor
     z_by: Tensor
@@ -219,11 +219,11 @@ class LEM(PreactivatedCell):
             torch.tanh(candidate, out=by_gate).sub_(before)
             by_gate.mul_(torch.sigmoid(-gate)).mul_(share)
             slope_of_tanh(candidate, by_candidate).mul_(share)
-        return LEMFactors(y_by, z_by, y_kept, z_kept)
+        return LEMFactors(y_by, z_by, kept[..., 1:, :], kept[..., :1, :])
 
     def cut_adjoint(self, a: Tensor) -> tuple[Tensor, ...]:
-        """y and z, each as rows, by itself, and with an axis for two preactivations."""
-        return tuple(each for part in self.cut(a) for each in (part, part.unsqueeze(-2))) + self.cut(as_rows(a))
+        """y and z with an axis for two preactivations, and each as rows."""
+        return *self.cut(a.unsqueeze(-2)), *self.cut(as_rows(a))
 
     def cut_pre(self, pre: Tensor) -> tuple[Tensor, ...]:
         """(2, y) and (1, z); as rows (1, 2, z), and y."""
@@ -231,24 +231,24 @@ class LEM(PreactivatedCell):
         return four[..., 1::2, :], four[..., 0:3:2, :], rows[..., :width], rows[..., width:]
 
     def gate(self, step: LEMFactors, a: tuple[Tensor, ...], pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
-        a_y, a_y_1, _, _, _, a_z_rows = a
-        before_y, _, _, after_z_1, _, after_z_rows = out
-        torch.mul(a_y_1, step.y_by, out=pre[0])
+        a_y, _, _, a_z_rows = a
+        before_y, after_z, _, after_z_rows = out
+        torch.mul(a_y, step.y_by, out=pre[0])
         torch.mul(a_y, step.y_kept, out=before_y)
         torch.addmm(a_z_rows, pre[3], self.by_z, out=after_z_rows)  # y's candidate reads z after the step
-        torch.mul(after_z_1, step.z_by, out=pre[1])
+        torch.mul(after_z, step.z_by, out=pre[1])
 
     def carry(self, step: LEMFactors, pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
-        torch.mul(out[2], step.z_kept, out=out[2])
-        torch.addmm(out[4], pre[2], self.by_y, out=out[4])
+        torch.mul(out[1], step.z_kept, out=out[1])
+        torch.addmm(out[2], pre[2], self.by_y, out=out[2])
 
     def forwards(self, step: LEMFactors, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
         width = 3 * v[0].shape[-1]
         from_x = (driven[..., :width], driven[..., width:]) if isinstance(driven, Tensor) else (driven, driven)
         v_one, v_two, v_z = (from_x[0] + v[0] @ self.by_y.t()).chunk(3, -1)
-        z = step.z_kept * v[1] + (step.z_by * torch.stack([v_one, v_z], -2)).sum(-2)
+        z = step.z_kept.squeeze(-2) * v[1] + (step.z_by * torch.stack([v_one, v_z], -2)).sum(-2)
         v_y = from_x[1] + z @ self.by_z.t()
-        return step.y_kept * v[0] + (step.y_by * torch.stack([v_two, v_y], -2)).sum(-2), z
+        return step.y_kept.squeeze(-2) * v[0] + (step.y_by * torch.stack([v_two, v_y], -2)).sum(-2), z
 
     def gates(self, path: Trajectory) -> list[Gate]:
         pre = path.values.pre
@@ -268,6 +268,7 @@ class LEM(PreactivatedCell):
     def paths(self, step: LEMFactors, a: StateViews, delta: Preactivations, above: Tensor | None) -> Paths:
         after = self._after(a, above)
         into_y = delta.adjoint[..., -after[0].shape[-1] :] @ self.by_z  # of z after the step, by way of y's candidate
-        carry = (after[0] * step.y_kept, after[1] * step.z_kept)
+        z_kept = step.z_kept.squeeze(-2)
+        carry = (after[0] * step.y_kept.squeeze(-2), after[1] * z_kept)
         through = delta.adjoint[..., : self.by_y.shape[0]] @ self.by_y
-        return {"carry": carry, "candidates and gates": (through, into_y * step.z_kept)}
+        return {"carry": carry, "candidates and gates": (through, into_y * z_kept)}

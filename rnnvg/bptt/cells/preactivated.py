@@ -54,7 +54,10 @@ class PreactivatedCell(Cell):
         raise NotImplementedError
 
     def cut_pre(self, pre: Tensor) -> tuple[Tensor, ...]:
-        """Adjoints of the preactivations [..., n, B, G H] in such views, and any memory that a step needs besides."""
+        """Adjoints of the preactivations [..., n, B, G H] in such views, and any memory that a step needs besides.
+
+        What is of no use after a step is the same for all steps, with 1 for its first axis.
+        """
         raise NotImplementedError
 
     def gate(self, step: Any, a: tuple[Tensor, ...], pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
@@ -110,12 +113,10 @@ class PreactivatedCell(Cell):
         self.gate(step, self.cut_adjoint(after), pre, views)
         return before, pre, views
 
-    def pull_run(self, factors: Any, views: list[StateViews], vectors: Tensor, inputs: bool) -> Tensor | None:
+    def pull_run(self, factors: Any, vectors: Tensor, inputs: bool) -> Tensor | None:
         count = len(vectors) - 1
         adjoints = self.new_pre(count if inputs else 1, *vectors.shape[1:3])
-        states, pre = by_step(self.cut_adjoint(vectors)), by_step(self.cut_pre(adjoints))
-        if not inputs:  # nobody reads them after the step
-            pre = pre * count
+        states, pre = by_step(self.cut_adjoint(vectors), count + 1), by_step(self.cut_pre(adjoints), count)
         with torch.inference_mode():  # a sixth off each small operation
             for step, a, into, out in zip(reversed(steps_of(factors)), states, pre, states[1:], strict=False):
                 self.gate(step, a, into, out)
@@ -141,9 +142,9 @@ class PreactivatedCell(Cell):
         return found
 
 
-def by_step(views: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-    """Views of c steps [c, ...] as those of each step."""
-    return list(zip(*(each.unbind() for each in views), strict=True))
+def by_step(views: tuple[Tensor, ...], steps: int) -> list[tuple[Tensor, ...]]:
+    """Views of c steps, [c, ...] or [1, ...] for the same at all of them, as those of each step."""
+    return list(zip(*(each.unbind() * (steps // len(each)) for each in views), strict=True))
 
 
 def blocks(new: Buffers, name: str, like: Tensor, *shape: int) -> Tensor:

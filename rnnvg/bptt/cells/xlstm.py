@@ -164,24 +164,25 @@ class SLSTM(PreactivatedCell):
 
     def roll(self, pre: Tensor, states: Tensor) -> SValues:
         H, into = self.matrix.shape[1], self.matrix.t().contiguous()
-        four, c_n = pre.unflatten(-1, (4, H)), states[..., H:].unflatten(-1, (2, H))
         # Of one step: what follows from the preactivations costs less to compute again for all steps than to keep here.
+        # Copies of a step's results cost less than views of its parts.
         i, gates, candidates = (pre.new_ones(pre.shape[1], count, H) for count in (1, 2, 2))
         z, f, o = candidates[:, 0], gates[:, :1], gates[:, 1]
-        inside = (pre, four[..., 0, :], four[..., 1:2, :], four[..., 2:, :])
-        h, both, c, n = (each.unbind() for each in (states[..., :H], c_n, c_n[..., 0, :], c_n[..., 1, :]))
-        after = zip(h[1:], both[1:], c[1:], n[1:], strict=True)
-        for whole, z_in, i_in, f_o_in, h_t, c_n_t, (h_next, c_n_next, c_next, n_next) in zip(
-            *(each.unbind() for each in inside), h, both, after, strict=False
-        ):
-            torch.addmm(whole, h_t, into, out=whole)
+        inside, state = torch.empty_like(pre[0]), states[0].clone()
+        z_in, i_in, f_o_in = inside[:, :H], inside[:, H : 2 * H].unsqueeze(1), inside[:, 2 * H :].unflatten(-1, (2, H))
+        h, c_n = state[:, :H], state[:, H:].unflatten(-1, (2, H))
+        c, n = c_n.unbind(1)
+        for whole, after in zip(pre.unbind(), states[1:].unbind(), strict=True):
+            torch.addmm(whole, h, into, out=inside)
             torch.tanh(z_in, out=z)
             torch.exp(i_in, out=i)
             torch.sigmoid(f_o_in, out=gates)
-            torch.mul(candidates, i, out=c_n_next)
-            torch.addcmul(c_n_next, f, c_n_t, out=c_n_next)
-            torch.div(c_next, n_next, out=h_next)
-            torch.mul(h_next, o, out=h_next)
+            torch.mul(c_n, f, out=c_n)
+            torch.addcmul(c_n, candidates, i, out=c_n)
+            torch.div(c, n, out=h)
+            torch.mul(h, o, out=h)
+            whole.copy_(inside)
+            after.copy_(state)
         return SValues(pre)
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> SFactors:
@@ -217,7 +218,7 @@ class SLSTM(PreactivatedCell):
     def cut_pre(self, pre: Tensor) -> tuple[Tensor, ...]:
         """All as rows; (z, i, f), (i, f) and o; memory for the adjoints of c and n after the step, together and each."""
         four = pre.unflatten(-1, (4, -1))
-        c_n = torch.empty_like(four[..., :2, :])
+        c_n = torch.empty_like((four[:1] if four.ndim == 5 else four)[..., :2, :])
         return (
             as_rows(pre),
             four[..., :3, :],
