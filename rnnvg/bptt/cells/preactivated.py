@@ -6,6 +6,7 @@ Axes: c steps of a segment, B sequences, I input, H hidden, n adjoints, G preact
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -54,10 +55,7 @@ class PreactivatedCell(Cell):
         raise NotImplementedError
 
     def cut_pre(self, pre: Tensor) -> tuple[Tensor, ...]:
-        """Adjoints of the preactivations [..., n, B, G H] in such views, and any memory that a step needs besides.
-
-        What is of no use after a step is the same for all steps, with 1 for its first axis.
-        """
+        """Adjoints of the preactivations [..., n, B, G H] in such views, and any memory that a step needs besides."""
         raise NotImplementedError
 
     def gate(self, step: Any, a: tuple[Tensor, ...], pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
@@ -115,13 +113,17 @@ class PreactivatedCell(Cell):
 
     def pull_run(self, factors: Any, vectors: Tensor, inputs: bool) -> Tensor | None:
         count = len(vectors) - 1
-        adjoints = self.new_pre(count if inputs else 1, *vectors.shape[1:3])
-        states, pre = by_step(self.cut_adjoint(vectors), count + 1), by_step(self.cut_pre(adjoints), count)
+        pre = self.new_pre(*vectors.shape[1:3])  # of one step, which stays in the cache and is cut up once
+        states, into, rows = by_step(self.cut_adjoint(vectors)), self.cut_pre(pre), as_rows(pre)
+        found = self.weight.new_empty(count, len(rows), self.n_inputs) if inputs else None
+        of_inputs = repeat(None) if found is None else found.unbind()
         with torch.inference_mode():  # a sixth off each small operation
-            for step, a, into, out in zip(reversed(steps_of(factors)), states, pre, states[1:], strict=False):
+            for step, a, out, of_input in zip(reversed(steps_of(factors)), states, states[1:], of_inputs, strict=False):
                 self.gate(step, a, into, out)
                 self.carry(step, into, out)
-        return adjoints @ self.weight if inputs else None
+                if of_input is not None:
+                    torch.mm(rows, self.weight, out=of_input)
+        return None if found is None else found.view(*vectors[1:].shape[:3], self.n_inputs)
 
     def input_adjoint(self, delta: Preactivations) -> Tensor:
         return delta.adjoint @ self.weight
@@ -142,9 +144,9 @@ class PreactivatedCell(Cell):
         return found
 
 
-def by_step(views: tuple[Tensor, ...], steps: int) -> list[tuple[Tensor, ...]]:
-    """Views of c steps, [c, ...] or [1, ...] for the same at all of them, as those of each step."""
-    return list(zip(*(each.unbind() * (steps // len(each)) for each in views), strict=True))
+def by_step(views: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """Views of c steps [c, ...] as those of each step."""
+    return list(zip(*(each.unbind() for each in views), strict=True))
 
 
 def blocks(new: Buffers, name: str, like: Tensor, *shape: int) -> Tensor:

@@ -218,7 +218,7 @@ class SLSTM(PreactivatedCell):
     def cut_pre(self, pre: Tensor) -> tuple[Tensor, ...]:
         """All as rows; (z, i, f), (i, f) and o; memory for the adjoints of c and n after the step, together and each."""
         four = pre.unflatten(-1, (4, -1))
-        c_n = torch.empty_like((four[:1] if four.ndim == 5 else four)[..., :2, :])
+        c_n = torch.empty_like(four[..., :2, :])
         return (
             as_rows(pre),
             four[..., :3, :],
