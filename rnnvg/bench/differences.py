@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,9 +26,6 @@ from rnnvg.errors import InputError
 from rnnvg.horizon import least_p, sign_flip, spread
 from rnnvg.horizon.intervals import sign_test
 from rnnvg.notebook import Shown
-
-# A pandas.DataFrame; pandas' own annotations read frame[mask] as anything that it could be.
-Frame: TypeAlias = Any
 
 LEVEL = 0.05
 COLUMNS = ("task", "network", "what", "pairs", "a", "b", "change", "low", "high", "kind", "p", "p_holm", "verdict")
@@ -50,7 +47,7 @@ class Differences(Shown):
         directories: A and B as they were passed.
     """
 
-    rows: Frame
+    rows: pd.DataFrame
     settings: Mapping[str, tuple[Any, Any]]
     versions: Mapping[str, tuple[Any, Any]]
     unpaired: Mapping[str, int]
@@ -66,10 +63,11 @@ class Differences(Shown):
                 return str(Path(*a[-count:])), str(Path(*b[-count:]))
         return "A", "B"
 
-    def shown(self) -> Frame:
+    def shown(self) -> pd.DataFrame:
         """The rows for readers."""
         lines = []
-        for row in self.rows.itertuples():
+        rows: Any = self.rows.itertuples()  # stubs read a cell as anything that it could be
+        for row in rows:
             interval = "" if math.isnan(row.low) else f" [{row.low:.3g}, {row.high:.3g}]"
             sign = "x " if row.kind == "ratio" else ""
             change = "" if math.isnan(row.change) else f"{sign}{row.change:.3g}{interval}"
@@ -84,7 +82,7 @@ class Differences(Shown):
     def __str__(self) -> str:
         return self.sentence()
 
-    def _table(self) -> Frame:
+    def _table(self) -> pd.DataFrame:
         return self.shown()
 
     def sentence(self) -> str:
@@ -154,7 +152,7 @@ def compare(a: str | Path, b: str | Path) -> Differences:
     return Differences(frame[list(COLUMNS)], settings, _versions(a, b), unpaired, given_up, (str(a), str(b)))
 
 
-def _compared(pairs: Frame) -> Iterator[tuple[Any, ...]]:
+def _compared(pairs: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """Rows for the pairs of one network on one task: what, pairs, a, b, change, low, high, kind, p."""
     solved = [pairs[f"solved_{side}"].fillna(False).astype(bool).to_numpy() for side in "ab"]
     lost, won = int((solved[0] & ~solved[1]).sum()), int((~solved[0] & solved[1]).sum())
@@ -166,7 +164,7 @@ def _compared(pairs: Frame) -> Iterator[tuple[Any, ...]]:
     values = [ended[f"value_{side}"].to_numpy(float) for side in "ab"]
     yield (ended["metric_a"].iloc[0], *_by_flips(*values, logs=bool((np.stack(values) > 0).all())))
     for name in [
-        column.removesuffix("_a") for column in ended if column.startswith("horizon_") and column.endswith("_a")
+        each.removesuffix("_a") for each in map(str, ended) if each.startswith("horizon_") and each.endswith("_a")
     ]:
         seen = ended[ended[f"{name}_a"].notna() & ended[f"{name}_b"].notna()]
         censored = name.replace("horizon", "censored")
@@ -224,11 +222,11 @@ def _verdict(row: Any) -> str:
     return "too few pairs" if row.kind != "runs" and least_p(row.pairs) > LEVEL else "within noise"
 
 
-def _kinds(frame: Frame) -> set[tuple[str, str]]:
+def _kinds(frame: pd.DataFrame) -> set[tuple[str, str]]:
     return set(zip(frame["task"], frame["cell"], strict=True))
 
 
-def _texts(frame: Frame, keys: list[str]) -> Frame:
+def _texts(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return frame.assign(**{name: frame[name].map(_text) for name in keys})
 
 
@@ -237,11 +235,11 @@ def _text(value: Any) -> str:
     return "none" if missing else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _constant(frame: Frame, name: str) -> str | None:
+def _constant(frame: pd.DataFrame, name: str) -> str | None:
     return str(frame[name].iloc[0]) if frame[name].nunique() == 1 else None
 
 
-def _both(parts: list[Frame], name: str) -> bool:
+def _both(parts: list[pd.DataFrame], name: str) -> bool:
     return all(_constant(part, name) is not None for part in parts)
 
 

@@ -66,11 +66,11 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     """Where the gradient came to reach farther through training, and where it did not; and how many runs were given up."""
     runs = rows.drop_duplicates("id")
     given_up = int((runs["status"] == GIVEN_UP).sum())
-    said = [
+    clauses = [
         f"{wording.count(given_up, 'run')} of {len(runs)} {'were' if given_up > 1 else 'was'} given up at a tenth of the "
         "budget: not solved, and in no median."
     ]
-    return [*_reach(rows), *said[: given_up > 0]]
+    return [*_reach(rows), *clauses[: given_up > 0]]
 
 
 def _reach(rows: pd.DataFrame) -> list[str]:
