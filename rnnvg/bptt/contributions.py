@@ -33,6 +33,7 @@ def temporal_contributions(
     Raises:
         InputError: an argument that does not fit: which, what was found, what to pass.
 
+    >>> import torch
     >>> module = nn.RNN(1, 1, nonlinearity="relu", bias=False, dtype=torch.float64)
     >>> _ = nn.init.constant_(module.weight_hh_l0, 0.5), nn.init.ones_(module.weight_ih_l0)
     >>> last = torch.zeros(4, 1, 1, dtype=torch.float64)

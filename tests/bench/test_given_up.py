@@ -407,7 +407,8 @@ def test_the_closing_line_counts_what_was_not_done():
     assert saving([result_of(spec(), "ok")]) == ""
 
 
-def test_from_the_command_line_with_and_without(tmp_path):
+def test_from_the_command_line_with_and_without(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # cells in one line each
     path, out = tmp_path / "small.toml", tmp_path / "out"
     path.write_text(SPEC)
     command = ["bench", "run", str(path), "--out", str(out), "--jobs", "1"]
