@@ -141,7 +141,6 @@ CHAOTIC = [  # with the rounding of one run for a bound, each was called wrong
     (nn.GRU, 80, 22, 20.0, 3, 390),
     (nn.RNN, 52, 36, 20.0, 1, 9858),
     (nn.RNN, 51, 30, 6.0, 3, 8857),
-    (nn.RNN, 66, 10, 20.0, 3, 9228),
 ]
 
 
