@@ -151,7 +151,8 @@ def main() -> None:
         jobs[name] = lambda shape=shape: metrics_in_steps(*shape, rounds=chosen.rounds)
     for name, job in jobs.items():
         if not chosen.only or name in chosen.only:
-            found[name] = job()
+            with contextlib.redirect_stdout(sys.stderr):  # a library says its own there
+                found[name] = job()
             print(name, found[name], file=sys.stderr)
     json.dump(found, sys.stdout, indent=2)
     print()

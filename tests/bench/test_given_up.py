@@ -157,6 +157,7 @@ def test_execute_does_it_again_where_it_may_not_be_given_up(tmp_path):
     assert whole["files"] == bench.execute(spec(False), tmp_path / "apart")["files"]
 
 
+@pytest.mark.acceptance  # starts workers three times
 def test_a_sweep_does_them_again_with_two_workers_as_with_one(tmp_path):
     notes, found = [], {}
     for jobs in (1, 2):
