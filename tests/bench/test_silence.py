@@ -40,7 +40,7 @@ def test_a_driver_that_was_suspended_itself_has_not_waited_for_anybody():
     assert still.seconds == silence._MOST
 
 
-@pytest.mark.parametrize("stopped", [True, False])
+@pytest.mark.parametrize("stopped", [True, pytest.param(False, marks=pytest.mark.acceptance)])
 def test_a_worker_that_stands_still_is_named_and_given_up_and_the_rest_is_done(tmp_path, monkeypatch, stopped):
     """Stopped from outside (SIGSTOP), or in a task that never returns; one of two workers."""
     monkeypatch.setattr(silence, "NAMED", 1.0)

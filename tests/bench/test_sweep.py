@@ -184,6 +184,7 @@ def uninterrupted(tmp_path_factory):
     return directory
 
 
+@pytest.mark.acceptance
 def test_a_scheduler_of_one_s_own_with_a_worker_killed_and_then_the_scheduler(dask_cluster, uninterrupted, tmp_path):
     address, (scheduler, *_) = dask_cluster
     out, more, killed = tmp_path / "out", tmp_path / "more", []

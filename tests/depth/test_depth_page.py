@@ -25,6 +25,8 @@ from rnnvg.depth.story import measure
 from rnnvg.report import depth_cures, depth_figures, depth_page, depth_tables, depth_words, style, svg
 from rnnvg.tasks.images import digits
 
+pytestmark = pytest.mark.xdist_group("depth page")  # one process runs the command
+
 
 def call(*arguments):
     return CliRunner().invoke(main, ["depth", *map(str, arguments)])

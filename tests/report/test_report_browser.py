@@ -8,7 +8,10 @@ from synthetic_results import write_results
 
 from rnnvg import report
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium"),
+    pytest.mark.xdist_group("report in a browser"),  # each page is made once
+]
 
 
 @pytest.fixture(scope="module")

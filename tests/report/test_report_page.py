@@ -11,6 +11,8 @@ from rnnvg.report import page, svg
 from rnnvg.report.page import Page, Picture, Section, Table, render
 from rnnvg.report.write import page as page_of
 
+pytestmark = pytest.mark.xdist_group("report page")  # one process draws it
+
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 SVG = '<?xml version="1.0"?>\n<svg width="72pt" height="36pt" viewBox="0 0 72 36"><path id="p" d="M 0.123456 1"/></svg>'
 PNG = b"\x89PNG"
