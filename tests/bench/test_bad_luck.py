@@ -88,6 +88,16 @@ def test_a_clock_that_jumps_back_and_forward_changes_nothing_and_is_said(uninter
     assert not list(tmp_path.rglob("claim.json"))
 
 
+def lost_and_taken_up(address, observer, out, uninterrupted):
+    """A sweep that loses its scheduler says so, leaves no claim, and is done by the next call."""
+    with pytest.raises(WorkersLostError, match=r"The scheduler does not answer .* What is done is kept\."):
+        run_all(FAKE, out, scheduler=address, observer=observer, execute=fake_runs.steady)
+    assert 0 < len(Store(out).results()) < len(FAKE)
+    assert not list(out.rglob("claim.json"))
+    assert len(run_all(FAKE, out, jobs=1, execute=quick)) == len(FAKE)
+    assert merged(out) == merged(uninterrupted)
+
+
 @pytest.mark.acceptance
 def test_a_scheduler_that_stands_still_in_the_middle_is_said_and_the_same_call_goes_on(
     uninterrupted, dask_cluster, tmp_path, monkeypatch
@@ -99,13 +109,7 @@ def test_a_scheduler_that_stands_still_in_the_middle_is_said_and_the_same_call_g
         if event.kind == "done":
             scheduler.send_signal(signal.SIGSTOP)
 
-    out = tmp_path / "out"
-    with pytest.raises(WorkersLostError, match=r"The scheduler does not answer .* What is done is kept\."):
-        run_all(FAKE, out, scheduler=address, observer=stop_the_scheduler, execute=fake_runs.steady)
-    assert 0 < len(Store(out).results()) < len(FAKE)
-    assert not list(out.rglob("claim.json"))
-    assert len(run_all(FAKE, out, jobs=1, execute=quick)) == len(FAKE)
-    assert merged(out) == merged(uninterrupted)
+    lost_and_taken_up(address, stop_the_scheduler, tmp_path / "out", uninterrupted)
 
 
 def test_a_scheduler_that_dies_in_the_middle_is_said_and_the_same_call_goes_on(uninterrupted, dask_cluster, tmp_path):
@@ -115,13 +119,7 @@ def test_a_scheduler_that_dies_in_the_middle_is_said_and_the_same_call_goes_on(u
         if event.kind == "done":
             scheduler.kill()
 
-    out = tmp_path / "out"
-    with pytest.raises(WorkersLostError, match=r"The scheduler does not answer .* What is done is kept\."):
-        run_all(FAKE, out, scheduler=address, observer=kill_the_scheduler, execute=fake_runs.steady)
-    assert 0 < len(Store(out).results()) < len(FAKE)
-    assert not list(out.rglob("claim.json"))
-    assert len(run_all(FAKE, out, jobs=1, execute=quick)) == len(FAKE)
-    assert merged(out) == merged(uninterrupted)
+    lost_and_taken_up(address, kill_the_scheduler, tmp_path / "out", uninterrupted)
 
 
 def of_another_version(directory, of, **changes):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from seen_calls import watched
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,22 +25,6 @@ CELLS = {
 }
 
 
-def watched(module, steps, batch=3, lengths=None, ends=False):
-    dtype = module.weight_ih_l0.dtype
-    x = torch.randn(steps, batch, 3, dtype=dtype, generator=torch.Generator().manual_seed(1))
-    with rnnvg.watch(module, snapshot=True) as watcher:
-        given = x if lengths is None else pack_padded_sequence(x, lengths, enforce_sorted=False)
-        output, state = module(given)
-        loss = (output if lengths is None else output.data).square().sum()
-        if ends:
-            loss = loss + sum((part * part.detach().cos()).sum() for part in (state if len(state) == 2 else [state]))
-        loss.backward()
-    recorder = next(iter(watcher.recorders.values()))
-    chosen = chosen_passes(recorder, None)
-    plain, found = collected(recorder, reached_chains(recorder, chosen), chosen)
-    return recorder, plain, found
-
-
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("how", ["whole", "packed", "ends", "dropout"])
@@ -48,7 +33,7 @@ def test_the_same_numbers_as_the_general_sweep(cell, layers, how):
     dropout = 0.4 if how == "dropout" and layers > 1 else 0.0
     module = CELLS[cell](3, 6, layers, dropout=dropout, dtype=torch.float64)
     lengths = torch.tensor([70, 31, 52]) if how == "packed" else None
-    recorder, plain, found = watched(module, 70, lengths=lengths, ends=how == "ends")
+    recorder, plain, found = watched(module, 70, snapshot=True, lengths=lengths, ends=how == "ends")
     for sources in ([0, 12, 30, 51, 69], [50, 20], "last", 4):
         whole = profile_at(linearised(recorder, plain, found), sources)
         quick = quick_profile(recorder, recorder.calls, found, sources)
@@ -69,7 +54,7 @@ def test_gradients_of_any_size_in_single_precision(cell, scale):
             module.bias_ih_l0 += 1
         if cell == "lstm":
             module.bias_ih_l0[6:12] -= 8
-    recorder, plain, found = watched(module, 40)
+    recorder, plain, found = watched(module, 40, snapshot=True)
     quick = quick_profile(recorder, recorder.calls, found, [10, 39])
     assert quick is not None
     wide = module.double()
@@ -85,7 +70,7 @@ def test_gradients_of_any_size_in_single_precision(cell, scale):
 def test_units_that_are_off_pass_an_exact_zero():
     module = nn.RNN(3, 6, nonlinearity="relu")
     nn.init.zeros_(module.weight_hh_l0)
-    recorder, _, found = watched(module, 40)
+    recorder, _, found = watched(module, 40, snapshot=True)
     quick = quick_profile(recorder, recorder.calls, found, "last")
     assert np.isneginf(quick.log_norm[0, 1:]).all()
     assert np.isfinite(quick.log_norm[0, 0]).all()
@@ -107,7 +92,7 @@ def test_a_trajectory_retraced_from_its_outputs_is_the_one_that_was_run(cell):
 def test_outputs_that_the_weights_do_not_give_are_left_to_the_general_check():
     torch.manual_seed(0)
     module = nn.LSTM(3, 6)
-    recorder, _, found = watched(module, 30)
+    recorder, _, found = watched(module, 30, snapshot=True)
     assert quick_profile(recorder, recorder.calls, found, "last") is not None
     recorder.calls[0].weights["weight_hh_l0"][5] += 0.01
     assert quick_profile(recorder, recorder.calls, found, "last") is None

@@ -3,32 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from seen_calls import watched
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnnvg
-from rnnvg.bptt.passes import chosen_passes
-from rnnvg.bptt.sequences import collected, reached_chains
 from rnnvg.bptt.watched import linearised, profile_at
 from rnnvg.bptt.windows import profile_within
 
 T, B, I, H = 70, 3, 3, 6
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-
-
-def watched(module, lengths=None, ends=False):
-    x = torch.randn(T, B, I, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    with rnnvg.watch(module) as watcher:
-        given = x if lengths is None else pack_padded_sequence(x, lengths, enforce_sorted=False)
-        output, state = module(given)
-        loss = (output if lengths is None else output.data).square().sum()
-        if ends:
-            loss = loss + sum((part * part.detach().cos()).sum() for part in (state if len(state) == 2 else [state]))
-        loss.backward()
-    recorder = next(iter(watcher.recorders.values()))
-    chosen = chosen_passes(recorder, None)
-    module, found = collected(recorder, reached_chains(recorder, chosen), chosen)
-    return recorder, module, found
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -38,7 +21,7 @@ def test_windows_hold_the_nearest_distances_of_the_whole_profile(cell, layers, h
     torch.manual_seed(0)
     module = CELLS[cell](I, H, layers, dropout=0.4 if how == "dropout" and layers > 1 else 0.0, dtype=torch.float64)
     lengths = torch.tensor([70, 31, 52]) if how == "packed" else None
-    recorder, plain, found = watched(module, lengths, how == "ends")
+    recorder, plain, found = watched(module, T, lengths=lengths, ends=how == "ends")
     steps, distance = [0, 12, 30, 51, 69], 20
     profile, start = profile_within(recorder, recorder.calls, found, steps, distance)
     whole = profile_at(linearised(recorder, plain, found), steps)
@@ -86,7 +69,7 @@ def test_a_change_that_a_window_does_not_hold_is_seen_all_the_same():
 def test_sequences_that_are_little_longer_are_not_cut_up_and_end_at_the_same_distance(cell, layers):
     torch.manual_seed(0)
     module = CELLS[cell](I, H, layers, dtype=torch.float64)
-    recorder, plain, found = watched(module, torch.tensor([70, 31, 52]))
+    recorder, plain, found = watched(module, T, lengths=torch.tensor([70, 31, 52]))
     steps, distance = [0, 12, 30, 51, 69], 40
     profile, start = profile_within(recorder, recorder.calls, found, steps, distance)
     whole = profile_at(linearised(recorder, plain, found), steps)
