@@ -121,11 +121,12 @@ def compare(
     """
     from rnnvg import report
     from rnnvg.bench import defaults
+    from rnnvg.errors import check_flag
     from rnnvg.report import results
 
     tell: Callable[[str], object] = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr))
     grid = defaults.comparison(_names(tasks), _names(cells), seeds, text, max_steps, tell, settings, device, flag="")
-    grid = grid.change(give_up=True) if give_up else grid
+    grid = grid.change(give_up=True) if check_flag("give_up", give_up) else grid
     run(grid, out, jobs=jobs, retry_failed=retry_failed, quiet=quiet, auto=True)
     runs = results.read(out)
     return Comparison(Path(out), report.write(runs), runs)

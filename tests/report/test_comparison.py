@@ -71,3 +71,9 @@ def test_the_bar_is_a_widget_in_a_notebook_alone(monkeypatch):
     assert _kind(True)[1] is False
     monkeypatch.setattr(tqdm.auto, "tqdm", tqdm.notebook.tqdm_notebook)  # as it is in a notebook
     assert _kind(True) == (tqdm.notebook.tqdm_notebook, True)
+
+
+def test_giving_up_is_true_or_false(tmp_path):
+    with pytest.raises(InputError, match=r"`give_up` is 'yes'; pass True or False\."):
+        rnnvg.compare(give_up="yes", out=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
