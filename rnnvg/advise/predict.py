@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 
 from rnnvg.bptt import theory
 from rnnvg.bptt.gaussian import Moments, fixed_point, gaussian_mean, square, tanh_slope
-from rnnvg.bptt.theory.wide_limit import DEFAULT_SIGMA_W, log_norms
+from rnnvg.bptt.theory.prediction import DEFAULT_SIGMA_W, log_norms
 from rnnvg.horizon import slope
 
 UNITS = 2000  # time scales of chrono's units, on a grid

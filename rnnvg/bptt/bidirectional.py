@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.adjoints import Entry, Sources, adjoints
-from rnnvg.bptt.bidirectional_check import BothWaysOrigin
+from rnnvg.bptt.autograd_check import BothWaysOrigin
 from rnnvg.bptt.cells import read_cells
-from rnnvg.bptt.covectors import check_size, source_covectors
 from rnnvg.bptt.logscale import log_norm, log_norm_of_parts, scaled_vectors
 from rnnvg.bptt.result import GradientProfile
 from rnnvg.bptt.segments import KEEP_BYTES, state_columns
@@ -208,9 +207,9 @@ def profile_both_ways(
     shared, steps = arguments.source_steps(
         sources, linear.n_steps, None if lengths is None else linear.lengths, linear.batch
     )
-    check_size(len(steps), linear.n_steps + int(shared.max()) + 2, linear.batch, max_bytes)
+    arguments.check_size(len(steps), linear.n_steps + int(shared.max()) + 2, linear.batch, max_bytes)
     shape = (linear.n_steps, linear.batch, linear.n_outputs)
-    outputs = source_covectors(
+    outputs = arguments.source_covectors(
         module, output_grad, steps, shape, generator, linear.device, torch.float64, inputs.ndim == 2
     )
     log_norm, distance = linear.log_norms(steps, outputs, wrt, way, layer)

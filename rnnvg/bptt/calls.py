@@ -6,36 +6,21 @@ Axes: L layers, B sequences.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._dynamo import eval_frame
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
-from rnnvg.bptt.hooks import Hook, keep_first
-
-
-@dataclass(eq=False)
-class Pass:
-    """One backward pass: its place among all that came back, and what it was for.
-
-    accumulates: it added to some parameter's `.grad` (loss.backward(), not autograd.grad); creates_graph: it was itself
-    recorded, so a later pass may go through it; fresh: no parameter of the module had a `.grad` before it; finished: it came
-    to its end (an error in a hook or a function of the program stops it half-way).
-    """
-
-    index: int
-    accumulates: bool
-    creates_graph: bool
-    fresh: bool
-    finished: bool = False
-
-    def finish(self) -> None:
-        self.finished = True
+from rnnvg.bptt.passes import Pass, pass_under_way
 
 
 @dataclass(eq=False)
@@ -219,7 +204,7 @@ class Recorder:
                 grad = grads[number]
                 if grad is None:  # an output of a node that nobody used
                     return
-                task = _pass_under_way(passes, its_module())
+                task = pass_under_way(passes, its_module())
                 if task not in gradients:
                     gradients[task] = Gradients([None] * n_finals, [None] * n_finals, [None] * n_finals)
                 gradients[task].add(where, index, grad.detach())
@@ -252,21 +237,6 @@ class Recorder:
         if last is not None and all(torch.equal(last.weights[name], weight) for name, weight in used.items()):
             return last.weights, ()
         return {name: weight.clone() for name, weight in used.items()}, ()
-
-
-def _pass_under_way(passes: dict[int, Pass], module: nn.Module | None) -> int:
-    """The engine's number of the backward pass under way, described in `passes` when it is new."""
-    task = torch._C._current_graph_task_id()
-    if task not in passes:
-        parameters = [each for each in ([] if module is None else module.parameters()) if each.requires_grad]
-        passes[task] = Pass(
-            index=len(passes),
-            accumulates=not parameters or any(_is_accumulated(each) for each in parameters),
-            creates_graph=torch.is_grad_enabled(),
-            fresh=all(each.grad is None for each in parameters),
-        )
-        torch.autograd.Variable._execution_engine.queue_callback(passes[task].finish)
-    return task
 
 
 def version(tensor: Tensor) -> int:
@@ -313,11 +283,44 @@ def _detached(output: Tensor | PackedSequence) -> Tensor | PackedSequence:
     return PackedSequence(output.data.detach(), output.batch_sizes, output.sorted_indices, output.unsorted_indices)
 
 
-def _is_accumulated(parameter: Tensor) -> bool:
-    """Whether the backward pass under way will add to the parameter's `.grad`."""
-    with torch.enable_grad():  # PyTorch 2.3 finds a leaf's node through a view of it
-        node = torch.autograd.graph.get_gradient_edge(parameter).node
-    try:
-        return torch._C._will_engine_execute_node(node)
-    except RuntimeError:  # torch.autograd.grad asks for this very parameter
-        return False
+class Hook:
+    """A hook whose errors go to `failures` and no further.
+
+    A copy of the module that it sits on, deep or pickled, carries a callable of the standard library that does nothing.
+    """
+
+    def __init__(self, run: Callable[..., Any], failures: list[Exception]) -> None:
+        self.run, self.failures = run, failures
+
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *result: Any
+    ) -> Any:
+        if torch.compiler.is_compiling():  # being traced into a graph, where nothing can be kept
+            return None
+        if not isinstance(kwargs, dict):  # taken off while the call was under way: PyTorch then leaves kwargs out
+            return None
+        try:
+            return self.run(module, args, kwargs, *result)
+        except Exception as error:
+            keep_first(error, self.failures)
+            return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (contextlib.nullcontext(), "__exit__")
+
+
+def _leave_uncompiled(code: CodeType) -> None:
+    """Tell torch.compile to run a function as it is, with all that it calls, once it comes to it at a graph break."""
+    if hasattr(eval_frame, "set_code_exec_strategy"):
+        skip = eval_frame._FrameAction.SKIP
+        eval_frame.set_code_exec_strategy(code, eval_frame._FrameExecStrategy(skip, skip))
+    elif hasattr(eval_frame, "skip_code"):  # before 2.7
+        eval_frame.skip_code(code)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+_leave_uncompiled(Hook.__call__.__code__)
+
+
+def keep_first(error: Exception, failures: list[Exception]) -> None:
+    if not failures:  # the first one says what went wrong; its traceback would keep the frames' tensors alive
+        failures.append(error.with_traceback(None))

@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from rnnvg.bptt import arguments, logscale
-from rnnvg.bptt.covectors import unit_covectors
-from rnnvg.bptt.kernel_runs import Kernel, Run, fused_outputs, in_float64, takes, unrolled, wide_state
-from rnnvg.bptt.rounding import Rounding
+from rnnvg.bptt.kernel_runs import Kernel, Rounding, Run, fused_outputs, in_double, in_float64, takes, unrolled
+from rnnvg.bptt.stepping import map_state
 from rnnvg.errors import InputError, check_float
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def check_backward(
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(given[0].device.type, enabled=False):
         kernel = Run(fused_outputs(fused), given, state)
         steps = unrolled(in_float64(step), isinstance(inputs, Tensor))
-        wide = [each.double() for each in given], wide_state(state)
+        wide = [each.double() for each in given], map_state(state, in_double)
         exact = Run(steps, *wide)
         rounded = [Run(steps, *wide, Rounding(dtype, seed)) for seed in range(ROUNDED)]
         if kernel.outputs.shape != exact.outputs.shape:
@@ -95,7 +94,9 @@ def check_backward(
                 f"`fused` gives outputs {list(kernel.outputs.shape)} and `step`'s first tensor over time is "
                 f"{list(exact.outputs.shape)}; pass a step whose state begins with the same output."
             )
-        covectors = unit_covectors(len(shared), batch, exact.outputs[0, 0].numel(), generator, given[0].device)
+        covectors = arguments.unit_covectors(
+            len(shared), batch, exact.outputs[0, 0].numel(), generator, given[0].device
+        )
         handed = state is not None and takes(fused, len(given) + 1)
         rows = [
             _errors(kernel, exact, rounded, int(source), covector, handed)

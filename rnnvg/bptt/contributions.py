@@ -1,19 +1,30 @@
-"""temporal_contributions(): what each time step adds to the gradient of each parameter, one way or both ways."""
+"""temporal_contributions(): what each time step adds to the gradient of each parameter, one way or both ways.
+
+In modules that run both ways each direction of each layer is a recurrence of its own. What passes down between layers is the
+gradient of a layer's inputs, in float64: a part of it below 1e-308 reads as zero.
+Axes: T steps, B sequences, I input, P output of one direction, R x Q a parameter's rows and columns.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnvg.bptt import arguments
+from rnnvg.bptt.bidirectional import BothWays
 from rnnvg.bptt.cells import cell_of
-from rnnvg.bptt.contributions_both_ways import contributions_both_ways
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.stack import ModuleLinearization
-from rnnvg.bptt.stepping import map_state
+from rnnvg.bptt.stepping import map_state, widened
+from rnnvg.bptt.weights import plain_module
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
+from rnnvg.bptt.why.rank_one import Chunk, FirstPass, chunks_of, totals
 from rnnvg.errors import InputError
 
 
@@ -75,3 +86,98 @@ def _both_ways(
             state, lambda part: part.unsqueeze(1) if isinstance(part, Tensor) and part.ndim == 2 else part
         )
     return contributions_both_ways(module, x, state, direct, np.full(batch, steps) if valid is None else valid)
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What the contributions were computed from, for `verify`: inputs and gradients [T, B, .], lengths [B]."""
+
+    module: nn.RNNBase
+    inputs: Tensor
+    state: Any
+    output_grad: Tensor
+    lengths: np.ndarray
+    finals: Sequence[Tensor]
+    versions: tuple[tuple[int, int], ...]
+
+    def gradients(self, names: list[str]) -> list[Tensor]:
+        """PyTorch's own module in float64, over packed sequences: the gradients of its parameters."""
+        module = plain_module(self.module).double().requires_grad_()
+        module.batch_first = False
+        with torch.enable_grad():
+            lengths = torch.from_numpy(self.lengths)
+            packed = pack_padded_sequence(self.inputs.double(), lengths, enforce_sorted=False)
+            output, ends = module(packed, map_state(self.state, widened))
+            output = pad_packed_sequence(output, total_length=len(self.inputs))[0]
+            loss = (output * widened(self.output_grad)).sum()
+            for end, grad in zip([ends] if isinstance(ends, Tensor) else ends, self.finals, strict=False):
+                loss = loss + (end * widened(grad)).sum()
+            return list(torch.autograd.grad(loss, [getattr(module, name) for name in names]))
+
+
+def contributions_both_ways(
+    module: nn.RNNBase,
+    inputs: Tensor,
+    state: Any,
+    output_grad: Tensor,
+    lengths: np.ndarray,
+    finals: Sequence[Tensor] = (),
+) -> TemporalContributions:
+    """What each time step adds to the gradient of each parameter of a bidirectional module.
+
+    Args:
+        module: bidirectional; with `batch_first` or without.
+        inputs: [T, B, I], time first whatever the module says.
+        state: the initial state as the module takes it.
+        output_grad: direct gradients at the output, [T, B, 2 P].
+        lengths: [B] valid steps; the backward direction begins at each sequence's own last one.
+        finals: direct gradients of h_n and c_n, [2 L, B, .] each, each direction's at the end of its own order; () for none.
+    """
+    linear = BothWays(module, inputs.transpose(0, 1) if module.batch_first else inputs, state, lengths)
+    first, share = FirstPass(linear.n_steps), {}
+    valid = torch.arange(linear.n_steps, device="cpu")[:, None] < torch.from_numpy(linear.lengths)
+    onwards = torch.where(valid.unsqueeze(-1).to(output_grad.device), output_grad.double(), 0.0)
+    for layer, pair in reversed(list(enumerate(linear.layers))):
+        below = torch.zeros(*pair[0].inputs.shape, dtype=torch.float64, device=linear.device)
+        for way, direction in enumerate(pair):
+            width = direction.n_outputs
+            own = linear.own(onwards[..., way * width : (way + 1) * width].contiguous(), way)
+            into = torch.zeros_like(below)
+            ends = _ends(linear, [part[2 * layer + way] for part in finals])
+            for chunk in _by_step(linear, list(chunks_of(direction, own, ends, into)), way):
+                first.add(chunk)
+                share[chunk.name] = chunk.shares(first.total[chunk.name])
+            below += linear.own(into, way)
+        onwards = below
+    total, log_norm_total = totals(module, first)
+    names = [name for name in module._flat_weights_names if name in total]
+    versions = arguments.weight_versions(module)
+    origin = _Origin(module, inputs.detach(), state, output_grad, linear.lengths, finals, versions)
+    return TemporalContributions(
+        log_norm={name: first.log_norm[name] for name in names},
+        share={name: share[name] for name in names},
+        cosine={name: first.cosine[name] for name in names},
+        log_norm_total={name: log_norm_total[name] for name in names},
+        total={name: total[name] for name in names},
+        note=linear.note,
+        origin=origin,
+    )
+
+
+def _ends(linear: BothWays, grads: list[Tensor]) -> dict[int, Tensor]:
+    """Step -> gradients of one direction's state after it, [B, N], of the sequences that end there."""
+    if not grads:
+        return {}
+    whole = torch.cat(grads, -1)
+    ends = torch.from_numpy(linear.lengths - 1).to(whole.device)
+    return {step: torch.where((ends == step)[:, None], whole, 0.0) for step in set(ends.tolist())}
+
+
+def _by_step(linear: BothWays, chunks: list[Chunk], way: int) -> list[Chunk]:
+    """Each parameter's factors over all steps, in the order of the sequence and not of the direction."""
+    found = []
+    for name in dict.fromkeys(chunk.name for chunk in chunks):
+        its = sorted((chunk for chunk in chunks if chunk.name == name), key=lambda chunk: chunk.start)
+        parts = (torch.cat([getattr(chunk, part) for chunk in its]) for part in ("log_weight", "left", "right"))
+        found.append(Chunk(name, 0, linear.n_steps, *(linear.own(part, way) for part in parts)))
+    return found

@@ -16,17 +16,15 @@ from torch import Tensor, nn
 from rnnvg.bptt import arguments
 from rnnvg.bptt.adjoints import Sources, adjoints
 from rnnvg.bptt.calls import Call, Recorder
-from rnnvg.bptt.contributions_both_ways import contributions_both_ways
-from rnnvg.bptt.covectors import check_size
+from rnnvg.bptt.contributions import contributions_both_ways
 from rnnvg.bptt.passes import check_sum, chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, gradient_profile
 from rnnvg.bptt.replay import Again, check_replay
 from rnnvg.bptt.segments import state_columns
 from rnnvg.bptt.sequences import Sequences, by_weights, collected, columns_of, reached_chains
-from rnnvg.bptt.several import side_by_side
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.sweep import sweep
-from rnnvg.bptt.watched import Masked, Run, contributions_one_way, note_of, profile_for, run_of
+from rnnvg.bptt.watched import Masked, Run, contributions_one_way, note_of, profile_for, run_of, side_by_side
 from rnnvg.bptt.why.contributions import TemporalContributions
 from rnnvg.errors import InputError, check_name
 
@@ -168,7 +166,7 @@ def carried_on(
         names.append(type(recorder.module).__name__)
         last = np.where(steps >= 0, run.found.lengths - 1, -1)
         n_distances = int(last.max()) + 2
-        check_size(len(steps), log_norm.shape[1] + n_distances - 1, steps.shape[1], max_bytes)
+        arguments.check_size(len(steps), log_norm.shape[1] + n_distances - 1, steps.shape[1], max_bytes)
         columns = state_columns(run.linear, profile.wrt, None)
         further = sweep(run.linear, last, covectors, columns, n_distances) + log[:, None]
         log_norm = _joined(log_norm, further, ends)

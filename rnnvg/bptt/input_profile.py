@@ -19,7 +19,6 @@ from rnnvg.bptt.by_input.layout import find_layout, says_batch_first
 from rnnvg.bptt.by_input.origin import InputOrigin
 from rnnvg.bptt.by_input.passes import Future, Passes
 from rnnvg.bptt.by_input.subject import Forward, Outputs, Subject
-from rnnvg.bptt.covectors import check_size, unit_covectors
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile
 from rnnvg.errors import InputError
 
@@ -89,8 +88,8 @@ def input_profile(
         shared = _steps(sources, passes)
         future_steps = passes.n_steps - 1 - int(shared.min())
         distance = np.arange(-future_steps, int(shared.max()) + 2)
-        check_size(len(shared), len(distance), passes.batch, max_bytes)
-        covectors = unit_covectors(len(shared), passes.batch, passes.width, generator, forward.output.device)
+        arguments.check_size(len(shared), len(distance), passes.batch, max_bytes)
+        covectors = arguments.unit_covectors(len(shared), passes.batch, passes.width, generator, forward.output.device)
         future = Future(passes.narrowest)
         log_norm = np.full((len(shared), len(distance), passes.batch), np.nan)
         for row, source in enumerate(shared):
@@ -103,7 +102,7 @@ def input_profile(
                 "pass outputs= or at= where another tensor is meant."
             )
         for source in _steps_to_look_ahead_from(shared, passes, causal):
-            (covector,) = unit_covectors(1, passes.batch, passes.width, None, covectors.device)
+            (covector,) = arguments.unit_covectors(1, passes.batch, passes.width, None, covectors.device)
             future.see(passes.log_norms(source, covector, counted=False), source)
         if causal and future.leaks:
             raise InputError(

@@ -1,4 +1,4 @@
-"""The passes that check_backward compares: a fused kernel's, and those of the plain step in float64.
+"""The passes that check_backward compares: a fused kernel's, those of the plain step in float64, and the same rounded.
 
 Axes: T steps, B sequences.
 """
@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from rnnvg.bptt.stepping import map_state
 from rnnvg.errors import InputError
 
 Kernel = Callable[..., Any]
@@ -57,10 +59,9 @@ class Run:
         return by_input, torch.cat(by_state, 1) if by_state else by_input.new_zeros(by_input.shape[1], 0)
 
 
-def wide_state(state: Any) -> Any:
-    if state is None or isinstance(state, Tensor):
-        return state if state is None else state.double()
-    return tuple(part.double() if part.is_floating_point() else part for part in state)
+def in_double(part: Tensor) -> Tensor:
+    """A part of a state in float64; counters and flags stay as they are."""
+    return part.double() if part.is_floating_point() else part
 
 
 def in_float64(step: Kernel) -> Kernel:
@@ -80,7 +81,7 @@ def fused_outputs(fused: Kernel) -> Callable[[list[Tensor], Any], Tensor]:
     def call(inputs: list[Tensor], state: Any) -> Tensor:
         handed: list[Any] = [each.transpose(0, 1) for each in inputs] if batch_first else list(inputs)
         if state is not None and takes(fused, len(handed) + 1):
-            handed.append(_layered(state) if isinstance(fused, nn.RNNBase) else state)
+            handed.append(map_state(state, lambda part: part.unsqueeze(0)) if isinstance(fused, nn.RNNBase) else state)
         try:
             found = fused(*handed)
         except Exception as error:
@@ -92,10 +93,6 @@ def fused_outputs(fused: Kernel) -> Callable[[list[Tensor], Any], Tensor]:
         return outputs.transpose(0, 1) if batch_first else outputs
 
     return call
-
-
-def _layered(state: Any) -> Any:
-    return state.unsqueeze(0) if isinstance(state, Tensor) else tuple(part.unsqueeze(0) for part in state)
 
 
 def takes(fused: Kernel, count: int) -> bool:
@@ -157,3 +154,38 @@ def _words(shapes: list[list[int]]) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or "no message").splitlines()[0]
+
+
+class Rounding(TorchDispatchMode):
+    """Arithmetic of another dtype inside float64: the result of every operation is rounded to it.
+
+    To the nearest number, or with a `seed` other than 0 up or down by chance, so that each seed makes other errors; to
+    float64 itself by noise of half a unit, which is what another order of the same operations may change.
+    """
+
+    def __init__(self, dtype: torch.dtype, seed: int = 0) -> None:
+        super().__init__()
+        self.dtype, self.nearest = dtype, seed == 0 and dtype != torch.float64
+        self.noise = torch.Generator().manual_seed(seed)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        returns = func._schema.returns
+        if isinstance(found, Tensor) and len(returns) == 1:
+            return self._result(found, returns[0].alias_info)
+        if isinstance(found, tuple) and len(found) == len(returns):
+            return tuple(self._result(each, given.alias_info) for each, given in zip(found, returns, strict=True))
+        return found
+
+    def _result(self, found: Any, alias: Any) -> Any:
+        if not isinstance(found, Tensor) or found.dtype != torch.float64:
+            return found
+        if alias is None:
+            return self._round(found)
+        return found.copy_(self._round(found)) if alias.is_write else found  # a view's numbers are rounded already
+
+    def _round(self, x: Tensor) -> Tensor:
+        if not self.nearest:
+            drawn = torch.rand(x.shape, generator=self.noise, dtype=x.dtype).to(x.device)
+            x = x * (1 + (drawn - 0.5) * torch.finfo(self.dtype).eps)
+        return x.to(self.dtype).to(x.dtype)

@@ -1,16 +1,65 @@
-"""Which of the backward passes that came back an answer is about, and whether it accounts for all of `.grad`.
+"""Backward passes as they come back: which of them an answer is about, and whether it accounts for all of `.grad`.
 
 One forward pass may be differentiated several times: retained graphs, autograd.grad beside the loss, gradient penalties.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rnnvg.bptt.calls import Recorder
-from rnnvg.bptt.why.contributions import TemporalContributions
+import torch
+from torch import Tensor, nn
+
 from rnnvg.errors import InputError, check_int
+
+if TYPE_CHECKING:
+    from rnnvg.bptt.calls import Recorder
+    from rnnvg.bptt.why.contributions import TemporalContributions
+
+
+@dataclass(eq=False)
+class Pass:
+    """One backward pass: its place among all that came back, and what it was for.
+
+    accumulates: it added to some parameter's `.grad` (loss.backward(), not autograd.grad); creates_graph: it was itself
+    recorded, so a later pass may go through it; fresh: no parameter of the module had a `.grad` before it; finished: it came
+    to its end (an error in a hook or a function of the program stops it half-way).
+    """
+
+    index: int
+    accumulates: bool
+    creates_graph: bool
+    fresh: bool
+    finished: bool = False
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def pass_under_way(passes: dict[int, Pass], module: nn.Module | None) -> int:
+    """The engine's number of the backward pass under way, described in `passes` when it is new."""
+    task = torch._C._current_graph_task_id()
+    if task not in passes:
+        parameters = [each for each in ([] if module is None else module.parameters()) if each.requires_grad]
+        passes[task] = Pass(
+            index=len(passes),
+            accumulates=not parameters or any(_is_accumulated(each) for each in parameters),
+            creates_graph=torch.is_grad_enabled(),
+            fresh=all(each.grad is None for each in parameters),
+        )
+        torch.autograd.Variable._execution_engine.queue_callback(passes[task].finish)
+    return task
+
+
+def _is_accumulated(parameter: Tensor) -> bool:
+    """Whether the backward pass under way will add to the parameter's `.grad`."""
+    with torch.enable_grad():  # PyTorch 2.3 finds a leaf's node through a view of it
+        node = torch.autograd.graph.get_gradient_edge(parameter).node
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # torch.autograd.grad asks for this very parameter
+        return False
 
 
 def chosen_passes(recorder: Recorder, backward: int | None) -> set[int]:

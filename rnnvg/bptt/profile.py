@@ -6,45 +6,23 @@ Axes: S sources, K distances, B sequences, T steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
+from rnnvg.bptt.autograd_check import Origin
 from rnnvg.bptt.bidirectional import profile_both_ways
 from rnnvg.bptt.cells import cell_of
-from rnnvg.bptt.covectors import check_size, source_covectors
 from rnnvg.bptt.linearize import Recurrence, linearize
 from rnnvg.bptt.result import GradientProfile
 from rnnvg.bptt.segments import Linearization, state_columns
 from rnnvg.bptt.sweep import sweep_all
 from rnnvg.errors import InputError, check_name
 
-if TYPE_CHECKING:
-    from rnnvg.bptt.certificate import Certificate
-
 MAX_BYTES = 2**31
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a profile was made from, kept so that it can be checked (`verify`); not saved with it."""
-
-    recurrence: Recurrence
-    inputs: Tensor
-    state: Any
-    steps: np.ndarray  # [S, B]
-    covectors: Tensor  # [S, B, N]
-    layer: int | None
-    versions: tuple[tuple[int, int], ...]  # of the weights
-
-    def certify(self, profile: GradientProfile, n: int) -> Certificate:
-        from rnnvg.bptt.autograd_check import certify
-
-        return certify(profile, self, n)
 
 
 def gradient_profile(
@@ -138,10 +116,10 @@ def gradient_profiles(
     if lengths is not None:  # what happens in the padding is nobody's
         linear.first_nonfinite[linear.first_nonfinite >= torch.as_tensor(lengths)] = -1
     shared, steps = arguments.source_steps(sources, linear.n_steps, lengths, linear.batch)
-    check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
+    arguments.check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
     shape = (linear.n_steps, linear.batch, linear.n_outputs)
     unbatched = cell_of(recurrence) is not None and inputs.ndim == 2
-    outputs = source_covectors(
+    outputs = arguments.source_covectors(
         recurrence, output_grad, steps, shape, generator, linear.device, linear.wide_dtype, unbatched
     )
     covectors = linear.covectors(outputs)

@@ -5,15 +5,20 @@ Axes: S sources, K distances, B sequences.
 
 from __future__ import annotations
 
+import io
 import math
 import os
+import re
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnvg.bptt import curves, saved_profile
-from rnnvg.errors import InputError, check_int
+from rnnvg.bptt import curves
+from rnnvg.errors import InputError, check_int, shown
+from rnnvg.files import read_regular, write_ours
 from rnnvg.horizon import MemoryHorizon, memory_horizon
 from rnnvg.notebook import Shown
 
@@ -22,6 +27,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from rnnvg.bptt.certificate import Certificate
+
+# A saved profile is an archive of arrays without pickle. Its first member tells it from others: that name stands in the first
+# bytes of the file.
+FORMAT = "rnnvg profile"
+MARK = re.compile(rb"\APK\x03\x04.{26}" + FORMAT.encode(), re.DOTALL)
+VERSION = 1
+_WRT = ("state", "hidden", "cell", "input")
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,7 +174,19 @@ class GradientProfile(Shown):
             InputError: a folder, or a file that `save` did not write, is there, or it cannot be written; an older file is
                 then untouched.
         """
-        saved_profile.write(self, path)
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {
+            FORMAT: np.array(VERSION),
+            "log_norm": self.log_norm,
+            "sources": self.sources,
+            "distance": self.distance,
+            "note": np.array(self.note),
+            "wrt": np.array(self.wrt),
+            "layer": np.array(-1 if self.layer is None else self.layer),
+            "first_nonfinite": self.first_nonfinite,
+        }
+        np.savez_compressed(buffer, **arrays)
+        write_ours(os.fspath(path), buffer.getvalue(), mark=MARK)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> GradientProfile:
@@ -171,7 +195,22 @@ class GradientProfile(Shown):
         Raises:
             InputError: the file is missing, damaged or not a saved profile.
         """
-        return GradientProfile(**saved_profile.read(path))
+        if not os.path.exists(path):
+            raise InputError(f"`path` {shown(path)} is not a file; pass one that GradientProfile.save wrote.")
+        content = read_regular(os.fspath(path))
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                if not isinstance(stored, np.lib.npyio.NpzFile):
+                    raise ValueError("it is one array, not an archive")
+                arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
+            return GradientProfile(**_fields(arrays))
+        except (KeyError, ValueError, TypeError, IndexError, OSError, EOFError, AttributeError) as error:
+            what = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, SyntaxError, MemoryError) as error:
+            what = str(error) or type(error).__name__
+        raise InputError(
+            f"`path` {shown(path)} is not a profile that GradientProfile.save wrote, or is damaged ({what[:160]})."
+        )
 
     def verify(self, n: int = 8) -> Certificate:
         """Compare `n` entries with float64 autograd, and the weights' temporal contributions with `.grad`.
@@ -186,3 +225,31 @@ class GradientProfile(Shown):
                 "This profile was loaded from a file, without the recurrence it was made from; measure it again."
             )
         return self.origin.certify(self, n)
+
+
+def _fields(arrays: dict[str, Any]) -> dict[str, Any]:
+    """A profile's fields from the arrays of a file, checked; errors say what is wrong with it."""
+    log_norm, sources, layer = arrays["log_norm"], arrays["sources"], arrays["layer"]
+    if log_norm.ndim != 3 or log_norm.dtype != np.float64:
+        raise ValueError(f"log_norm is {log_norm.dtype} {list(log_norm.shape)} and should be float64 [S, K, B]")
+    n_sources, n_distances, batch = log_norm.shape
+    distance = arrays.get("distance", np.arange(int(n_distances)))
+    first = arrays["first_nonfinite"]
+    for name, array, size in (("sources", sources, n_sources), ("distance", distance, n_distances)):
+        if array.shape != (size,) or array.dtype.kind != "i":
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)} and should be whole numbers [{size}]")
+    if first.shape not in ((0,), (batch,)) or first.dtype.kind != "i":
+        raise ValueError(f"first_nonfinite is {first.dtype} {list(first.shape)} and should be whole numbers [{batch}]")
+    if layer.shape != () or layer.dtype.kind != "i":
+        raise ValueError(f"layer is {layer.dtype} {list(layer.shape)} and should be a whole number")
+    if (wrt := str(arrays["wrt"])) not in _WRT:
+        raise ValueError(f"wrt is {wrt!r}")
+    return {
+        "log_norm": log_norm,
+        "sources": sources,
+        "distance": distance,
+        "wrt": wrt,
+        "layer": None if layer < 0 else int(layer),
+        "first_nonfinite": first,
+        "note": str(arrays["note"]) if "note" in arrays else "",
+    }

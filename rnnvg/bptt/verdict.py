@@ -18,7 +18,7 @@ from rnnvg.bptt.passes import chosen_passes
 from rnnvg.bptt.profile import GradientProfile
 from rnnvg.bptt.quick import quick_both_ways
 from rnnvg.bptt.sequences import Sequences, by_weights, evenly, gathered, reached_chains, some_of, steps_with_gradient
-from rnnvg.bptt.several import pairs_side_by_side
+from rnnvg.bptt.watched import pairs_side_by_side
 from rnnvg.bptt.windows import profile_within
 from rnnvg.errors import InputError
 from rnnvg.horizon.memory import last_reach

@@ -13,7 +13,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.calls import Call, Pass, Recorder
+from rnnvg.bptt.calls import Call, Recorder
+from rnnvg.bptt.passes import Pass
 from rnnvg.errors import InputError, check_name
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """A watcher's sequences on their trajectory, checked by a replay: profiles and contributions.
 
-Axes: T steps, B sequences of all calls, N state coordinates, L layers.
+Calls that ran with different weights are each followed with their own, and stand side by side in one profile.
+Axes: S sources, K distances, T steps, B sequences of all calls, N state coordinates, L layers.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.calls import Call, Recorder
-from rnnvg.bptt.covectors import check_size
+from rnnvg.bptt.certificate import Certificate
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, profile_of
 from rnnvg.bptt.replay import Again, check_replay, narrowest_of
@@ -24,10 +25,7 @@ from rnnvg.bptt.segments import Coordinate
 from rnnvg.bptt.sequences import Sequences, collected
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
-from rnnvg.errors import InputError
-
-if TYPE_CHECKING:
-    from rnnvg.bptt.certificate import Certificate
+from rnnvg.errors import InputError, check_int
 
 
 class Masked:
@@ -75,7 +73,7 @@ def profile_for(
 ) -> GradientProfile:
     """The same for sources that are known step by step, [S, B]; -1 where a sequence has none."""
     linear, found = run.linear, run.found
-    check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
+    arguments.check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
     covectors = covectors_of(found, steps, linear.coordinates, linear.output)
     versions = arguments.weight_versions(run.module)
     return profile_of(
@@ -153,3 +151,61 @@ def _whole_state(coordinates: Sequence[Coordinate], grads: list[Tensor]) -> Tens
     for each in coordinates:
         whole[:, each.columns] = grads[0 if each.kind == "hidden" else 1][each.layer].double()
     return whole
+
+
+@dataclass(frozen=True)
+class SeveralWeights:
+    """The origin of such a profile: its parts, and the columns that each has in the whole."""
+
+    parts: list[GradientProfile]
+    columns: list[np.ndarray]
+
+    def certify(self, profile: GradientProfile, n: int) -> Certificate:
+        """Up to `n` entries, from every part a share of them."""
+        check_int("n", n, least=1)
+        each = -(-n // len(self.parts))
+        found = [part.origin.certify(part, each) for part in self.parts]
+        joined = {
+            name: np.concatenate([getattr(its, name) for its in found])
+            for name in ("source", "distance", "log_norm", "reference")
+        }
+        sequence = np.concatenate([where[its.sequence] for its, where in zip(found, self.columns, strict=True)])
+        weights = {name: max(its.weights.get(name, 0.0) for its in found) for its in found[:1] for name in its.weights}
+        skipped = sum(its.skipped for its in found)
+        return dataclasses.replace(found[0], **joined, sequence=sequence, skipped=skipped, weights=weights)
+
+
+def side_by_side(parts: list[GradientProfile], columns: list[np.ndarray]) -> GradientProfile:
+    """One profile; `columns` are the places of each part's sequences in it."""
+    if len(parts) == 1:
+        return parts[0]
+    first, n_distances = parts[0], max(part.log_norm.shape[1] for part in parts)
+    batch = sum(map(len, columns))
+    log_norm = np.full((len(first.sources), n_distances, batch), np.nan)
+    nonfinite = np.full(batch, -1, dtype=np.int64)
+    for part, where in zip(parts, columns, strict=True):
+        log_norm[:, : part.log_norm.shape[1], where] = part.log_norm
+        nonfinite[where] = part.first_nonfinite
+    note = f"The calls ran with {len(parts)} different sets of weights; each sequence is followed with its own."
+    return dataclasses.replace(
+        first,
+        log_norm=log_norm,
+        distance=np.arange(n_distances),
+        first_nonfinite=nonfinite,
+        note=" ".join(dict.fromkeys([*(part.note for part in parts if part.note), note])),
+        origin=SeveralWeights(parts, columns),
+    )
+
+
+def pairs_side_by_side(parts: list[GradientProfile]) -> GradientProfile:
+    """One profile in which every source of every sequence is a column, for numbers that are taken over all of them."""
+    flat = []
+    for part in parts:
+        sources, distances, batch = part.log_norm.shape
+        log_norm = part.log_norm.swapaxes(1, 2).reshape(sources * batch, distances).T[None]
+        nonfinite = np.tile(part.first_nonfinite, sources)
+        flat.append(dataclasses.replace(part, log_norm=log_norm, sources=part.sources[-1:], first_nonfinite=nonfinite))
+    ends = np.cumsum([part.log_norm.shape[2] for part in flat])
+    return side_by_side(
+        flat, [np.arange(end - part.log_norm.shape[2], end) for part, end in zip(flat, ends, strict=True)]
+    )

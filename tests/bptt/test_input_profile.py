@@ -27,7 +27,7 @@ from torch import nn
 
 from rnnvg import GradientMonitor, GradientProfile, InputError, gradient_profile, input_profile, models, tasks, watch
 from rnnvg.bptt import covariance_weighted
-from rnnvg.bptt.covectors import unit_covectors
+from rnnvg.bptt.arguments import unit_covectors
 
 
 def wide(*shape, seed=0):

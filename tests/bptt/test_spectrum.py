@@ -12,7 +12,7 @@ from torch import nn
 from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.spectrum import LyapunovSpectrum, frames, lyapunov_spectrum
-from rnnvg.bptt.spectrum.dimension import entropy_rate, kaplan_yorke
+from rnnvg.bptt.spectrum.lyapunov import entropy_rate, kaplan_yorke
 from rnnvg.errors import InputError
 from tests.reference_causes import naive_exponents, step_jacobians
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from rnnvg.bptt import gaussian, gradient_profile, theory
 from rnnvg.bptt.cells import gru, lstm
-from rnnvg.bptt.theory import wide_limit
+from rnnvg.bptt.theory import prediction
 from rnnvg.errors import InputError
 
 SIGMA = 1 / math.sqrt(3)
@@ -206,9 +206,9 @@ def test_wide_rnn_loses_a_factor_of_root_three_a_step():
 def test_norms_start_at_the_output_alone():
     """A covector on h reaches c through o tanh'(0) = 1/2: one step back ||dc|| = f / 2 and ||dh|| = sigma / 4."""
     moments = lstm.moments(SIGMA, 0.0, 0.0, 0.0)
-    first = wide_limit.log_norms(moments, SIGMA, 2)[0]
+    first = prediction.log_norms(moments, SIGMA, 2)[0]
     assert first == pytest.approx(math.log(math.hypot(0.5 / 2, SIGMA / 4)), rel=1e-9)
-    second = wide_limit.log_norms(gru.moments(SIGMA, 0.0, 0.0, 0.0), SIGMA, 2)[0]
+    second = prediction.log_norms(gru.moments(SIGMA, 0.0, 0.0, 0.0), SIGMA, 2)[0]
     assert second == pytest.approx(math.log(math.hypot(0.5, SIGMA / 4)), rel=1e-9)
 
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.by_input.float_range import narrowest_dtype
 from rnnvg.bptt.by_input.layout import Layout
+from rnnvg.bptt.by_input.passes import narrowest_dtype
 from rnnvg.bptt.by_input.subject import Forward, Outputs, Subject
 from rnnvg.bptt.certificate import Certificate, entries_to_compare
 from rnnvg.errors import InputError

@@ -2,7 +2,7 @@
 
 For a vanilla RNN the log gain is split exactly into what its slopes take and what its matrix gives; for an LSTM or GRU the
 gradient that arrives is split into signed shares of the paths it came by. Beside them: the same trajectory with slopes of 1
-or with open gates, and what the gates do. Axes: K distances, B sequences, N state coordinates.
+or with open gates, and what the gates do. Axes: K distances, c steps of a block, B sequences, N state coordinates.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from torch import Tensor, nn
 from rnnvg.bptt import arguments, curves
 from rnnvg.bptt.adjoints import Sources, adjoints
 from rnnvg.bptt.cells import cell_of
-from rnnvg.bptt.covectors import unit_covectors
 from rnnvg.bptt.linearize import module_layers
-from rnnvg.bptt.logscale import log_norm
-from rnnvg.bptt.stack import ModuleLinearization, ModuleSegment
+from rnnvg.bptt.logscale import log_norm, scaled_vectors
+from rnnvg.bptt.stack import Local, ModuleLinearization, ModuleSegment
 from rnnvg.bptt.sweep import sweep
 from rnnvg.bptt.why.gates import GateStatistics, gate_statistics
-from rnnvg.bptt.why.paths import chain_parts, path_shares
 from rnnvg.errors import InputError, check_int
 from rnnvg.horizon import memory_horizon
 from rnnvg.notebook import Shown
@@ -199,7 +197,7 @@ def attribute_decay(
     states = arguments.module_state(module, state, sequence, layers)
     linear = ModuleLinearization(layers, sequence[: step + 1], states)
     if output_grad is None:
-        (outputs,) = unit_covectors(1, linear.batch, linear.n_outputs, None, linear.device, linear.wide_dtype)
+        (outputs,) = arguments.unit_covectors(1, linear.batch, linear.n_outputs, None, linear.device, linear.wide_dtype)
     else:
         shape = (len(sequence), linear.batch, linear.n_outputs)
         outputs = arguments.output_gradients(
@@ -259,3 +257,52 @@ def _counterfactuals(linear: ModuleLinearization, source: int, covector: Tensor)
         change: sweep(linear, steps, covector.unsqueeze(0), whole, source + 2, change=change)[0]
         for change in linear.layers[0].changes
     }
+
+
+def chain_parts(linear: ModuleLinearization, adjoints: Tensor, local: list[Local]) -> dict[str, Tensor]:
+    """Nats that a step adds by the elementwise factors of a chain and by its matrices, [c, B].
+
+    In a stack the upper layer comes first: its slopes, its two matrices (to its own past and to the layer below), then the
+    lower layer's; the norm is the whole state's after each.
+    """
+    blocks = [adjoints[..., place[0]] for place in linear.places]
+    before = log_norm(adjoints)
+    nothing = torch.where(torch.isneginf(before), torch.nan, 0.0)
+    elementwise, matrix = linear.layers[0].chain
+    parts = {elementwise: nothing, matrix: nothing}
+    for index in range(len(blocks) - 1, -1, -1):
+        layer, (factors, states, delta, above) = linear.layers[index], local[index]
+        blocks[index] = delta[0]
+        before = _add(parts, elementwise, before, blocks)
+        ((back,),) = layer.paths(factors, states, delta, above).values()
+        assert back is not None
+        blocks[index] = back
+        if index:
+            below = local[index - 1].above  # what this layer sends down
+            assert below is not None
+            blocks[index - 1] = blocks[index - 1] + below
+        before = _add(parts, matrix, before, blocks)
+    return parts
+
+
+def _add(parts: dict[str, Tensor], name: str, before: Tensor, blocks: list[Tensor]) -> Tensor:
+    """Book the change of the log norm since `before` on `name`; what is zero already changes by 0, not by -inf minus -inf."""
+    after = log_norm(torch.cat(blocks, -1))
+    parts[name] = parts[name] + torch.where(torch.isneginf(before), 0.0, after - before)
+    return after
+
+
+def path_shares(linear: ModuleLinearization, adjoints: Tensor, local: list[Local]) -> dict[str, Tensor]:
+    """Signed shares <path, sum> / ||sum||^2 of each path of a gated cell, [c, B], layers added up; nan where the sum is 0."""
+    paths: dict[str, Tensor] = {}
+    for layer, place, (factors, states, delta, above) in zip(linear.layers, linear.places, local, strict=True):
+        for name, parts in layer.paths(factors, states, delta, above).items():
+            whole = paths.setdefault(name, torch.zeros_like(adjoints))
+            for columns, part in zip(place, parts, strict=True):
+                if part is not None:
+                    whole[..., columns] = part
+    total = torch.stack(list(paths.values())).sum(0)
+    scaled, log = scaled_vectors(total)
+    square = scaled.double().square().sum(-1)
+    top = torch.where(torch.isneginf(log), 0.0, log).exp().unsqueeze(-1)
+    return {name: (path.double() / top * scaled.double()).sum(-1) / square for name, path in paths.items()}

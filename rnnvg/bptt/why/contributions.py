@@ -24,7 +24,6 @@ from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.stepping import initial_parts, map_state, module_step, whole_state, widened
 from rnnvg.bptt.weights import plain_module
 from rnnvg.bptt.why.rank_one import FirstPass, chunks_of, totals
-from rnnvg.bptt.why.summary import only_losses, sentence
 from rnnvg.errors import InputError, check_int, check_name
 from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.notebook import Shown
@@ -172,7 +171,24 @@ class TemporalContributions(Shown):
         return plots.lettered(ax, "time step", "log10 of its contribution's norm", str(self))
 
     def __str__(self) -> str:
-        return sentence(self, RECENT)
+        """How much of the update the last steps before the loss make.
+
+        A share of the last steps says something where all sequences have one loss, at one step. Where losses are many, or
+        sequences end at different steps, "the last steps" of one are the first of another, and the sentence says so.
+        """
+        T = self.n_steps
+        if np.isnan(self.shares()).all():
+            return f"over {T} steps: the gradient of every parameter is zero"
+        if self.losses is None:
+            return f"over {T} steps with losses at several: no share of the last steps is defined; to_frame() has every step's"
+        ends = np.unique(self.losses[self.losses >= 0])
+        if len(ends) > 1:
+            where = f"{ends[0]} to {ends[-1]}"
+            return f"sequences end at steps {where}: no share of the last steps is defined; to_frame() has every step's"
+        end = int(ends[0]) + 1
+        last = min(RECENT, end)
+        share = float(self.shares()[end - last : end].sum())
+        return f"the last {last} of {end} steps make {100 * share:.3g} % of the update"
 
 
 def contributions_of(
@@ -206,7 +222,23 @@ def contributions_of(
         share[chunk.name][chunk.start : chunk.stop] = chunk.shares(first.total[chunk.name])
     total, log_norm_total = totals(module, first)
     origin = _Origin(module, inputs.detach(), state, output_grad, grads, arguments.weight_versions(module))
-    losses = only_losses(output_grad, grads)
+    losses = _only_losses(output_grad, grads)
     return TemporalContributions(
         first.log_norm, share, first.cosine, log_norm_total, total, linear.note, losses, origin
     )
+
+
+def _only_losses(output_grad: Tensor, state_grads: Mapping[int, Tensor]) -> np.ndarray | None:
+    """The step of each sequence's only loss, [B], -1 where a sequence has none; None where a sequence has several.
+
+    Args:
+        output_grad: direct gradients at the output, [T, B, P].
+        state_grads: step -> direct gradient of the whole state after it, [B, N].
+    """
+    read = (output_grad != 0).any(-1)
+    for step, grad in state_grads.items():
+        read[step] |= (grad != 0).any(-1).to(read.device)
+    if bool((read.sum(0) > 1).any()):
+        return None
+    steps = torch.arange(len(read), device=read.device)[:, None]
+    return torch.where(read, steps, -1).max(0).values.cpu().numpy()
