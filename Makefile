@@ -7,7 +7,8 @@
 # make lint      ruff, pyright, codespell and the layers and circles of import-linter
 # make coverage  the same tests, with the share of the package that they run; fails below its floor
 # make portable  the same tests as other machines run them: instruction sets, threads, an empty home directory, the oldest
-#                and the newest packages (two more environments; about an hour). TESTS="tests/bptt tests/depth" takes a part
+#                and the newest packages (two more environments; about an hour). TESTS="tests/bptt tests/depth" takes a part;
+#                what passed on this commit already (.portable.json) is not run again
 #
 # Extra flags for pip go in PIP_FLAGS: for a CPU-only torch from PyTorch's own index, for example,
 #   make compare PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -71,7 +72,7 @@ coverage: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --cov-fail-under=$(COVERAGE_FLOOR)
 
 portable: $(READY) $(OLDEST)/.ready $(NEWEST)/.ready
-	@$(BIN)/python scripts/portable.py --python oldest=$(OLDEST)/bin/python --python newest=$(NEWEST)/bin/python $(TESTS)
+	@$(BIN)/python scripts/portable.py --out .portable.json --resume --python oldest=$(OLDEST)/bin/python --python newest=$(NEWEST)/bin/python $(TESTS)
 
 # The lowest versions that pyproject.toml allows.
 $(OLDEST)/.ready: constraints-oldest.txt pyproject.toml
@@ -97,4 +98,4 @@ legacy:
 	@$(LEGACY)/bin/python -m pytest -W default tests/text
 
 clean:
-	rm -rf $(VENV) $(LEGACY) $(OLDEST) $(NEWEST) build dist
+	rm -rf $(VENV) $(LEGACY) $(OLDEST) $(NEWEST) .portable.json build dist
