@@ -24,7 +24,7 @@ from typing import Any
 
 import click
 
-from rnnvg.files import read_regular, write_ours
+from rnnvg.files import check_ours, mark_of, read_regular, write_ours
 
 ROOT = Path(__file__).parent.parent
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -139,6 +139,15 @@ def table(results: dict[str, dict[str, str]]) -> str:
     return "\n".join(rows)
 
 
+def earlier_results(out: str) -> dict[str, dict[str, Any]]:
+    """What a file of results holds: setting -> what `run` found; nothing where there is no file yet."""
+    try:
+        check_ours(out, mark_of(".json", '{"settings": {}}'), "--out")
+        return json.loads(read_regular(out, "--out"))["settings"] if os.path.exists(out) else {}
+    except ValueError as error:  # another's file, or one that was cut
+        raise click.UsageError(f"{out}: {error}") from error
+
+
 @click.command(help=__doc__)
 @click.argument("tests", nargs=-1)
 @click.option("--only", multiple=True, help="A setting's name; may be repeated. All by default.")
@@ -168,13 +177,13 @@ def main(
         raise click.UsageError(f"no setting {', '.join(sorted(unknown))}; there are {', '.join(runs)}.")
     if resume and not out:
         raise click.UsageError("--resume reads the file of an earlier run: pass it with --out FILE.")
-    before = json.loads(read_regular(out, "--out"))["settings"] if resume and out and os.path.exists(out) else {}
+    before = earlier_results(out) if out else {}
     at, results = commit(), {}
     for name in only or runs:
         python, changes = runs[name]
         what = {"commit": at, "arguments": list(tests), "python": python, "machine": machine(python, changes)}
         earlier = before.get(name, {})
-        if at and earlier.get("outcome") == "passed" and what.items() <= earlier.items():
+        if resume and at and earlier.get("outcome") == "passed" and what.items() <= earlier.items():
             results[name] = earlier
             print(f"{name:>14}  passed before  {what['machine']}  {earlier['last']}", flush=True)
             continue

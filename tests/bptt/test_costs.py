@@ -10,6 +10,7 @@ from rnnvg.bptt import GradientProfile, curves, plots, temporal_contributions
 from rnnvg.bptt.entries import WAITING_STEPS, Summed
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.why import rank_one
+from rnnvg.horizon import NATS_PER_DECADE
 
 
 def profile(sources, steps, sequences=1, seed=0):
@@ -97,8 +98,9 @@ def test_the_quantiles_of_a_curve_are_numpys(sequences):
     gain, curve = found.log_gain(), found.curve()
     for k in range(41):
         seen = gain[:, k][~np.isnan(gain[:, k])]
-        wanted = np.quantile(seen, [0.1, 0.9], method="inverted_cdf") / np.log(10) if seen.size else [np.nan] * 2
-        np.testing.assert_array_equal(curve.loc[k, ["low", "high"]].to_numpy(float), wanted)
+        wanted = np.quantile(seen, [0.1, 0.9], method="inverted_cdf") if seen.size else np.full(2, np.nan)
+        # Equal where the same number divides: NumPy's own log(10) is one unit in the last place off with AVX-512.
+        np.testing.assert_array_equal(curve.loc[k, ["low", "high"]].to_numpy(float), wanted / NATS_PER_DECADE)
         assert curve["n"][k] == seen.size
         assert curve["n_zero"][k] == np.isneginf(seen).sum()
 
