@@ -97,7 +97,7 @@ def _check_runnable(spec: RunSpec, task: Task) -> None:
     import torch
 
     from rnnvg import models
-    from rnnvg.models.constraint import FITS
+    from rnnvg.models.initialisers import CONSTRAINED
     from rnnvg.training import penalties
     from rnnvg.training.penalties import check_fits
 
@@ -108,7 +108,7 @@ def _check_runnable(spec: RunSpec, task: Task) -> None:
     if "cell" in spec.measure.wrt and spec.cell in ("rnn", "rnn-relu", "gru"):
         raise InputError(f"`measure.wrt` has 'cell', and a {spec.cell} has no cell state. Pass 'state' or 'hidden'.")
     if spec.constraint is not None:
-        check_fits(spec.cell, "constraint", FITS)
+        check_fits(spec.cell, "constraint", CONSTRAINED)
     for name, fits in (("omega", penalties.FITS), ("flossing", penalties.FLOSSES)):
         if getattr(training, name) is not None:
             check_fits(spec.cell, name, fits)

@@ -204,7 +204,7 @@ def _chain(layers: int, weight: float, activation: str, tell: Any) -> dict[str, 
 def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
     import torch
 
-    from rnnvg.depth import gradients, networks, planted, pretraining, slopes, theory, training
+    from rnnvg.depth import gradients, networks, planted, theory, training
     from rnnvg.horizon import NATS_PER_DECADE
 
     settings = ("depth", "width", "activation", "init", "norm", "residual", "zero_last")
@@ -214,12 +214,12 @@ def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
     network = networks.build_for(images, generator, **chosen)
     facts: dict[str, Any] = {"data": images.name, **network.spec, "predicted": None}
     if rest["pretrain"]:
-        pretraining.pretrain(network, images, generator=generator)
+        training.pretrain(network, images, generator=generator)
     else:
         predicted = theory.predict_log_ratio(network.spec, float(x.square().mean()), x.shape[1])
         facts["predicted"] = predicted / NATS_PER_DECADE
     start = gradients.network_gradients(network, x, y)
-    frame = start.to_frame().merge(slopes.slopes_along(network, x), on="layer")
+    frame = start.to_frame().merge(networks.slopes_along(network, x), on="layer")
     facts["measured"] = start.log_ratio(network.ends) / NATS_PER_DECADE
     facts["diagnosis"] = str(planted.check(network, images, rest["seed"]))
     if rest["steps"]:

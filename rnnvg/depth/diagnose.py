@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.depth import symptoms, symptoms_in_time
-from rnnvg.depth.isolated import copied, isolated, scripted_part
+from rnnvg.depth.isolated import Move, copied, isolated, scripted_part, trial
 from rnnvg.depth.not_finite import places_in_batch, places_in_weights
 from rnnvg.depth.probe import LayerView, Observation, observe
 from rnnvg.depth.recurrent import Course, courses, shortened
-from rnnvg.depth.trial import Move, trial
 from rnnvg.depth.verdict import FEWEST_ITEMS, Case, Finding, LayerHealth
 from rnnvg.errors import InputError, check_float, check_int
 from rnnvg.horizon import NATS_PER_DECADE
@@ -164,7 +163,7 @@ def diagnose(
         _check_depends(model, compute)
         before = observe(model, compute)
         through_time, notes = _through_time(before)
-        gains = {layer.name: symptoms.weight_gain(layer) for layer in before.layers}
+        gains = {layer.name: layer.gain for layer in before.layers}
         moves = trial(before.layers, optimise, compute, updates)
         after = observe(model, compute)
     zero = [name for name, gain in gains.items() if gain == 0]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rnnvg.bptt.arguments import unit_covectors
 from rnnvg.bptt.profile import GradientProfile
 from rnnvg.bptt.sweep import sweep
 from rnnvg.depth.blocks import Block, BlockLinearization, couples_items, trace
@@ -200,23 +201,15 @@ def head_gradient(head: Callable[[Tensor], Tensor], output: Tensor) -> Tensor:
 
 def _covector(linear: BlockLinearization, output_grad: Tensor | None, generator: torch.Generator | None) -> Tensor:
     """dL/da_L as the sweep takes it, [1, B, N] float64."""
-    output = linear.steps[-1].after
     if output_grad is None:
-        generator = torch.Generator().manual_seed(0) if generator is None else generator
-        drawn = torch.randn(
-            linear.batch, linear.widths[-1], generator=generator, dtype=torch.float64, device=generator.device
-        ).to(linear.device)
-        rows = drawn / torch.linalg.vector_norm(drawn, dim=-1, keepdim=True)
-    else:
-        if not isinstance(output_grad, Tensor) or output_grad.shape != output.shape:
-            found = list(output_grad.shape) if isinstance(output_grad, Tensor) else type(output_grad).__name__
-            raise InputError(f"`output_grad` is {found}; pass one shaped like the output, {list(output.shape)}.")
-        if not bool(torch.isfinite(output_grad).all()):
-            raise InputError("`output_grad` holds a value that is not finite; pass finite numbers.")
-        rows = output_grad.detach().reshape(linear.batch, -1).double()
-    covector = torch.zeros(1, linear.batch, linear.size, dtype=torch.float64, device=linear.device)
-    covector[0, :, : linear.widths[-1]] = rows
-    return covector
+        return linear.covectors(unit_covectors(1, linear.batch, linear.n_outputs, generator, linear.device))
+    wanted = linear.steps[-1].after.shape
+    if not isinstance(output_grad, Tensor) or output_grad.shape != wanted:
+        found = list(output_grad.shape) if isinstance(output_grad, Tensor) else type(output_grad).__name__
+        raise InputError(f"`output_grad` is {found}; pass one shaped like the output, {list(wanted)}.")
+    if not bool(torch.isfinite(output_grad).all()):
+        raise InputError("`output_grad` holds a value that is not finite; pass finite numbers.")
+    return linear.covectors(output_grad.detach().reshape(1, linear.batch, -1))
 
 
 def _profile(linear: BlockLinearization, covector: Tensor) -> GradientProfile:

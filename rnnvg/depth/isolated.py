@@ -1,17 +1,23 @@
-"""A copy of someone's model to try things on: nothing that is done to it reaches the original or the program around it."""
+"""A copy of someone's model to try things on: nothing that is done to it reaches the original or the program around it.
+
+And a trial of it: a few real updates, whether weights move, and where they go.
+"""
 
 from __future__ import annotations
 
 import copy
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rnnvg.depth.probe import LayerView
 from rnnvg.errors import InputError
 
 
@@ -68,3 +74,45 @@ def scripted_part(model: nn.Module) -> str | None:
         if isinstance(module, torch.jit.ScriptModule):
             return f"`{name or 'model'}`"
     return None
+
+
+@dataclass
+class Move:
+    """How a layer's weights moved over the trial: mean length of an update over theirs, and their gain at the end."""
+
+    ratio: float = 0.0
+    gain: float = math.nan
+
+
+def trial(
+    layers: Sequence[LayerView], optimise: torch.optim.Optimizer, compute: Callable[[], Tensor], updates: int
+) -> dict[str, Move]:
+    """Take `updates` steps; layer -> how it moved. No gradient of anything but what the optimiser holds is written to."""
+    parameters = [each for group in optimise.param_groups for each in group["params"] if each.requires_grad]
+
+    def closure() -> Tensor:
+        # Not loss.backward(): what else the user's loss depends on would have its gradients written to.
+        with torch.enable_grad():
+            loss = compute()
+            grads = (
+                torch.autograd.grad(loss, parameters, allow_unused=True) if loss.requires_grad and parameters else []
+            )
+        for parameter, grad in zip(parameters, grads, strict=False):
+            parameter.grad = grad
+        return loss.detach()
+
+    moves = {layer.name: Move() for layer in layers}
+    for _ in range(updates):
+        was = {layer.name: [each.detach().clone() for each in layer.weights] for layer in layers}
+        optimise.step(closure)  # type: ignore[arg-type]
+        for layer in layers:
+            steps = [now.detach() - then for now, then in zip(layer.weights, was[layer.name], strict=True)]
+            length = _norm(was[layer.name])
+            moves[layer.name].ratio += _norm(steps) / length / updates if length else 0.0
+    for layer in layers:
+        moves[layer.name].gain = layer.gain
+    return moves
+
+
+def _norm(tensors: list[Any]) -> float:
+    return math.sqrt(sum(float(each.detach().double().pow(2).sum()) for each in tensors))

@@ -84,6 +84,13 @@ class LayerView:
         return [each for call in self.calls for each in call]
 
     @property
+    def gain(self) -> float:
+        """Root mean square weight times sqrt(fan-in), the largest of its matrices; nan for an embedding."""
+        if isinstance(self.module, (nn.Embedding, nn.EmbeddingBag)):
+            return math.nan
+        return max(float(each.detach().double().norm()) / math.sqrt(each.shape[0]) for each in self.weights)
+
+    @property
     def called(self) -> bool:
         return bool(self.calls)
 

@@ -19,7 +19,6 @@ from rnnvg.bptt import GradientProfile
 from rnnvg.bptt.threads import OneThread
 from rnnvg.depth import activations
 from rnnvg.depth.chain import Chain, chain
-from rnnvg.depth.clipping import Clipped, compare_clipping
 from rnnvg.depth.diagnose import Diagnosis
 from rnnvg.depth.gated import CELLS, CellRun, compare_cells
 from rnnvg.depth.gradients import LayerGradients, network_gradients
@@ -27,7 +26,7 @@ from rnnvg.depth.kept import Kept
 from rnnvg.depth.names import CHAIN_ACTIVATIONS
 from rnnvg.depth.networks import GAUSSIAN_STD, INITS, build_for
 from rnnvg.depth.planted import PLANTED, check, planted
-from rnnvg.depth.remedies import PROBE, REMEDIES, RESIDUAL, Treated, treat
+from rnnvg.depth.remedies import PROBE, REMEDIES, RESIDUAL, Clipped, Treated, compare_clipping, treat
 from rnnvg.depth.theory import bound, predict_log_ratio
 from rnnvg.depth.training import DeepTraining
 from rnnvg.depth.verdict import Finding, LayerHealth

@@ -9,22 +9,12 @@ import itertools
 import math
 from collections.abc import Callable, Collection
 
-from torch import nn
-
 from rnnvg.depth import symptoms_in_time, symptoms_not_finite
-from rnnvg.depth.probe import LayerView, Observation
+from rnnvg.depth.probe import Observation
 from rnnvg.depth.verdict import FEWEST_ITEMS, THRESHOLDS, Case, Finding, LayerHealth, first_three
 from rnnvg.horizon import NATS_PER_DECADE
 
-__all__ = ["FEWEST_ITEMS", "THRESHOLDS", "Case", "Finding", "LayerHealth", "findings", "log10_ratio", "weight_gain"]
-
-
-def weight_gain(layer: LayerView) -> float:
-    """Root mean square weight times sqrt(fan-in), the largest of the layer's matrices; nan for an embedding."""
-    if isinstance(layer.module, (nn.Embedding, nn.EmbeddingBag)):
-        return math.nan
-    gains = [float(each.detach().double().norm()) / math.sqrt(each.shape[0]) for each in layer.weights]
-    return max(gains)
+__all__ = ["FEWEST_ITEMS", "THRESHOLDS", "Case", "Finding", "LayerHealth", "findings", "log10_ratio"]
 
 
 def log10_ratio(seen: Observation, zero: Collection[str] = ()) -> float:

@@ -3,9 +3,7 @@ from .build import check_fits as check_fits
 from .build import check_task as check_task
 from .build import count_parameters as count_parameters
 from .build import matched_hidden as matched_hidden
-from .constraint import unconstrain as unconstrain
-from .evaluation import encoded as encoded
-from .evaluation import loss_gradient as loss_gradient
+from .initialisers import unconstrain as unconstrain
 from .names import CELLS as CELLS
 from .names import EVERY_CELL as EVERY_CELL
 from .names import INITS as INITS
@@ -14,6 +12,8 @@ from .own_cells import has_recurrence as has_recurrence
 from .own_cells import recurrence as recurrence
 from .sequence_model import SequenceModel as SequenceModel
 from .sequence_model import check_cell as check_cell
+from .sequence_model import encoded as encoded
+from .sequence_model import loss_gradient as loss_gradient
 from .weights import load as load
 from .weights import read_header as read_header
 from .weights import save as save

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from rnnvg.errors import InputError, check_flag, check_float, check_int, check_name
-from rnnvg.models.constraint import CONSTRAINTS, constrain
-from rnnvg.models.initialisers import check_init, initialise
+from rnnvg.models.initialisers import CONSTRAINTS, check_init, constrain, initialise
 from rnnvg.models.names import CELLS
 from rnnvg.models.sequence_model import SequenceModel, check_cell
 
@@ -51,7 +50,7 @@ def build(
             residual, whose step size is 1 / t_max (None: 0.1).
         gain: factor on the recurrent matrices as they were drawn; None: 1.
         constraint: "orthogonal" draws the recurrent matrices of "rnn" and "rnn-relu" orthogonal and keeps them so in training
-            (rnnvg.models.constraint); None: they are free.
+            (rnnvg.models.initialisers.constrain); None: they are free.
 
     Raises:
         InputError: an unknown cell or initialiser, a size below 1, an initialiser that does not fit the cell, weights

@@ -1,4 +1,4 @@
-"""How a recurrent core's weights start: one function per published recipe, and the cells that each one fits.
+"""How a recurrent core's weights start: one function per published recipe, the cells that each one fits, and a constraint.
 
 Each starts from PyTorch's own default, U(-1/sqrt(H), 1/sqrt(H)) for every weight and bias, and changes what its
 recipe names and nothing else: with one seed, two initialisers differ in that alone. PyTorch adds *two* bias vectors;
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 from rnnvg.errors import InputError, check_name
 
@@ -135,3 +136,45 @@ def _set_gate_bias(core: nn.RNNBase, cell: str, layer: int, gate: str, value: Te
     rows = slice(start, start + core.hidden_size)
     getattr(core, f"bias_ih_l{layer}")[rows] = value
     getattr(core, f"bias_hh_l{layer}")[rows] = 0.0
+
+
+CONSTRAINTS = ("orthogonal",)
+CONSTRAINED = ("rnn", "rnn-relu")  # cells whose recurrent matrix can be kept orthogonal
+
+
+def constrain(core: nn.Module, cell: str) -> None:
+    """Draw every recurrent matrix [H, H] orthogonal from torch's global generator, and keep it so through training.
+
+    By PyTorch's own parametrization: every update moves along orthogonal matrices (Lezcano-Casado and Martinez-Rubio 2019), so
+    what the matrix takes from a gradient is nothing at every step of training, where an orthogonal start only begins so.
+
+    Raises:
+        InputError: a cell with gates, whose recurrent weights are no square matrix.
+    """
+    if cell not in CONSTRAINED:
+        raise InputError(
+            f"`constraint` 'orthogonal' keeps one square recurrent matrix orthogonal and does not fit cell {cell!r}. It fits: "
+            f"{', '.join(CONSTRAINED)}."
+        )
+    for name in _matrices(core):
+        with torch.no_grad():
+            nn.init.orthogonal_(core.get_parameter(name))
+        parametrizations.orthogonal(core, name)
+
+
+def unconstrain(core: nn.Module) -> None:
+    """Leave every constrained matrix in the core as an ordinary parameter, with the value that it has.
+
+    >>> from rnnvg import models, tasks
+    >>> core = models.build(tasks.make("adding", length=5), "rnn", hidden=4, constraint="orthogonal").core
+    >>> models.unconstrain(core)
+    >>> core.weight_hh_l0.shape
+    torch.Size([4, 4])
+    """
+    for name in _matrices(core) if isinstance(core, nn.RNNBase) else ():
+        if parametrize.is_parametrized(core, name):
+            parametrize.remove_parametrizations(core, name, leave_parametrized=True)
+
+
+def _matrices(core: nn.Module) -> list[str]:
+    return [f"weight_hh_l{layer}" for layer in range(int(core.num_layers))]  # type: ignore[arg-type]

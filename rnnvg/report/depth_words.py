@@ -12,8 +12,7 @@ from rnnvg.report.wording import factor, listed, number, power
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rnnvg.depth.clipping import Clipped
-    from rnnvg.depth.remedies import Treated
+    from rnnvg.depth.remedies import Clipped, Treated
     from rnnvg.depth.story import Story
 
 GOOD = 0.9

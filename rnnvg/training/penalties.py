@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnvg.errors import InputError
 from rnnvg.models import SequenceModel
-from rnnvg.models.evaluation import at_outputs
+from rnnvg.models.sequence_model import at_outputs
 from rnnvg.training.descent import Descent
 
 if TYPE_CHECKING:

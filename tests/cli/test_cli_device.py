@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rnnvg.depth import networks, pretraining, story
+from rnnvg.depth import networks, story, training
 from rnnvg.report import depth_page
 from rnnvg.tasks.images import digits
 from rnnvg.training import device as devices
@@ -176,4 +176,4 @@ def test_advice_and_texts_are_computed_on_a_gpu(rnnvg, tmp_path):
 def test_layers_are_trained_one_by_one_on_a_gpu():
     shown = digits().to("cuda")
     network = networks.build(shown.train_x.shape[1], shown.classes, depth=2, width=6, device="cuda")
-    assert all(value > 0 for value in pretraining.pretrain(network, shown, steps=3).unexplained)
+    assert all(value > 0 for value in training.pretrain(network, shown, steps=3).unexplained)

@@ -8,14 +8,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from rnnvg.depth.clipping import compare_clipping
 from rnnvg.depth.gated import cell_frame, compare_cells
 from rnnvg.depth.gradients import network_gradients
-from rnnvg.depth.networks import build
-from rnnvg.depth.pretraining import pretrain
-from rnnvg.depth.remedies import REMEDIES, compare_remedies, remedy_frame, treat
-from rnnvg.depth.slopes import slopes_along
-from rnnvg.depth.training import fit
+from rnnvg.depth.networks import build, slopes_along
+from rnnvg.depth.remedies import REMEDIES, compare_clipping, compare_remedies, remedy_frame, treat
+from rnnvg.depth.training import fit, pretrain
 from rnnvg.errors import InputError
 from rnnvg.tasks.images import digits
 from rnnvg.training.remedy import Base
