@@ -105,7 +105,11 @@ def write(path: Path, settings: dict[str, Any], parts: Parts, generators: Genera
     tensors = {f"model.{name}": tensor for name, tensor in own_tensors(parts.model).items()}
     kept = parts.optimizer.state_dict()
     for index, state in kept["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": each for name, each in state.items() if isinstance(each, Tensor)}
+        for name, each in state.items():
+            # PyTorch 2.3's RMSprop counts its steps in a number, all others in a float32 tensor; SGD's state is None.
+            if each is not None:
+                number = each if isinstance(each, Tensor) else torch.tensor(float(each))
+                tensors[f"optimizer.{index}.{name}"] = number
     carried, position = parts.feed.position()
     tensors |= {f"feed.{name}": each for name, each in carried.items()}
     tensors |= {"generator": generators[0], "global_generator": generators[1]}
