@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnvg.advise.remedies import CELL, EXPLOSION, GATES, MATRIX, SATURATION
 from rnnvg.bptt import attribute_decay, gradient_profile
 from rnnvg.missing import finite
 from rnnvg.models import SequenceModel, recurrence
+from rnnvg.training.remedy import CELL, EXPLOSION, GATES, MATRIX, SATURATION
 
 KEPT = 1.0  # nats over the whole sequence: less decay or growth is no cause of anything
 # Gated cells: the counterfactual that would give most back -> what that says.

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnvg.advise.remedies import REMEDIES, Base
+from rnnvg.advise.remedies import REMEDIES
 from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.seeds import short_digest
-from rnnvg.training.remedy import changed
+from rnnvg.training.remedy import Base, changed
 
 if TYPE_CHECKING:
     from rnnvg.bench import RunSpec

@@ -18,8 +18,7 @@ from torch import nn
 from rnnvg import models
 from rnnvg.advise.cause import cause_of
 from rnnvg.advise.predict import predicted_rate
-from rnnvg.advise.remedies import NONE, REMEDIES
-from rnnvg.advise.remedies.clipping import CLIP
+from rnnvg.advise.remedies import CLIP, NONE, REMEDIES
 from rnnvg.advise.settings import Settings
 from rnnvg.bench import RunSpec, Store, execute, tables
 from rnnvg.bptt import GradientProfile, gradient_profile

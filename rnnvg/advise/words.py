@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rnnvg.advise.remedies import CELL, EXPLOSION, GATES, MATRIX, NONE, SATURATION
+from rnnvg.advise.remedies import NONE
 from rnnvg.advise.trial import EXPLODING_GROWTH, exploding_gain
+from rnnvg.training.remedy import CELL, EXPLOSION, GATES, MATRIX, SATURATION
 
 if TYPE_CHECKING:
     from rnnvg.advise.advice import Advice, Effect

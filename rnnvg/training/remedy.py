@@ -7,6 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# Of recurrent networks: kinds of cells, and the causes that may be named (rnnvg.advise.cause).
+VANILLA, GATED = ("rnn", "rnn-relu"), ("lstm", "gru")
+MATRIX, SATURATION, GATES, EXPLOSION = "recurrent matrix", "saturation", "gates", "explosion"
+# Of cells other than PyTorch's no part is told from another.
+CELL = "cell"
+
 
 @dataclass(frozen=True)
 class Base:

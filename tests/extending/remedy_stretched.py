@@ -1,6 +1,6 @@
 """A remedy in one file: an orthogonal recurrent matrix that makes up for a part of what tanh takes."""
 
-from rnnvg.advise.remedies.remedy import MATRIX, SATURATION, Remedy
+from rnnvg.training.remedy import MATRIX, SATURATION, Remedy
 
 GAIN = 1.1
 
