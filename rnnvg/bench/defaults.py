@@ -109,12 +109,9 @@ def task_name(task: str | None, text: str | None, default: str = DEFAULT_TASK) -
     return name
 
 
-def task_settings(
-    text: str | None, length: int | None, delay: int | None, settings: Sequence[tuple[str, Any]]
-) -> dict[str, Any]:
-    """The task settings that are given, by name; what stands behind --set goes last."""
-    named = {"text": text, "length": length, "delay": delay}
-    return {name: value for name, value in named.items() if value is not None} | dict(settings)
+def task_settings(text: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Task settings by name, the text among them where one is given."""
+    return {**({} if text is None else {"text": text}), **settings}
 
 
 def run(

@@ -11,7 +11,6 @@ from rnnvg.advise.remedies import NAMES as REMEDIES
 from rnnvg.advise.settings import WRT
 from rnnvg.bench import defaults
 from rnnvg.cli import options, output
-from rnnvg.cli.progress import StepBar
 from rnnvg.errors import InputError
 from rnnvg.models.names import INITS, OFFERED
 
@@ -63,9 +62,7 @@ FULL = {"seeds": 5, "steps": 600, "lr": 0.005}
 def command(
     task: str | None,
     text: str | None,
-    length: int | None,
-    delay: int | None,
-    settings: tuple,
+    settings: dict[str, Any],
     quick: bool,
     seeds: int | None,
     steps: int | None,
@@ -74,9 +71,6 @@ def command(
     remedies: tuple[str, ...] | None,
     jobs: int,
     out: Path | None,
-    device: str,
-    quiet: bool,
-    as_json: bool,
     **rest: Any,
 ) -> None:
     """Apply the known remedies to a network and measure again.
@@ -102,18 +96,17 @@ def command(
         raise InputError(
             "`--task` next-word is a text without a known distance. Pass a task that has one, such as adding or copy."
         )
-    if quick and name == defaults.DEFAULT_TASK and length is None:
-        length = QUICK_LENGTH
+    if quick and name == defaults.DEFAULT_TASK:
+        settings = {"length": QUICK_LENGTH} | settings
     budget = QUICK if quick else FULL
-    own = defaults.task_settings(text, length, delay, settings)
-    rest["device"] = defaults.training_device(device, output.silent if quiet else output.note)
+    own = {"name": name, **defaults.task_settings(text, settings)}
     if threshold is not None:
         rest["threshold"] = threshold
     rest |= {"steps": int(budget["steps"]) if steps is None else steps, "lr": budget["lr"] if lr is None else lr}
-    folder = Path(ROOT, checked({"name": name, **own}, **rest).name) if out is None else out
-    with StepBar(quiet, unit="network") as bar:
+    folder = Path(ROOT, checked(own, **rest).name) if out is None else out
+    with output.StepBar("network") as bar:
         advice = advise(
-            {"name": name, **own},
+            own,
             seeds=int(budget["seeds"]) if seeds is None else seeds,
             remedies=remedies,
             jobs=jobs,
@@ -122,7 +115,9 @@ def command(
             **rest,
         )
     files = _written(advice, folder)
-    output.result(_as_json(advice, files) if as_json else f"{advice}\n\n{_table(advice)}\n\nReport: {files['report']}")
+    output.result(
+        _as_json(advice, files) if output.as_json() else f"{advice}\n\n{_table(advice)}\n\nReport: {files['report']}"
+    )
 
 
 def _written(advice: Advice, folder: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnvg.bench import defaults
 from rnnvg.cli import options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.cli.lazy import HelpfulGroup
@@ -66,12 +65,12 @@ def command() -> None:
 
 @command.command("list")
 @options.as_json
-def list_(as_json: bool) -> None:
+def list_() -> None:
     """List the benchmarks that come with rnnvg."""
     from rnnvg.bench import grid
 
     overviews = [grid.overview(name) for name in grid.names()]
-    if as_json:
+    if output.as_json():
         output.result(overviews)
         return
     formatter = click.HelpFormatter(width=output.width())
@@ -114,8 +113,7 @@ def run(
     made = grid.read(spec)
     made = made.select(seeds=seeds) if seeds is not None else made
     made = made.change(**dict(settings)) if settings else made
-    if (on := defaults.training_device(device, output.silent if how["quiet"] else output.note)) != "cpu":
-        made = made.change(device=on)
+    made = made.change(device=device) if device != "cpu" else made
     made = made.change(give_up=True) if give_up else made
     plan = Plan.of(made, _patterns(how), choose.share(how.pop("shard")))
     _go(out or Path(f"runs/{made.name}"), plan, **how)
@@ -143,7 +141,7 @@ def resume(directory: Path, **how: Any) -> None:
 @command.command()
 @click.argument("directory", metavar="DIR", type=_folder)
 @options.as_json
-def status(directory: Path, as_json: bool) -> None:
+def status(directory: Path) -> None:
     """Show how far the runs of DIR are: done, under way, failed, damaged, and about how long the rest takes."""
     import dataclasses
 
@@ -151,14 +149,14 @@ def status(directory: Path, as_json: bool) -> None:
     from rnnvg.cli.bench_text import state_in_words
 
     state = State.of(directory)
-    output.result(dataclasses.asdict(state) if as_json else state_in_words(state))
+    output.result(dataclasses.asdict(state) if output.as_json() else state_in_words(state))
 
 
 @command.command()
 @click.argument("a", metavar="A", type=_folder)
 @click.argument("b", metavar="B", type=_folder)
 @options.as_json
-def compare(a: Path, b: Path, as_json: bool) -> None:
+def compare(a: Path, b: Path) -> None:
     """Show what differs between the results in A and in B beyond noise.
 
     Networks are paired by seed and compared by score, memory horizon and solved fraction, each with a range or an interval
@@ -168,7 +166,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     from rnnvg.cli.bench_text import differences_in_words
 
     differences = bench.compare(a, b)
-    if as_json:
+    if output.as_json():
         directories = dict(zip("AB", differences.directories, strict=True))
         facts = {"settings": differences.settings, "versions": differences.versions, "unpaired": differences.unpaired}
         facts["given_up"] = differences.given_up
@@ -184,7 +182,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     "--first", is_flag=True, help="Of runs that differ take the first directory's; keep the others set aside."
 )
 @options.as_json
-def merge(directories: tuple[Path, ...], out: Path, first: bool, as_json: bool) -> None:
+def merge(directories: tuple[Path, ...], out: Path, first: bool) -> None:
     """Bring the runs in DIR... together in a new directory and leave those as they are.
 
     A run that two people did with the same numbers is there once. Runs of one id that differ (other bytes, another version,
@@ -199,13 +197,13 @@ def merge(directories: tuple[Path, ...], out: Path, first: bool, as_json: bool) 
     from rnnvg.cli.bench_text import merged_in_words
 
     merged = bench.merge(directories, out, first)
-    output.result(dataclasses.asdict(merged) if as_json else merged_in_words(merged))
+    output.result(dataclasses.asdict(merged) if output.as_json() else merged_in_words(merged))
 
 
 @command.command()
 @click.argument("directories", metavar="DIR...", type=_folder, nargs=-1, required=True)
 @options.as_json
-def verdicts(directories: tuple[Path, ...], as_json: bool) -> None:
+def verdicts(directories: tuple[Path, ...]) -> None:
     """Say which published figures the runs in DIR... reproduce, by tolerances written down before they were run.
 
     The verdict is reproduced, partly, not, not comparable (with what differs) or not run (with what is missing). DIR is a
@@ -219,7 +217,7 @@ def verdicts(directories: tuple[Path, ...], as_json: bool) -> None:
     from rnnvg.cli.bench_text import verdicts_in_words
 
     table = verdicts_of(directories)
-    output.result(output.rows(table) if as_json else verdicts_in_words(table, output.width()))
+    output.result(output.rows(table) if output.as_json() else verdicts_in_words(table, output.width()))
 
 
 @command.command()
@@ -234,16 +232,7 @@ def export(directory: Path, form: str, out: Path | None) -> None:
     output.result("\n".join(map(str, paths)))
 
 
-def _go(
-    out: Path,
-    plan: Plan,
-    *,
-    dry_run: bool,
-    quiet: bool,
-    as_json: bool,
-    keep: bool = True,
-    **how: Any,
-) -> None:
+def _go(out: Path, plan: Plan, *, dry_run: bool, keep: bool = True, **how: Any) -> None:
     """Does what is left of a plan and writes the report; `how` is what `bench.run_all` takes."""
     from rnnvg import bench
     from rnnvg.bench.cluster import check_address, exposure
@@ -255,14 +244,13 @@ def _go(
 
     if dry_run:
         facts = bench_text.ahead(out, plan, how["jobs"])
-        output.result(facts if as_json else bench_text.ahead_in_words(facts, output.width()))
+        output.result(facts if output.as_json() else bench_text.ahead_in_words(facts, output.width()))
         return
     store = bench.Store(out)
     follow = plan.follow() if plan.climbs() else None
     specs = {spec.id: spec for spec in plan.runs(store.read().results)}
-    tell = output.silent if quiet else output.note
     for task, what in plan.missing.items():
-        tell(f"{task} is not run. {what}")
+        output.tell(f"{task} is not run. {what}")
     if not specs and not plan.missing:
         raise InputError("This share has no runs: there are more shares than runs. Pass a smaller N in `--shard` I/N.")
     failed = bool(plan.missing)
@@ -271,23 +259,23 @@ def _go(
         if (scheduler := how["scheduler"]) is not None:
             check_address(scheduler)
             if warning := exposure(scheduler):
-                tell(warning)
-        with bench.ProgressBar(quiet) as bar:
+                output.tell(warning)
+        with bench.ProgressBar(output.quiet()) as bar:
             if keep:
                 check_room(out, 0)
                 plan.keep(out)
             results = bench.run_all(specs.values(), out, observer=bar, axes=plan.axes, follow=follow, **how)
         if saved := saving(results):
-            tell(f"{saved}.")
+            output.tell(f"{saved}.")
         failed = failed or any(result["status"] == "failed" for result in results)
     elif keep:
         check_room(out, 0)
         plan.keep(out)
     frames = write_outcome(out)
     if specs:
-        tell("Drawing the figures ...")
-    shown: Any = rendered(out, as_json) if specs else ({} if as_json else "")
-    if as_json:
+        output.tell("Drawing the figures ...")
+    shown: Any = rendered(out) if specs else ({} if output.as_json() else "")
+    if output.as_json():
         output.result(shown | {name: output.rows(frame) for name, frame in frames.items()})
     else:
         output.result(

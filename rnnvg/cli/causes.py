@@ -71,7 +71,7 @@ def theory(rest: dict[str, Any], seed: int, sequences: int, weighted: bool) -> T
         )
     profiles, prediction = [], None
     for each in range(seed, seed + NETWORKS):
-        model, task, spec = network.from_options(None, rest, each, output.silent)
+        model, task, spec = network.from_options(None, rest, each, lambda line: None)
         probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
         if prediction is None:
             inputs = models.encoded(model, probe.inputs)

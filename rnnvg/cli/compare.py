@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -46,9 +47,7 @@ def command(
     cells: tuple[str, ...] | None,
     seeds: int | None,
     text: str | None,
-    length: int | None,
-    delay: int | None,
-    settings: tuple,
+    settings: dict[str, Any],
     out: Path,
     jobs: int,
     max_steps: int | None,
@@ -56,8 +55,6 @@ def command(
     give_up: bool,
     longest_silence: float,
     device: str,
-    quiet: bool,
-    as_json: bool,
 ) -> None:
     """Train RNN, LSTM and GRU, follow their gradients, write the report.
 
@@ -79,17 +76,16 @@ def command(
     from rnnvg.bench.spent import spent
     from rnnvg.report import comparison
 
-    tell = output.silent if quiet else output.note
-    chosen = defaults.task_settings(None, length, delay, settings)
-    grid = defaults.comparison(tasks, cells, seeds, text, max_steps, tell, chosen, device)
+    tell = output.tell
+    grid = defaults.comparison(tasks, cells, seeds, text, max_steps, tell, settings, device)
     grid = grid.change(give_up=True) if give_up else grid
     tell(f"Preparing {len(grid.runs())} runs in {out} ...")
     results = comparison.run(
-        grid, out, jobs=jobs, retry_failed=retry_failed, longest_silence=longest_silence, quiet=quiet
+        grid, out, jobs=jobs, retry_failed=retry_failed, longest_silence=longest_silence, quiet=output.quiet()
     )
     tell("Drawing the figures ...")
     start = time.perf_counter()
-    output.result(rendered(out, as_json))
+    output.result(rendered(out))
     if saved := saving(results):
         tell(f"{saved}.")
     if time_spent := spent(results):

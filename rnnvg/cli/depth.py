@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from rnnvg.bench import defaults
 from rnnvg.cli import options, output
 from rnnvg.depth.names import ACTIVATIONS, CHAIN_ACTIVATIONS, INITS, NORMS, OPTIMIZERS, RESIDUALS
 from rnnvg.errors import InputError
@@ -72,8 +71,6 @@ def command(
     weight: float,
     data: str,
     images: int | None,
-    quiet: bool,
-    as_json: bool,
     **rest: Any,
 ) -> None:
     """Follow gradients through layers: chains, networks, remedies.
@@ -91,24 +88,23 @@ def command(
     done until the page is written: interrupted or killed, the same command goes on.
     """
     _check(context, rest)
-    tell = output.silent if quiet else output.note
-    on = defaults.training_device(rest["device"], tell)
+    on = rest["device"]
     from rnnvg.training import device as devices
 
     with devices.deterministic(on):
         shown = _images(data, images).to(on)
         if rest["report"]:
-            _report(shown, weight, rest, tell, as_json, devices.named(on))
+            _report(shown, weight, rest, devices.named(on))
         elif rest["remedies"]:
-            _remedies(shown, rest, tell, as_json, devices.named(on))
+            _remedies(shown, rest, devices.named(on))
         else:
             from rnnvg.bptt.threads import OneThread
 
-            chain = _chain(layers, weight, rest["activation"], tell)
+            chain = _chain(layers, weight, rest["activation"])
             with OneThread():
                 network = _network(shown, rest)
             network |= devices.named(on)
-            output.result({"chain": chain, "network": network} if as_json else _as_text(chain, network))
+            output.result({"chain": chain, "network": network} if output.as_json() else _as_text(chain, network))
 
 
 def _check(context: click.Context, rest: dict[str, Any]) -> None:
@@ -143,7 +139,7 @@ def _images(data: str, limit: int | None) -> Images:
     return images.digits()
 
 
-def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_json: bool, computed: Any) -> None:
+def _report(images: Images, weight: float, rest: dict[str, Any], computed: Any) -> None:
     from rnnvg.depth import story
     from rnnvg.faults import disk_faults_named
     from rnnvg.report import depth_page
@@ -152,27 +148,27 @@ def _report(images: Images, weight: float, rest: dict[str, Any], tell: Any, as_j
     with disk_faults_named(folder):  # before the minute of measuring, not after it
         folder.mkdir(parents=True, exist_ok=True)
         measured_story = story.measure(
-            images, weight=weight, directory=folder, on_progress=tell, **_story_settings(rest)
+            images, weight=weight, directory=folder, on_progress=output.tell, **_story_settings(rest)
         )
     path = depth_page.write(measured_story, folder)
     story.forget_parts(folder)
-    tell(f"Measured in {measured_story.seconds:.0f} seconds.")
+    output.tell(f"Measured in {measured_story.seconds:.0f} seconds.")
     facts = {"report": str(path), "seconds": measured_story.seconds, **computed}
-    output.result(facts if as_json else "\n".join([f"Report: {path}", *output.gpu_line(computed)]))
+    output.result(facts if output.as_json() else "\n".join([f"Report: {path}", *output.gpu_line(computed)]))
 
 
-def _remedies(images: Images, rest: dict[str, Any], tell: Any, as_json: bool, computed: Any) -> None:
+def _remedies(images: Images, rest: dict[str, Any], computed: Any) -> None:
     from rnnvg.bptt.threads import OneThread
     from rnnvg.depth.remedies import REMEDIES, compare_remedies, remedy_frame
 
     places = count(1)
 
     def count_of(name: str) -> None:
-        tell(f"{next(places)} of {len(REMEDIES)}: {name}")
+        output.tell(f"{next(places)} of {len(REMEDIES)}: {name}")
 
     with OneThread():
         frame = remedy_frame(compare_remedies(images, on_progress=count_of, lr=rest["lr"], **_story_settings(rest)))
-    if as_json:
+    if output.as_json():
         output.result(output.rows(frame.assign(**computed)))
         return
     shown = _table(frame.drop(columns=["remedy", "status"]).round(2))
@@ -184,9 +180,9 @@ def _story_settings(rest: dict[str, Any]) -> dict[str, Any]:
     return {"depth": rest["depth"], "width": rest["width"], "steps": steps, "seed": rest["seed"]}
 
 
-def _chain(layers: int, weight: float, activation: str, tell: Any) -> dict[str, Any] | None:
+def _chain(layers: int, weight: float, activation: str) -> dict[str, Any] | None:
     if activation not in CHAIN_ACTIVATIONS:
-        tell(f"The chain is drawn for {', '.join(CHAIN_ACTIVATIONS)}; left out for {activation}.")
+        output.tell(f"The chain is drawn for {', '.join(CHAIN_ACTIVATIONS)}; left out for {activation}.")
         return None
     from rnnvg.depth.chain import chain
     from rnnvg.horizon import NATS_PER_DECADE

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnvg.cli import curve, network, options, output
-from rnnvg.cli.progress import StepBar
 from rnnvg.errors import InputError, check_int
 
 if TYPE_CHECKING:
@@ -47,8 +46,6 @@ def command(
     seed: int,
     csv: Path | None,
     figure: Path | None,
-    quiet: bool,
-    as_json: bool,
     **rest: Any,
 ) -> None:
     """One network's Lyapunov exponents: rates of growth and decay.
@@ -68,14 +65,13 @@ def command(
     from rnnvg.bptt import lyapunov_spectrum
     from rnnvg.files import write_ours
 
-    tell = output.silent if quiet else output.note
-    model, task, spec = network.from_options(weights, rest, seed, tell)
+    model, task, spec = network.from_options(weights, rest, seed, output.tell)
     probe = task.probe(sequences, torch.Generator().manual_seed(spec.subseed("probe")))
     burn_in, steps = _window(burn_in, steps, int(probe.inputs.shape[0]))
     if n_exponents is not None:
         size = model.core.num_layers * model.core.hidden_size * (2 if model.spec["cell"] == "lstm" else 1)
         check_int("--n-exponents", n_exponents, least=1, most=size)
-    with network.computing(model), StepBar(quiet) as bar:
+    with network.computing(model), output.StepBar() as bar:
         inputs = models.encoded(model, probe.inputs)[: burn_in + steps]
         core, state = models.recurrence(model.core, inputs)
         spectrum = lyapunov_spectrum(core, inputs, state, n_exponents=n_exponents, burn_in=burn_in, on_progress=bar)
@@ -86,7 +82,7 @@ def command(
     if figure is not None:
         title = f"{curve.heading(facts)}\n{textwrap.fill(str(spectrum), 66)}"
         write_ours(figure, curve.drawn([spectrum], title, figure.suffix.lower(), fontsize="small"), "--figure")
-    output.result(_as_json(facts, spectrum) if as_json else _as_text(facts, spectrum))
+    output.result(_as_json(facts, spectrum) if output.as_json() else _as_text(facts, spectrum))
 
 
 def _window(burn_in: int | None, steps: int | None, length: int) -> tuple[int, int]:

@@ -42,9 +42,8 @@ def from_options(
     Raises:
         InputError: options that contradict each other, or a file, setting or network that cannot be.
     """
-    on = defaults.training_device(rest["device"], tell)
     model, task, spec = _fresh(rest, seed, tell) if weights is None else _trained(weights, rest, seed, tell)
-    return model.to(on), task, spec
+    return model.to(rest["device"]), task, spec
 
 
 @contextmanager
@@ -78,7 +77,9 @@ def _fresh(rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, T
 
     name = defaults.task_name(rest["task"], rest["text"])
     network = {key: rest[key] for key in _NETWORK}
-    spec, task = defaults.run(name, _settings(rest), rest["cell"], network, seed, tell)
+    spec, task = defaults.run(
+        name, defaults.task_settings(rest["text"], rest["settings"]), rest["cell"], network, seed, tell
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.subseed("weights"))
         return models.build(task, spec.cell, **spec.network), task, spec
@@ -97,10 +98,6 @@ def _trained(weights: Path, rest: dict[str, Any], seed: int, tell: Any) -> tuple
     kept = dict(models.read_header(weights).get("task") or {})
     own = kept.pop("name", defaults.DEFAULT_TASK)
     name = defaults.task_name(rest["task"], rest["text"], own)
-    settings = {**(kept if name == own else {}), **_settings(rest)}
+    settings = {**(kept if name == own else {}), **defaults.task_settings(rest["text"], rest["settings"])}
     spec, task = defaults.run(name, settings, None, {}, seed, tell)
     return models.load(weights, task), task, spec
-
-
-def _settings(rest: dict[str, Any]) -> dict[str, Any]:
-    return defaults.task_settings(rest["text"], rest["length"], rest["delay"], rest["settings"])

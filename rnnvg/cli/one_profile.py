@@ -54,8 +54,6 @@ def command(
     figure: Path | None,
     why: bool,
     theory: bool,
-    quiet: bool,
-    as_json: bool,
     **rest: Any,
 ) -> None:
     """One network, one curve: the gradient left at each distance.
@@ -69,8 +67,7 @@ def command(
     rnnvg profile --weights runs/train
     rnnvg profile --cell gru --why --theory --figure why.png
     """
-    tell = output.silent if quiet else output.note
-    model, task, spec = network.from_options(weights, rest, seed, tell)
+    model, task, spec = network.from_options(weights, rest, seed, output.tell)
     import torch
 
     from rnnvg.bench import measure
@@ -107,7 +104,7 @@ def command(
     if figure is not None and curve.observed(profile):
         panels = [profile, *([reasons.attribution] if reasons else []), *([predicted.overlay] if predicted else [])]
         write_ours(figure, curve.drawn(panels, curve.heading(facts), figure.suffix.lower()), "--figure")
-    if as_json:
+    if output.as_json():
         added = {} if reasons is None else {"why": causes.why_as_json(reasons)}
         added |= {} if predicted is None else {"theory": causes.theory_as_json(predicted)}
         output.result({**curve.as_json(facts, profile), **added})

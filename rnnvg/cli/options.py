@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,7 +12,9 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from rnnvg.bench import defaults
 from rnnvg.bench.silence import LONGEST_SILENCE
+from rnnvg.cli import output
 from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.files import ANY, MARKS, check_ours, named_folder
 from rnnvg.models.names import INITS, OFFERED
@@ -215,7 +218,22 @@ def together(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes; errors are still shown.")
+# What `output.quiet` and `output.as_json` say; no argument of the command.
+quiet = click.option(
+    *("-q", "--quiet"),
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=output.keep,
+    help="No progress and no notes; errors are still shown.",
+)
+as_json = click.option(
+    *("--json", "as_json"),
+    is_flag=True,
+    expose_value=False,
+    callback=output.keep,
+    help="Print the result as JSON.",
+)
 give_up = click.option("--give-up", is_flag=True, help="End runs that look hopeless after a tenth of their steps.")
 longest_silence = click.option(
     "--longest-silence",
@@ -230,7 +248,6 @@ jobs = click.option(
 retry_failed = click.option(
     "--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside."
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 tokens = click.option(
     "--tokens", type=Name(TOKENS), help="How files are cut: words or spaces.  [default: as they come]"
 )
@@ -298,23 +315,47 @@ text = together(
     ),
     root,
 )
+
+
+def _there(context: click.Context, param: click.Parameter, device: str) -> str:
+    return device if context.resilient_parsing else defaults.training_device(device, output.tell)
+
+
 device = click.option(
     "--device",
     type=Name(DEVICES),
     default="cpu",
+    callback=_there,
     help="Where to compute: cpu, cuda, or auto, a GPU where there is one. What a GPU gives says so.",
 )
 seed = click.option("--seed", type=Whole(0), default=0, help="What weights and sequences are drawn from.")
-length = click.option("--length", type=int, metavar="N", help="Steps of a sequence, of adding: --set length=N.")
-delay = click.option("--delay", type=int, metavar="N", help="Steps between symbols and recall, of copy: --set delay=N.")
-settings = click.option(
-    "--set",
-    "settings",
-    type=Setting(),
-    multiple=True,
-    help="A setting of the task, as often as needed; `rnnvg tasks describe TASK` lists them.",
+_settings = together(
+    click.option("--length", type=int, metavar="N", help="Steps of a sequence, of adding: --set length=N."),
+    click.option("--delay", type=int, metavar="N", help="Steps between symbols and recall, of copy: --set delay=N."),
+    click.option(
+        "--set",
+        "settings",
+        type=Setting(),
+        multiple=True,
+        help="A setting of the task, as often as needed; `rnnvg tasks describe TASK` lists them.",
+    ),
 )
-task_settings = together(text, length, delay, settings)
+
+
+def task_settings(command: Any) -> Any:
+    """The options for a task: `text`, and `settings` by name, where --length and --delay are short for --set."""
+
+    @functools.wraps(command)
+    def with_settings(
+        *, length: int | None, delay: int | None, settings: Sequence[tuple[str, Any]], **rest: Any
+    ) -> Any:
+        named = {"length": length, "delay": delay}
+        given = {name: value for name, value in named.items() if value is not None}
+        return command(settings=given | dict(settings), **rest)
+
+    return text(_settings(with_settings))
+
+
 which_task = together(
     click.option(
         "--task",

@@ -6,13 +6,37 @@ import json
 import os
 import shutil
 import sys
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rnnvg.missing import finite
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
 WIDTH_IN_A_PIPE = 100
+
+
+def keep(context: click.Context, option: click.Parameter, value: bool) -> None:
+    """Keeps a flag of the command line for `quiet` and `as_json`: the callback of these options."""
+    context.meta[f"{__name__}.{option.name}"] = value
+
+
+def quiet() -> bool:
+    """Whether the command that runs was called with --quiet."""
+    return _kept("quiet")
+
+
+def as_json() -> bool:
+    """Whether the command that runs was called with --json."""
+    return _kept("as_json")
+
+
+def _kept(name: str) -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(f"{__name__}.{name}"))
 
 
 def colour() -> bool | None:
@@ -23,6 +47,12 @@ def colour() -> bool | None:
 def note(text: str) -> None:
     """A line for the user, on stderr."""
     click.echo(text, err=True, color=colour())
+
+
+def tell(text: str) -> None:
+    """A line for the user, on stderr, unless the command was called with --quiet."""
+    if not quiet():
+        note(text)
 
 
 def width() -> int:
@@ -48,5 +78,33 @@ def rows(frame: Any) -> list[dict[str, Any]]:
     return [finite(row) for row in frame.to_dict("records")]
 
 
-def silent(text: str) -> None:
-    """Says nothing, in the place of `note`."""
+class StepBar:
+    """A progress bar, called as on_progress(done, of, what); use it as a context. On a terminal alone, and not with --quiet.
+
+    `what` is shown behind the bar: a number as the loss, a name as it is, None not at all.
+    """
+
+    def __init__(self, unit: str = "step") -> None:
+        self.unit = unit
+        self.bar: tqdm | None = None
+
+    def __enter__(self) -> StepBar:
+        return self
+
+    def __call__(self, done: int, of: int, what: float | str | None = None) -> None:
+        if self.bar is None:
+            from tqdm import tqdm
+
+            # tqdm shows nothing where `disable` is None and stderr is not a terminal.
+            self.bar = tqdm(total=of, unit=self.unit, disable=quiet() or None, dynamic_ncols=True)
+        if self.bar.disable:
+            return
+        if what is not None:
+            self.bar.set_postfix_str(what if isinstance(what, str) else f"loss {what:.3g}", refresh=False)
+        self.bar.update(done - self.bar.n)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()

@@ -20,7 +20,7 @@ from rnnvg.cli import options, output
 )
 @options.quiet
 @options.as_json
-def command(directory: Path, functional: bool, quiet: bool, as_json: bool) -> None:
+def command(directory: Path, functional: bool) -> None:
     """Render a directory of results again, without training.
 
     DIR is what `rnnvg compare` or `rnnvg train` wrote; it gets report.html, figures and tables.
@@ -33,14 +33,13 @@ def command(directory: Path, functional: bool, quiet: bool, as_json: bool) -> No
     if functional:
         from rnnvg.bench.remembered import remember
 
-        remember(directory, tell=output.silent if quiet else output.note)
-    if not quiet:
-        output.note("Drawing the figures ...")
-    output.result(rendered(directory, as_json))
+        remember(directory, tell=output.tell)
+    output.tell("Drawing the figures ...")
+    output.result(rendered(directory))
 
 
-def rendered(directory: Path, as_json: bool) -> str | dict[str, Any]:
-    """Writes the report of a directory; its tables and its path, as text or for JSON.
+def rendered(directory: Path) -> str | dict[str, Any]:
+    """Writes the report of a directory; its tables and its path, as text, or for --json.
 
     Raises:
         InputError: the directory does not exist, holds no results, or cannot be written.
@@ -50,7 +49,7 @@ def rendered(directory: Path, as_json: bool) -> str | dict[str, Any]:
 
     read = results.read(directory)
     path = report.write(read)
-    if not as_json:
+    if not output.as_json():
         return f"{terminal.summary(read, output.width())}\n\nReport: {path}"
     return {
         "directory": str(directory),

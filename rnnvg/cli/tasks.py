@@ -15,7 +15,7 @@ from rnnvg.cli.lazy import HelpfulGroup
 @click.group(cls=HelpfulGroup, invoke_without_command=True)
 @options.as_json
 @click.pass_context
-def command(context: click.Context, as_json: bool) -> None:
+def command(context: click.Context) -> None:
     """List the tasks, describe one, or print a worked example.
 
     \b
@@ -24,28 +24,28 @@ def command(context: click.Context, as_json: bool) -> None:
     rnnvg tasks show copy --seed 1    one sequence, step by step
     """
     if context.invoked_subcommand is None:
-        _list(as_json)
+        _list()
 
 
 @command.command("list")
 @options.as_json
-def list_(as_json: bool) -> None:
+def list_() -> None:
     """List every task with the names of its settings."""
-    _list(as_json)
+    _list()
 
 
 @command.command()
 @click.argument("task", type=options.Name(options.TASKS), metavar="TASK")
 @options.seed
 @options.task_settings
-def show(task: str, seed: int, text: str | None, length: int | None, delay: int | None, settings: tuple) -> None:
+def show(task: str, seed: int, text: str | None, settings: dict[str, Any]) -> None:
     """Print a worked example of TASK."""
     import torch
 
     from rnnvg import tasks
 
     name = defaults.task_name(task, text)
-    chosen = defaults.task_settings(text, length, delay, settings)
+    chosen = defaults.task_settings(text, settings)
     table, *paragraphs = tasks.make(name, **chosen).example(torch.Generator().manual_seed(seed)).split("\n\n")
     output.result("\n\n".join([table, *(textwrap.fill(each, output.width()) for each in paragraphs)]))
 
@@ -53,21 +53,21 @@ def show(task: str, seed: int, text: str | None, length: int | None, delay: int 
 @command.command()
 @click.argument("task", type=options.Name(options.TASKS), metavar="TASK")
 @options.as_json
-def describe(task: str, as_json: bool) -> None:
+def describe(task: str) -> None:
     """Say what TASK is, where it comes from, and what its settings mean."""
     from rnnvg import tasks
 
     name = defaults.task_name(task, None)
-    output.result(_facts(name) if as_json else _fitted(tasks.describe(name), output.width()))
+    output.result(_facts(name) if output.as_json() else _fitted(tasks.describe(name), output.width()))
 
 
-def _list(as_json: bool) -> None:
+def _list() -> None:
     from rnnvg import tasks
 
     facts = [_facts(name) for name in tasks.NAMES]
     formatter = click.HelpFormatter(width=output.width())
     formatter.write_dl([(each["task"], f"{each['about']} Settings: {', '.join(each['settings'])}.") for each in facts])
-    output.result(facts if as_json else formatter.getvalue().rstrip())
+    output.result(facts if output.as_json() else formatter.getvalue().rstrip())
 
 
 def _facts(name: str) -> dict[str, Any]:

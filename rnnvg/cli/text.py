@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rnnvg.cli import options, output, text_influence, text_planted, text_statistics, text_truncation
+from rnnvg.cli import options, output, text_planted, text_statistics, text_window
 from rnnvg.cli.lazy import HelpfulGroup
 
 
@@ -23,8 +23,8 @@ def command() -> None:
     """
 
 
-command.add_command(text_influence.influence)
-command.add_command(text_truncation.truncation)
+command.add_command(text_window.influence)
+command.add_command(text_window.truncation)
 command.add_command(text_statistics.statistics)
 command.add_command(text_planted.planted)
 
@@ -35,7 +35,7 @@ command.add_command(text_planted.planted)
 @click.option("--vocabulary", type=options.Whole(2), default=3000, help="How many words to keep, the commonest.")
 @options.tokens
 @options.as_json
-def corpora(text: str, vocabulary: int, tokens: str | None, as_json: bool) -> None:
+def corpora(text: str, vocabulary: int, tokens: str | None) -> None:
     """Show what NAME|FILE|DIR holds: words, how many are known, and the perplexity of word frequencies alone.
 
     A large file is encoded once, to $RNNVG_CACHE or ~/.cache/rnnvg, and mapped from there.
@@ -62,7 +62,7 @@ def corpora(text: str, vocabulary: int, tokens: str | None, as_json: bool) -> No
         "unigram_perplexity": task.baseline,
         "provenance": dict(corpus.provenance),
     }
-    if as_json:
+    if output.as_json():
         output.result(facts)
         return
     lines = [f"{corpus.name}: {known:,} different words are known.", ""]

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from rnnvg.bench import defaults
 from rnnvg.cli import network, options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.models.names import OFFERED_TORCH
@@ -47,8 +46,6 @@ def planted(
     device: str,
     out: Path,
     jobs: int,
-    quiet: bool,
-    as_json: bool,
 ) -> None:
     """Measure how far back each cell remembers a planted word.
 
@@ -66,7 +63,6 @@ def planted(
     from rnnvg.text.agreement import heavy_tailed
     from rnnvg.text.statistics import power_law
 
-    on = defaults.training_device(device, output.silent if quiet else output.note)
     task = {"name": "next-word", "text": "agreement", "distance": heavy_tailed(longest), "n_words": words, "tail": TAIL}
     specs = [
         bench.run_spec(
@@ -81,7 +77,7 @@ def planted(
                 "eval_every": max(1, steps // 4),
                 "checkpoints": (steps,),
                 "stop_when_solved": False,
-                **({} if on == "cpu" else {"device": on}),
+                **({} if device == "cpu" else {"device": device}),
             },
             measure={"sequences": 4, "wrt": ("input",)},
         )
@@ -89,14 +85,13 @@ def planted(
         for seed in range(seeds)
     ]
     names = {spec.id: f"{spec.cell} s{spec.seed}" for spec in specs}
-    with bench.ProgressBar(quiet, names=names) as bar:
+    with bench.ProgressBar(output.quiet(), names=names) as bar:
         results = bench.run_all(specs, out, jobs=jobs, observer=bar)
     trained = [(spec, result) for spec, result in zip(specs, results, strict=True) if result["status"] == "ok"]
     broken = [result for result in results if result["status"] != "ok"]
-    if not quiet and trained:
-        output.note("Asking for verbs ...")
     facts: dict[str, Any] = {"best_loss": None, "networks": [], "broken": [result["id"] for result in broken]}
     if trained:
+        output.tell("Asking for verbs ...")
         by_distance, summary, information, reaches, best = _measured([spec for spec, _ in trained], out)
         with style.applied():
             law = power_law(information)
@@ -107,7 +102,7 @@ def planted(
         facts["networks"] = output.rows(summary)
         facts["by_distance"] = output.rows(by_distance)
         facts["files"] = files
-    output.result(facts if as_json else _as_text(facts, broken))
+    output.result(facts if output.as_json() else _as_text(facts, broken))
     if broken:
         raise click.exceptions.Exit(FAILED)
 

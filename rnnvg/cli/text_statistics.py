@@ -45,8 +45,6 @@ def statistics(
     models: tuple[Path, ...],
     seed: int,
     out: Path,
-    quiet: bool,
-    as_json: bool,
 ) -> None:
     """Measure what there is to remember in NAME|FILE|DIR.
 
@@ -67,9 +65,8 @@ def statistics(
         raise InputError(
             f"`--longest` of {longest} is too far for the {len(ids)} words of {text!r}; pass at most {len(ids) // 10}."
         )
-    reaches = [_reach(path, text, tokens, seed, output.silent if quiet else output.note) for path in models]
-    if not quiet:
-        output.note(f"Counting pairs in {len(ids):,} words ...")
+    reaches = [_reach(path, text, tokens, seed) for path in models]
+    output.tell(f"Counting pairs in {len(ids):,} words ...")
     information = mutual_information(ids, spread_distances(longest), most_words=common)
     law = power_law(information)
     tables = {"information": information}
@@ -86,10 +83,10 @@ def statistics(
         "gradients": {reach.name: output.rows(reach.curve) for reach in reaches},
         "files": files,
     }
-    output.result(facts if as_json else _as_text(information, law, reaches, files))
+    output.result(facts if output.as_json() else _as_text(information, law, reaches, files))
 
 
-def _reach(path: Path, text: str, tokens: str | None, seed: int, tell: Any) -> Reach:
+def _reach(path: Path, text: str, tokens: str | None, seed: int) -> Reach:
     from rnnvg import tasks
     from rnnvg.bench import trained
     from rnnvg.functional import reach
@@ -97,7 +94,7 @@ def _reach(path: Path, text: str, tokens: str | None, seed: int, tell: Any) -> R
     from rnnvg.report.text_figures import Reach
 
     language_model = trained.language_model(path)
-    tell(f"Following the gradients of {language_model.name} ...")
+    output.tell(f"Following the gradients of {language_model.name} ...")
     own, vocabulary = language_model.task, language_model.vocabulary
     settings: dict[str, Any] = {"bptt": own.get("bptt") or 35}
     if text != "agreement":

@@ -10,7 +10,6 @@ import click
 from rnnvg.bench import defaults
 from rnnvg.cli import options, output
 from rnnvg.cli.exits import FAILED
-from rnnvg.cli.progress import StepBar
 from rnnvg.training.names import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -51,15 +50,11 @@ _TRAINING = ("steps", "batch", "lr", "optimizer", "clip", "bptt", "stop_when_sol
 def command(
     task: str | None,
     text: str | None,
-    length: int | None,
-    delay: int | None,
-    settings: tuple,
+    settings: dict[str, Any],
     cell: str | None,
     device: str,
     seed: int,
     out: Path,
-    quiet: bool,
-    as_json: bool,
     **rest: Any,
 ) -> None:
     """Train one network on one task.
@@ -74,24 +69,23 @@ def command(
     from rnnvg import bench
     from rnnvg.bench.store import WEIGHTS
 
-    name, tell = defaults.task_name(task, text), output.silent if quiet else output.note
     spec, _ = defaults.run(
-        name,
-        defaults.task_settings(text, length, delay, settings),
+        defaults.task_name(task, text),
+        defaults.task_settings(text, settings),
         cell,
         {key: rest[key] for key in _NETWORK},
         seed,
-        tell,
-        {**{key: rest[key] for key in _TRAINING}, "device": defaults.training_device(device, tell)},
+        output.tell,
+        {**{key: rest[key] for key in _TRAINING}, "device": device},
     )
     store = bench.Store(out)
     if (store.result(spec.id) or {}).get("status") == "failed":
         store.set_aside(spec.id)
-    with StepBar(quiet) as bar:
+    with output.StepBar() as bar:
         result = bench.execute(spec, out, bar)
     store.merge()
     weights = store.folder(spec.id) / WEIGHTS
-    output.result({**result, "weights": str(weights)} if as_json else _as_text(result, store, weights))
+    output.result({**result, "weights": str(weights)} if output.as_json() else _as_text(result, store, weights))
     if result["status"] == "failed":
         raise click.exceptions.Exit(FAILED)
 

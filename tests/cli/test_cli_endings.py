@@ -103,7 +103,7 @@ def test_warnings_are_lines_without_code(rnnvg, monkeypatch):
 
 
 def test_letters_that_an_encoding_lacks_are_replaced(monkeypatch):
-    monkeypatch.setattr("rnnvg.cli.tasks._list", lambda as_json: output.result("1 \u2026 2"))
+    monkeypatch.setattr("rnnvg.cli.tasks._list", lambda: output.result("1 \u2026 2"))
     told = CliRunner(charset="latin-1").invoke(main, ["tasks"])
     assert (told.exit_code, told.stdout_bytes) == (0, b"1 ? 2\n")
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from rnnvg import bench, load_results
-from rnnvg.cli.progress import StepBar
+from rnnvg.cli.output import StepBar
 
 SMALL = ["train", "--length", 6, "--hidden", 4, "--steps", 3, "--batch", 5]
 
