@@ -27,34 +27,34 @@ FULL = {"seeds": 5, "steps": 600, "lr": 0.005}
 @options.which_task
 @click.option(
     "--cell",
-    type=options.Name(OFFERED, paths=True),
+    type=options.name(OFFERED, paths=True),
     default="rnn",
     help=f"The network as it is: {', '.join(OFFERED)}, or your own as package.module:Core.",
 )
-@click.option("--hidden", type=options.Whole(2), default=32, help="Hidden units.")
-@click.option("--init", type=options.Name(INITS), default="default", help="How its weights start.")
+@click.option("--hidden", type=options.whole(2), default=32, help="Hidden units.")
+@click.option("--init", type=options.name(INITS), default="default", help="How its weights start.")
 @click.option(
-    "--seeds", type=options.Whole(2), help="Networks for each remedy, paired by seed.  [default: 5; --quick 3]"
+    "--seeds", type=options.whole(2), help="Networks for each remedy, paired by seed.  [default: 5; --quick 3]"
 )
-@click.option("--steps", type=options.Whole(1), help="Training steps at most.  [default: 600; --quick 250]")
-@click.option("--batch", type=options.Whole(1), default=50, help="Sequences a step.")
+@click.option("--steps", type=options.whole(1), help="Training steps at most.  [default: 600; --quick 250]")
+@click.option("--batch", type=options.whole(1), default=50, help="Sequences a step.")
 @click.option(
-    "--lr", type=options.Real(0), help="Learning rate, of Adam without clipping.  [default: 0.005; --quick 0.01]"
+    "--lr", type=options.real(0), help="Learning rate, of Adam without clipping.  [default: 0.005; --quick 0.01]"
 )
 @click.option(
     "--remedies",
-    type=options.Name(REMEDIES, several=True),
+    type=options.name(REMEDIES, several=True),
     help=f"Which to apply: {', '.join(REMEDIES)}.  [default: all that fit the cell]",
 )
-@click.option("--wrt", type=options.Name(WRT), default="state", help="Gradient by what: state, or input.")
-@click.option("--threshold", type=options.Real(0, 1), help="Share of the gradient, of the horizon.  [default: 1/e]")
+@click.option("--wrt", type=options.name(WRT), default="state", help="Gradient by what: state, or input.")
+@click.option("--threshold", type=options.real(0, 1), help="Share of the gradient, of the horizon.  [default: 1/e]")
 @options.device
 @click.option("--quick", is_flag=True, help="A smaller look, within a minute: 3 seeds, 250 steps, adding of length 20.")
 @options.jobs
 @click.option(
     "--out",
     metavar="DIR",
-    type=options.Folder(),
+    type=options.FOLDER,
     help="Directory for the results; made where missing.  [default: one for each setting, under runs/advise]",
 )
 @options.quiet

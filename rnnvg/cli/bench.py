@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rnnvg.bench import Plan
 
 FORMATS = ("csv", "parquet")
-_folder = options.Folder()
 
 _only = click.option(
     "--only",
@@ -29,7 +28,7 @@ _shard = click.option(
     "--shard", metavar="I/N", default="1/1", help="One of N equal shares, such as 3/8; all may write one directory."
 )
 _jobs = click.option(
-    "--jobs", type=options.Whole(1), default=2, help="Worker processes here; the results are the same for any number."
+    "--jobs", type=options.whole(1), default=2, help="Worker processes here; the results are the same for any number."
 )
 _scheduler = click.option(
     "--scheduler",
@@ -81,13 +80,16 @@ def list_() -> None:
 @command.command()
 @click.argument("spec", metavar="SPEC", type=options.BENCHMARK)
 @click.option(
-    "--out", metavar="DIR", type=_folder, help="Directory for the results; made where missing.  [default: runs/NAME]"
+    "--out",
+    metavar="DIR",
+    type=options.FOLDER,
+    help="Directory for the results; made where missing.  [default: runs/NAME]",
 )
-@click.option("--seeds", type=options.Whole(1), help="How many networks of each kind.  [default: as in the file]")
+@click.option("--seeds", type=options.whole(1), help="How many networks of each kind.  [default: as in the file]")
 @click.option(
     "--set",
     "settings",
-    type=options.Setting(),
+    type=options.SETTING,
     multiple=True,
     help="Another value for a setting of the file, as often as needed: --set steps=500 --set text=data/ptb.",
 )
@@ -120,7 +122,7 @@ def run(
 
 
 @command.command()
-@click.argument("directory", metavar="DIR", type=_folder)
+@click.argument("directory", metavar="DIR", type=options.FOLDER)
 @_how
 def resume(directory: Path, **how: Any) -> None:
     """Go on with the benchmarks of DIR; their files are not needed.
@@ -139,7 +141,7 @@ def resume(directory: Path, **how: Any) -> None:
 
 
 @command.command()
-@click.argument("directory", metavar="DIR", type=_folder)
+@click.argument("directory", metavar="DIR", type=options.FOLDER)
 @options.as_json
 def status(directory: Path) -> None:
     """Show how far the runs of DIR are: done, under way, failed, damaged, and about how long the rest takes."""
@@ -153,8 +155,8 @@ def status(directory: Path) -> None:
 
 
 @command.command()
-@click.argument("a", metavar="A", type=_folder)
-@click.argument("b", metavar="B", type=_folder)
+@click.argument("a", metavar="A", type=options.FOLDER)
+@click.argument("b", metavar="B", type=options.FOLDER)
 @options.as_json
 def compare(a: Path, b: Path) -> None:
     """Show what differs between the results in A and in B beyond noise.
@@ -176,8 +178,8 @@ def compare(a: Path, b: Path) -> None:
 
 
 @command.command()
-@click.argument("directories", metavar="DIR...", type=_folder, nargs=-1, required=True)
-@click.option("--out", metavar="DIR", type=_folder, required=True, help="A new directory for all of them.")
+@click.argument("directories", metavar="DIR...", type=options.FOLDER, nargs=-1, required=True)
+@click.option("--out", metavar="DIR", type=options.FOLDER, required=True, help="A new directory for all of them.")
 @click.option(
     "--first", is_flag=True, help="Of runs that differ take the first directory's; keep the others set aside."
 )
@@ -201,7 +203,7 @@ def merge(directories: tuple[Path, ...], out: Path, first: bool) -> None:
 
 
 @command.command()
-@click.argument("directories", metavar="DIR...", type=_folder, nargs=-1, required=True)
+@click.argument("directories", metavar="DIR...", type=options.FOLDER, nargs=-1, required=True)
 @options.as_json
 def verdicts(directories: tuple[Path, ...]) -> None:
     """Say which published figures the runs in DIR... reproduce, by tolerances written down before they were run.
@@ -221,9 +223,9 @@ def verdicts(directories: tuple[Path, ...]) -> None:
 
 
 @command.command()
-@click.argument("directory", metavar="DIR", type=_folder)
-@click.option("--format", "form", type=options.Name(FORMATS), default="csv", help="csv or parquet.")
-@click.option("--out", metavar="FOLDER", type=_folder, help="Where the four tables go.  [default: DIR/export]")
+@click.argument("directory", metavar="DIR", type=options.FOLDER)
+@click.option("--format", "form", type=options.name(FORMATS), default="csv", help="csv or parquet.")
+@click.option("--out", metavar="FOLDER", type=options.FOLDER, help="Where the four tables go.  [default: DIR/export]")
 def export(directory: Path, form: str, out: Path | None) -> None:
     """Write the tables of DIR, all runs together: runs, curves, training, horizons."""
     from rnnvg import bench

@@ -19,21 +19,21 @@ from rnnvg.models.names import OFFERED
 @click.command()
 @click.option(
     "--tasks",
-    type=options.Name(options.TASKS, several=True, paths=True),
+    type=options.name(options.TASKS, several=True, paths=True),
     help=f"Which tasks: {', '.join(options.TASKS)}, or your own as package.module:task.  [default: copy,adding,next-word]",
 )
 @click.option(
     "--cells",
-    type=options.Name(OFFERED, several=True, paths=True),
+    type=options.name(OFFERED, several=True, paths=True),
     help=f"Which cells: {', '.join(OFFERED)}, or your own as package.module:Core.  [default: rnn,lstm,gru]",
 )
-@click.option("--seeds", type=options.Whole(1), help="How many networks of each kind, trained apart.  [default: 3]")
+@click.option("--seeds", type=options.whole(1), help="How many networks of each kind, trained apart.  [default: 3]")
 @options.task_settings
 @options.out("runs/compare")
 @options.jobs
 @click.option(
     "--max-steps",
-    type=options.Whole(1),
+    type=options.whole(1),
     help="No run gets more training steps than this.  [default: 2000; next-word 700]",
 )
 @options.retry_failed

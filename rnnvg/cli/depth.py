@@ -27,36 +27,36 @@ _TRAINING = ("lr", "optimizer", "clip")
 
 
 @click.command()
-@click.option("--layers", type=options.Whole(1), default=20, help="Neurons of the chain.")
-@click.option("--weight", type=options.Real(-math.inf), default=0.17, help="Their weight.")
+@click.option("--layers", type=options.whole(1), default=20, help="Neurons of the chain.")
+@click.option("--weight", type=options.real(-math.inf), default=0.17, help="Their weight.")
 @click.option(
     "--activation",
-    type=options.Name(ACTIVATIONS),
+    type=options.name(ACTIVATIONS),
     default="sigmoid",
     help=f"Of chain and network: {', '.join(ACTIVATIONS)}.",
 )
-@click.option("--depth", type=options.Whole(1), default=10, help="Hidden layers of the network, or residual blocks.")
-@click.option("--width", type=options.Whole(1), default=64, help="Units of each.")
-@click.option("--init", type=options.Name(INITS), default="gaussian", help=f"How weights start: {', '.join(INITS)}.")
-@click.option("--norm", type=options.Name(NORMS), default="none", help=f"Before the activations: {', '.join(NORMS)}.")
+@click.option("--depth", type=options.whole(1), default=10, help="Hidden layers of the network, or residual blocks.")
+@click.option("--width", type=options.whole(1), default=64, help="Units of each.")
+@click.option("--init", type=options.name(INITS), default="gaussian", help=f"How weights start: {', '.join(INITS)}.")
+@click.option("--norm", type=options.name(NORMS), default="none", help=f"Before the activations: {', '.join(NORMS)}.")
 @click.option(
-    "--residual", type=options.Name(RESIDUALS), default="none", help="none, skip (around a layer), block (around two)."
+    "--residual", type=options.name(RESIDUALS), default="none", help="none, skip (around a layer), block (around two)."
 )
 @click.option("--zero-last", is_flag=True, help="Start the last norm's gain of every residual block at 0.")
 @click.option("--pretrain", is_flag=True, help="Train the layers one by one first, without labels.")
 @click.option(
-    "--steps", type=options.Whole(0), help="Train for so many steps.  [default: 0; 400 for the tables and report]"
+    "--steps", type=options.whole(0), help="Train for so many steps.  [default: 0; 400 for the tables and report]"
 )
-@click.option("--lr", type=options.Real(0), default=0.02, help="Learning rate.")
-@click.option("--optimizer", type=options.Name(OPTIMIZERS), default="sgd", help="sgd (momentum 0.9) or adam.")
-@click.option("--clip", type=options.Real(0), help="Clip the gradient to this norm in training.  [default: none]")
+@click.option("--lr", type=options.real(0), default=0.02, help="Learning rate.")
+@click.option("--optimizer", type=options.name(OPTIMIZERS), default="sgd", help="sgd (momentum 0.9) or adam.")
+@click.option("--clip", type=options.real(0), help="Clip the gradient to this norm in training.  [default: none]")
 @click.option(
     "--data",
     metavar="digits|DIR",
     default="digits",
     help="scikit-learn's digits, or a folder with MNIST's IDX files.",
 )
-@click.option("--images", type=options.Whole(1), help="Use the first so many images of a folder.  [default: all]")
+@click.option("--images", type=options.whole(1), help="Use the first so many images of a folder.  [default: all]")
 @click.option("--remedies", is_flag=True, help="Apply every remedy to the sick network and print the table.")
 @click.option("--report", is_flag=True, help="Measure the whole story and write one self-contained page.")
 @options.out("runs/depth")

@@ -23,14 +23,14 @@ _LEADS = (1, 2, 3, 5)
 @options.which_task
 @options.network
 @network.weights
-@click.option("--n-exponents", type=options.Whole(1), help="How many exponents, the largest first.  [default: all]")
+@click.option("--n-exponents", type=options.whole(1), help="How many exponents, the largest first.  [default: all]")
 @click.option(
     "--burn-in",
-    type=options.Whole(0),
+    type=options.whole(0),
     help="Steps to discard before averaging.  [default: a tenth]",
 )
-@click.option("--steps", type=options.Whole(1), help="Steps to average over after them.  [default: all that are left]")
-@click.option("--sequences", type=options.Whole(1), default=4, help="Held-out sequences to average over.")
+@click.option("--steps", type=options.whole(1), help="Steps to average over after them.  [default: all that are left]")
+@click.option("--sequences", type=options.whole(1), default=4, help="Held-out sequences to average over.")
 @options.device
 @options.seed
 @options.csv("every exponent")

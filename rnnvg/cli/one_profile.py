@@ -19,17 +19,17 @@ WRT = ("state", "hidden", "cell", "input", "covariance")
 @network.weights
 @click.option(
     "--wrt",
-    type=options.Name(WRT),
+    type=options.name(WRT),
     default="state",
     help=f"By what the gradient is taken: {', '.join(WRT)} (of the state: its effect in units of the state's spread).",
 )
 @click.option(
     "--sources",
-    type=options.Sources(),
+    type=options.SOURCES,
     help="Steps at which the loss is applied: last, all, a number of steps evenly spread, or a list such as 10,-1.  "
     "[default: last; next-word 8]",
 )
-@click.option("--sequences", type=options.Whole(1), default=32, help="Held-out sequences to average over.")
+@click.option("--sequences", type=options.whole(1), default=32, help="Held-out sequences to average over.")
 @options.device
 @options.seed
 @options.csv("the whole curve")

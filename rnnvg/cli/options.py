@@ -24,166 +24,140 @@ from rnnvg.tasks.imported import is_path
 DEVICES, TOKENS = ("cpu", "cuda", "auto"), ("words", "spaces")
 
 
-class Whole(click.ParamType):
+class Value(click.ParamType):
+    """What an option takes.
+
+    Args:
+        name: of such values.
+        read: called as read(flag, text), gives the value or raises an InputError that names the flag.
+        metavar: what --help writes in the place of a value; None: `name` in capitals.
+        complete: what the beginning of a word may be completed to; None: nothing is known.
+        several: the text holds names with commas between them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[str, Any], Any],
+        metavar: str | None = None,
+        complete: Callable[[str], list[CompletionItem]] | None = None,
+        several: bool = False,
+    ) -> None:
+        self.name, self.read, self.metavar, self.complete, self.several = name, read, metavar, complete, several
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return self.metavar
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self.read(_flag(param), value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return self.complete(incomplete) if self.complete else []
+
+
+def whole(least: int) -> Value:
     """A whole number of at least `least`."""
 
-    name = "integer"
-
-    def __init__(self, least: int) -> None:
-        self.least = least
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def read(flag: str, value: Any) -> int:
         with suppress(ValueError):
             value = int(value)
-        return check_int(_flag(param), value, least=self.least)
+        return check_int(flag, value, least=least)
+
+    return Value("integer", read, "N")
 
 
-class Real(click.ParamType):
+def real(above: float, below: float = float("inf")) -> Value:
     """A finite number above `above`, and below `below`."""
 
-    name = "number"
-
-    def __init__(self, above: float, below: float = float("inf")) -> None:
-        self.above, self.below = above, below
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "X"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def read(flag: str, value: Any) -> float:
         with suppress(ValueError):
             value = float(value)
-        return check_float(_flag(param), value, above=self.above, below=self.below)
+        return check_float(flag, value, above=above, below=below)
+
+    return Value("number", read, "X")
 
 
-class Name(click.ParamType):
+def name(known: Sequence[str], several: bool = False, paths: bool = False) -> Value:
     """One of the names in `known`, which a shell can complete.
 
     Args:
-        known: the names.
         several: names with commas between them.
         paths: import paths, "package.module:Name", are taken too; what stands there is looked at by whoever uses it.
     """
 
-    name = "name"
+    def one(flag: str, text: str) -> str:
+        return text if paths and is_path(text) else check_name(flag, text, known)
 
-    def __init__(self, known: Sequence[str], several: bool = False, paths: bool = False) -> None:
-        self.known, self.several, self.paths = known, several, paths
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "NAME,NAME" if self.several else "NAME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not self.several:
-            return self._checked(_flag(param), value)
-        names = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+    def read(flag: str, text: str) -> Any:
+        if not several:
+            return one(flag, text)
+        names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
         if not names:
-            raise InputError(f"`{_flag(param)}` is empty. Pass names with commas between them: {','.join(self.known)}.")
-        return tuple(self._checked(_flag(param), name) for name in names)
+            raise InputError(f"`{flag}` is empty. Pass names with commas between them: {','.join(known)}.")
+        return tuple(one(flag, each) for each in names)
 
-    def _checked(self, flag: str, name: str) -> str:
-        return name if self.paths and is_path(name) else check_name(flag, name, self.known)
+    def complete(beginning: str) -> list[CompletionItem]:
+        before, comma, last = beginning.rpartition(",") if several else ("", "", beginning)
+        return [CompletionItem(before + comma + each) for each in known if each.startswith(last)]
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        before, comma, last = incomplete.rpartition(",") if self.several else ("", "", incomplete)
-        return [CompletionItem(before + comma + name) for name in self.known if name.startswith(last)]
-
-
-class NameOrPath(click.ParamType):
-    """A name that rnnvg knows, or a path; a shell completes both.
-
-    Args:
-        names: gives the known names when a shell asks for them.
-    """
-
-    name = "name or path"
-
-    def __init__(self, names: Callable[[], Sequence[str]]) -> None:
-        self.names = names
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        known = [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
-        return known or [CompletionItem(incomplete, type="file")]
+    return Value("name", read, "NAME,NAME" if several else "NAME", complete, several)
 
 
-def _text_names() -> Sequence[str]:
-    return importlib.import_module("rnnvg.text").NAMES
+def _name_or_path(module: str, names: Callable[[Any], Sequence[str]]) -> Value:
+    """A name that a module knows, or a path; a shell, which alone imports the module, completes both."""
+
+    def complete(beginning: str) -> list[CompletionItem]:
+        known = [each for each in names(importlib.import_module(module)) if each.startswith(beginning)]
+        return [CompletionItem(each) for each in known] or [CompletionItem(beginning, type="file")]
+
+    return Value("name or path", lambda flag, text: text, complete=complete)
 
 
-def _benchmark_names() -> Sequence[str]:
-    return importlib.import_module("rnnvg.bench.grid").names()
+def _setting(flag: str, text: str) -> tuple[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip() or not value.strip():
+        raise InputError(f"`{flag}` takes NAME=VALUE; got {text!r}. For example: --set length=100.")
+    return key.strip().replace("-", "_"), _value(value.strip())
 
 
-TEXT, BENCHMARK = NameOrPath(_text_names), NameOrPath(_benchmark_names)
+def _sources(flag: str, text: str) -> Any:
+    if text in ("last", "all"):
+        return text
+    steps: list[int] = []
+    with suppress(ValueError):
+        steps = [int(part) for part in text.split(",") if part.strip()]
+    if not steps:
+        raise InputError(f"`{flag}` takes last, all, a count, or a list such as 10,-1; got {text!r}.")
+    return steps if "," in text else steps[0]
 
 
-class Setting(click.ParamType):
-    """One task setting, name=value."""
-
-    name = "setting"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "NAME=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        name, sign, text = value.partition("=")
-        if not sign or not name.strip() or not text.strip():
-            raise InputError(f"`{_flag(param)}` takes NAME=VALUE; got {value!r}. For example: --set length=100.")
-        return name.strip().replace("-", "_"), _value(text.strip())
+TEXT = _name_or_path("rnnvg.text", lambda module: module.NAMES)
+BENCHMARK = _name_or_path("rnnvg.bench.grid", lambda module: module.names())
+SETTING = Value("setting", _setting, "NAME=VALUE")
+# Where the loss is applied: last, all, a count, or a list of steps.
+SOURCES = Value("sources", _sources, "STEPS")
+# An empty path, which would be the current folder, is refused.
+FOLDER = Value("folder", lambda flag, path: named_folder(path, flag))
 
 
-class Sources(click.ParamType):
-    """Where the loss is applied: last, all, a count, or a list of steps."""
-
-    name = "sources"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "STEPS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value in ("last", "all"):
-            return value
-        try:
-            steps = [int(part) for part in value.split(",") if part.strip()]
-        except ValueError:
-            steps = []
-        if not steps:
-            raise InputError(f"`{_flag(param)}` takes last, all, a count, or a list such as 10,-1; got {value!r}.")
-        return steps if "," in value else steps[0]
-
-
-class Folder(click.ParamType):
-    """The path of a folder; an empty one, which would be the current folder, is refused."""
-
-    name = "folder"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return named_folder(value, _flag(param))
-
-
-class NewFile(click.ParamType):
+def new_file(endings: Sequence[str]) -> Value:
     """The path of a file to be written, in a folder that exists, with one of the `endings`."""
 
-    name = "file"
-
-    def __init__(self, endings: Sequence[str]) -> None:
-        self.endings = endings
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path = Path(value)
-        if path.suffix.lower() not in self.endings:
-            wanted = self.endings[0] if len(self.endings) == 1 else f"one of {', '.join(self.endings)}"
-            raise InputError(f"`{_flag(param)}` {str(path)!r} must end in {wanted}.")
+    def read(flag: str, text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() not in endings:
+            wanted = endings[0] if len(endings) == 1 else f"one of {', '.join(endings)}"
+            raise InputError(f"`{flag}` {str(path)!r} must end in {wanted}.")
         if not path.parent.is_dir():
             raise InputError(
-                f"`{_flag(param)}` {str(path)!r} is in the folder {str(path.parent)!r}, which does not exist. "
+                f"`{flag}` {str(path)!r} is in the folder {str(path.parent)!r}, which does not exist. "
                 "Make it, or pass another path."
             )
         # Before anything is computed; of a table its columns are not known yet, and it is looked at again.
-        check_ours(path, MARKS.get(path.suffix.lower(), ANY), _flag(param))
+        check_ours(path, MARKS.get(path.suffix.lower(), ANY), flag)
         return path
+
+    return Value("file", read)
 
 
 def _value(text: str) -> Any:
@@ -218,66 +192,51 @@ def together(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-# What `output.quiet` and `output.as_json` say; no argument of the command.
-quiet = click.option(
-    *("-q", "--quiet"),
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=output.keep,
-    help="No progress and no notes; errors are still shown.",
-)
-as_json = click.option(
-    *("--json", "as_json"),
-    is_flag=True,
-    expose_value=False,
-    callback=output.keep,
-    help="Print the result as JSON.",
-)
+# What `output` says of a command, and no argument of it; eager, for others are read by them.
+_kept = {"is_eager": True, "expose_value": False, "callback": output.keep}
+_quiet = "No progress and no notes; errors are still shown."
+quiet = click.option("-q", "--quiet", is_flag=True, help=_quiet, **_kept)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.", **_kept)
 give_up = click.option("--give-up", is_flag=True, help="End runs that look hopeless after a tenth of their steps.")
 longest_silence = click.option(
     "--longest-silence",
-    type=Real(0),
+    type=real(0),
     default=LONGEST_SILENCE,
     metavar="SECONDS",
     help="Give up a run that shows no sign of life for so long, do the others, and leave it to do; it is named after 60.",
 )
 jobs = click.option(
-    "--jobs", type=Whole(1), default=2, help="Worker processes; the results are the same for any number."
+    "--jobs", type=whole(1), default=2, help="Worker processes; the results are the same for any number."
 )
 retry_failed = click.option(
     "--retry-failed", is_flag=True, help="Do runs again that failed; their files are set aside."
 )
 tokens = click.option(
-    "--tokens", type=Name(TOKENS), help="How files are cut: words or spaces.  [default: as they come]"
+    "--tokens", type=name(TOKENS), help="How files are cut: words or spaces.  [default: as they come]"
 )
 
 
 def csv(what: str) -> Decorator:
     """The option --csv, which writes `what`."""
-    return click.option("--csv", metavar="FILE", type=NewFile((".csv",)), help=f"Write {what} to a CSV file.")
+    return click.option("--csv", metavar="FILE", type=new_file((".csv",)), help=f"Write {what} to a CSV file.")
 
 
 def figure(what: str, *flags: str) -> Decorator:
     """The option --figure, which draws `what`; `flags` are other names of it."""
     endings = (".png", ".svg", ".pdf")
     return click.option(
-        *("--figure", *flags, "figure"), metavar="FILE", type=NewFile(endings), help=f"Draw {what}: .png, .svg or .pdf."
+        *("--figure", *flags, "figure"),
+        metavar="FILE",
+        type=new_file(endings),
+        help=f"Draw {what}: .png, .svg or .pdf.",
     )
 
 
 def out(default: str) -> Decorator:
     """The option --out with its default."""
     return click.option(
-        "--out", metavar="DIR", type=Folder(), default=default, help="Directory for the results; made where missing."
+        "--out", metavar="DIR", type=FOLDER, default=default, help="Directory for the results; made where missing."
     )
-
-
-_ROOT = f"{__name__}.root"
-
-
-def _keep_root(context: click.Context, param: click.Parameter, root: str | None) -> None:
-    context.meta[_ROOT] = root
 
 
 def with_root(context: click.Context, param: click.Parameter, text: str | None) -> str | None:
@@ -287,7 +246,7 @@ def with_root(context: click.Context, param: click.Parameter, text: str | None) 
         raise InputError(
             f"`{flag.strip() or 'text'}` is empty. Pass a name, a file or a directory; . is the current one."
         )
-    place = context.meta.get(_ROOT)
+    place = output.kept("root")
     if place is not None and not (text or "").startswith("torchtext:"):
         raise InputError(
             f"`--root` is where a torchtext dataset lies; got {flag}{text}. Pass {flag}torchtext:WikiText2."
@@ -298,9 +257,7 @@ def with_root(context: click.Context, param: click.Parameter, text: str | None) 
 root = click.option(
     "--root",
     metavar="DIR",
-    is_eager=True,
-    expose_value=False,
-    callback=_keep_root,
+    **_kept,
     help="Where the files of a torchtext dataset lie.  [default: .data]",
 )
 text = together(
@@ -323,19 +280,19 @@ def _there(context: click.Context, param: click.Parameter, device: str) -> str:
 
 device = click.option(
     "--device",
-    type=Name(DEVICES),
+    type=name(DEVICES),
     default="cpu",
     callback=_there,
     help="Where to compute: cpu, cuda, or auto, a GPU where there is one. What a GPU gives says so.",
 )
-seed = click.option("--seed", type=Whole(0), default=0, help="What weights and sequences are drawn from.")
+seed = click.option("--seed", type=whole(0), default=0, help="What weights and sequences are drawn from.")
 _settings = together(
     click.option("--length", type=int, metavar="N", help="Steps of a sequence, of adding: --set length=N."),
     click.option("--delay", type=int, metavar="N", help="Steps between symbols and recall, of copy: --set delay=N."),
     click.option(
         "--set",
         "settings",
-        type=Setting(),
+        type=SETTING,
         multiple=True,
         help="A setting of the task, as often as needed; `rnnvg tasks describe TASK` lists them.",
     ),
@@ -359,7 +316,7 @@ def task_settings(command: Any) -> Any:
 which_task = together(
     click.option(
         "--task",
-        type=Name(TASKS, paths=True),
+        type=name(TASKS, paths=True),
         help=f"What must be remembered: {', '.join(TASKS)}, or your own as package.module:task.  [default: adding, or "
         "next-word where --text is given]",
     ),
@@ -368,16 +325,16 @@ which_task = together(
 network = together(
     click.option(
         "--cell",
-        type=Name(OFFERED, paths=True),
+        type=name(OFFERED, paths=True),
         help=f"The cell: {', '.join(OFFERED)}, or your own as package.module:Core.  [default: lstm]",
     ),
-    click.option("--hidden", type=Whole(1), help="Hidden units a layer.  [default: 64; next-word 128]"),
-    click.option("--layers", type=Whole(1), help="Recurrent layers.  [default: 1]"),
-    click.option("--init", type=Name(INITS), help=f"How weights start: {', '.join(INITS)}.  [default: default]"),
-    click.option("--t-max", type=Whole(2), help="The longest dependency in steps, for --init chrono."),
+    click.option("--hidden", type=whole(1), help="Hidden units a layer.  [default: 64; next-word 128]"),
+    click.option("--layers", type=whole(1), help="Recurrent layers.  [default: 1]"),
+    click.option("--init", type=name(INITS), help=f"How weights start: {', '.join(INITS)}.  [default: default]"),
+    click.option("--t-max", type=whole(2), help="The longest dependency in steps, for --init chrono."),
     click.option(
         "--embed",
-        type=Whole(1),
+        type=whole(1),
         help="Width of the embedding of words, or of a linear encoder for numbers.  [default: as --hidden; no encoder]",
     ),
     click.option("--tied/--untied", default=None, help="Readout and embedding share weights.  [default: in next-word]"),

@@ -19,24 +19,25 @@ if TYPE_CHECKING:
 WIDTH_IN_A_PIPE = 100
 
 
-def keep(context: click.Context, option: click.Parameter, value: bool) -> None:
-    """Keeps a flag of the command line for `quiet` and `as_json`: the callback of these options."""
+def keep(context: click.Context, option: click.Parameter, value: Any) -> None:
+    """Keeps an option for `kept`: the callback of those that are no argument of their command."""
     context.meta[f"{__name__}.{option.name}"] = value
+
+
+def kept(option: str) -> Any:
+    """What such an option of the command that runs was given; None outside a command."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(f"{__name__}.{option}")
 
 
 def quiet() -> bool:
     """Whether the command that runs was called with --quiet."""
-    return _kept("quiet")
+    return bool(kept("quiet"))
 
 
 def as_json() -> bool:
     """Whether the command that runs was called with --json."""
-    return _kept("as_json")
-
-
-def _kept(name: str) -> bool:
-    context = click.get_current_context(silent=True)
-    return context is not None and bool(context.meta.get(f"{__name__}.{name}"))
+    return bool(kept("as_json"))
 
 
 def colour() -> bool | None:

@@ -11,7 +11,7 @@ from rnnvg.cli import options, output
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=options.Folder())
+@click.argument("directory", metavar="DIR", type=options.FOLDER)
 @click.option(
     "--functional",
     is_flag=True,

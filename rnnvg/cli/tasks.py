@@ -35,7 +35,7 @@ def list_() -> None:
 
 
 @command.command()
-@click.argument("task", type=options.Name(options.TASKS), metavar="TASK")
+@click.argument("task", type=options.name(options.TASKS), metavar="TASK")
 @options.seed
 @options.task_settings
 def show(task: str, seed: int, text: str | None, settings: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ def show(task: str, seed: int, text: str | None, settings: dict[str, Any]) -> No
 
 
 @command.command()
-@click.argument("task", type=options.Name(options.TASKS), metavar="TASK")
+@click.argument("task", type=options.name(options.TASKS), metavar="TASK")
 @options.as_json
 def describe(task: str) -> None:
     """Say what TASK is, where it comes from, and what its settings mean."""

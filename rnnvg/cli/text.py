@@ -32,7 +32,7 @@ command.add_command(text_planted.planted)
 @command.command()
 @click.argument("text", metavar="NAME|FILE|DIR", type=options.TEXT, callback=options.with_root)
 @options.root
-@click.option("--vocabulary", type=options.Whole(2), default=3000, help="How many words to keep, the commonest.")
+@click.option("--vocabulary", type=options.whole(2), default=3000, help="How many words to keep, the commonest.")
 @options.tokens
 @options.as_json
 def corpora(text: str, vocabulary: int, tokens: str | None) -> None:

@@ -20,16 +20,16 @@ QUESTION_WORDS = 40_000
 @click.command()
 @click.option(
     "--cells",
-    type=options.Name(OFFERED_TORCH, several=True),
+    type=options.name(OFFERED_TORCH, several=True),
     default="rnn,lstm,gru",
     help=f"Which cells: {', '.join(OFFERED_TORCH)}.",
 )
-@click.option("--seeds", type=options.Whole(1), default=1, help="How many networks of each kind, trained apart.")
-@click.option("--longest", type=options.Whole(2), default=200, help="The longest distance from noun to verb, words.")
-@click.option("--words", type=options.Whole(1), default=400_000, help="Words to train on.")
-@click.option("--steps", type=options.Whole(1), default=600, help="Training steps.")
-@click.option("--hidden", type=options.Whole(1), default=64, help="Hidden units.")
-@click.option("--bptt", type=options.Whole(1), default=50, help="Words between two truncations.")
+@click.option("--seeds", type=options.whole(1), default=1, help="How many networks of each kind, trained apart.")
+@click.option("--longest", type=options.whole(2), default=200, help="The longest distance from noun to verb, words.")
+@click.option("--words", type=options.whole(1), default=400_000, help="Words to train on.")
+@click.option("--steps", type=options.whole(1), default=600, help="Training steps.")
+@click.option("--hidden", type=options.whole(1), default=64, help="Hidden units.")
+@click.option("--bptt", type=options.whole(1), default=50, help="Words between two truncations.")
 @options.device
 @options.out("runs/planted")
 @options.jobs

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("text", metavar="NAME|FILE|DIR", type=options.TEXT, callback=options.with_root)
 @options.root
-@click.option("--longest", type=options.Whole(4), default=1000, help="The largest distance, words.")
-@click.option("--words", type=options.Whole(1000), default=2_000_000, help="Words of the training part to read.")
+@click.option("--longest", type=options.whole(4), default=1000, help="The largest distance, words.")
+@click.option("--words", type=options.whole(1000), default=2_000_000, help="Words of the training part to read.")
 @click.option(
-    "--common", type=options.Whole(1), default=200, help="How many of the commonest words are counted one by one."
+    "--common", type=options.whole(1), default=200, help="How many of the commonest words are counted one by one."
 )
 @options.tokens
 @click.option(

@@ -35,11 +35,11 @@ _window = options.together(
         help="The UTF-8 text to read, or shakespeare, agreement, torchtext:WikiText2: of those the test part.",
     ),
     options.root,
-    click.option("--words", type=options.Whole(2), default=120, help="Words to read, at most 500."),
-    click.option("--start", type=options.Whole(0), default=0, help="The first of them; words before it are read too."),
+    click.option("--words", type=options.whole(2), default=120, help="Words to read, at most 500."),
+    click.option("--start", type=options.whole(0), default=0, help="The first of them; words before it are read too."),
     click.option(
         "--tokens",
-        type=options.Name(options.TOKENS),
+        type=options.name(options.TOKENS),
         help="How a file is cut: words or spaces.  [default: as the run's was]",
     ),
 )
@@ -161,7 +161,7 @@ def _influence_as_text(files: Any, by_word: Any, context: Any) -> str:
 
 @click.command()
 @_window
-@click.option("--bptt", type=options.Whole(1), help="Words of a window of training.  [default: the run's own]")
+@click.option("--bptt", type=options.whole(1), help="Words of a window of training.  [default: the run's own]")
 @options.device
 @options.out("runs/truncation")
 @options.quiet

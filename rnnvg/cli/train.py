@@ -23,18 +23,18 @@ _TRAINING = ("steps", "batch", "lr", "optimizer", "clip", "bptt", "stop_when_sol
 @options.which_task
 @options.network
 @click.option("--dropout", type=float, metavar="X", help="Share of units dropped, in [0, 1).  [default: 0]")
-@click.option("--steps", type=options.Whole(1), help="Training steps at most.  [default: 2000; next-word 700]")
-@click.option("--batch", type=options.Whole(1), help="Sequences a step.  [default: 50; next-word 16]")
-@click.option("--lr", type=options.Real(0), help="Learning rate.  [default: 0.005; copy and next-word 0.003]")
+@click.option("--steps", type=options.whole(1), help="Training steps at most.  [default: 2000; next-word 700]")
+@click.option("--batch", type=options.whole(1), help="Sequences a step.  [default: 50; next-word 16]")
+@click.option("--lr", type=options.real(0), help="Learning rate.  [default: 0.005; copy and next-word 0.003]")
 @click.option(
     "--optimizer",
-    type=options.Name(tuple(OPTIMIZERS)),
+    type=options.name(tuple(OPTIMIZERS)),
     help=f"{', '.join(OPTIMIZERS)}.  [default: adam]",
 )
-@click.option("--clip", type=options.Real(0), help="Largest norm of the gradient.  [default: 1]")
+@click.option("--clip", type=options.real(0), help="Largest norm of the gradient.  [default: 1]")
 @click.option(
     "--bptt",
-    type=options.Whole(1),
+    type=options.whole(1),
     help="Words between two truncations, of next-word.  [default: those of a sequence, 35]",
 )
 @click.option(

@@ -121,7 +121,7 @@ def test_letters_that_an_encoding_lacks_are_replaced(monkeypatch):
     ],
 )
 def test_values_of_settings(text, value):
-    assert options.Setting().convert(f"name={text}", None, None) == ("name", value)
+    assert options.SETTING.convert(f"name={text}", None, None) == ("name", value)
 
 
 def test_json_has_no_numbers_that_json_does_not_know():
