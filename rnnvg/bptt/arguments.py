@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rnnvg.bptt.cells import Cell, cell_of, read_cells
 from rnnvg.bptt.logscale import vector_norm
-from rnnvg.bptt.tensors import check_has_values, check_tensor
+from rnnvg.bptt.tensors import check_finite, check_has_values, check_tensor
 from rnnvg.bptt.weights import NARROW, at_least_single
 from rnnvg.errors import InputError, bounded, check_int, check_name, shown
 
@@ -53,11 +53,6 @@ def narrow_note(dtype: torch.dtype) -> str:
     return (
         f"Computed in float32 from {str(dtype).removeprefix('torch.')} weights and inputs." if dtype in NARROW else ""
     )
-
-
-def all_finite(numbers: Tensor) -> bool:
-    """Whether every number is finite; one sum tells, unless it overflows on its own."""
-    return bool(torch.isfinite(numbers.sum())) or bool(torch.isfinite(numbers).all())
 
 
 def weight_versions(recurrence: object) -> tuple[tuple[int, int], ...]:
@@ -106,8 +101,7 @@ def module_inputs(module: nn.Module, inputs: Tensor, layers: Sequence[Cell] | No
             f"`inputs` is on {inputs.device} and the module on {weight.device}; pass inputs.to({str(weight.device)!r})."
         )
     check_has_values("inputs", inputs)
-    if not all_finite(inputs):
-        raise InputError("`inputs` holds a value that is not finite; pass finite numbers.")
+    check_finite("inputs", inputs)
     return (inputs.transpose(0, 1) if batch_first else inputs).detach()
 
 
@@ -139,8 +133,7 @@ def module_state(
                 raise InputError(
                     f"`state` is {part.dtype} on {part.device} and `inputs` {inputs.dtype} on {inputs.device}; pass the same."
                 )
-            if not bool(torch.isfinite(part).all()):
-                raise InputError("`state` holds a value that is not finite; pass finite numbers.")
+            check_finite("state", part)
     parts = [part.detach().reshape(len(layers), batch, -1) for part in parts]
     return [tuple(part[index] for part in parts) for index in range(len(layers))]
 
@@ -179,8 +172,8 @@ def output_gradients(
         raise InputError(f"`output_grad` has dtype {output_grad.dtype}; pass float32 or float64.")
     if output_grad.device != device:
         raise InputError(f"`output_grad` is on {output_grad.device} and the inputs on {device}; pass the same device.")
-    if finite and not all_finite(output_grad):
-        raise InputError("`output_grad` holds a value that is not finite; pass finite numbers.")
+    if finite:
+        check_finite("output_grad", output_grad)
     return at_least_single(output_grad.transpose(0, 1) if batch_first else output_grad).detach()
 
 
@@ -291,10 +284,7 @@ def source_covectors(
 
     Rows of `output_grad`, zero where a sequence has no such source; random unit covectors where that is None.
     """
-    if generator is not None and not isinstance(generator, torch.Generator):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(
-            f"`generator` is a {type(generator).__name__}; pass a torch.Generator, or None for one seeded 0."
-        )
+    check_generator(generator)
     if output_grad is None:
         return unit_covectors(len(steps), shape[1], shape[2], generator, device, dtype)
     by_time = output_gradients(recurrence, output_grad, shape, device, unbatched=unbatched)
@@ -304,6 +294,14 @@ def source_covectors(
     if not bool(torch.isfinite(chosen).all()):
         raise InputError("`output_grad` holds a value that is not finite at a source; pass finite numbers.")
     return chosen.to(dtype) * present.unsqueeze(-1)
+
+
+def check_generator(generator: object) -> None:
+    """Nothing for a torch.Generator or None."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise InputError(
+            f"`generator` is a {type(generator).__name__}; pass a torch.Generator, or None for one seeded 0."
+        )
 
 
 def unit_covectors(

@@ -119,11 +119,11 @@ def compare(
     return Certificate.of(found, skipped, dtype, weights)
 
 
-def check_unchanged(recurrence: object, versions: tuple[tuple[int, int], ...]) -> None:
+def check_unchanged(recurrence: object, versions: tuple[tuple[int, int], ...], argument: str = "recurrence") -> None:
     """Nothing where the recurrence's weights are those that a profile was measured with, or an InputError."""
     if arguments.weight_versions(recurrence) != versions:
         raise InputError(
-            "A weight of `recurrence` has changed since the profile was measured; measure it again to verify."
+            f"A weight of `{argument}` has changed since the profile was measured; measure it again to verify."
         )
 
 

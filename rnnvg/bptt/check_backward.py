@@ -21,6 +21,7 @@ from torch import Tensor
 from rnnvg.bptt import arguments, logscale
 from rnnvg.bptt.kernel_runs import Kernel, Rounding, Run, fused_outputs, in_double, in_float64, takes, unrolled
 from rnnvg.bptt.stepping import map_state
+from rnnvg.bptt.tensors import check_finite
 from rnnvg.errors import InputError, check_float
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ def _checked(inputs: Any) -> list[Tensor]:
                 f"`inputs` holds {list(each.shape)} {each.dtype} beside {list(first.shape)} {first.dtype}; pass floating "
                 "tensors of one dtype with the same steps and sequences."
             )
-        if not arguments.all_finite(each):
-            raise InputError("`inputs` holds a value that is not finite; pass finite numbers.")
+        check_finite("inputs", each)
     return given
 
 

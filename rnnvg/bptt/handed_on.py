@@ -24,7 +24,7 @@ from rnnvg.bptt.segments import state_columns
 from rnnvg.bptt.sequences import Sequences, by_weights, collected, columns_of, reached_chains
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.sweep import sweep
-from rnnvg.bptt.watched import Masked, Run, contributions_one_way, note_of, profile_for, run_of, side_by_side
+from rnnvg.bptt.watched import MASKED, Run, contributions_one_way, note_of, profile_for, run_of, side_by_side
 from rnnvg.bptt.why.contributions import TemporalContributions
 from rnnvg.errors import InputError, check_name
 
@@ -61,7 +61,7 @@ def profile_calls(
     for group, its_columns, run in zip(groups, columns, runs, strict=True):
         profile = profile_for(run, shared, steps[:, its_columns], wrt, layer, most)
         profile = carried_on(profile, run, [chains[index] for index in group], chosen, most)
-        parts.append(dataclasses.replace(profile, origin=Masked()) if run.found.masks else profile)
+        parts.append(dataclasses.replace(profile, origin=MASKED) if run.found.masks else profile)
     return side_by_side(parts, columns)
 
 

@@ -72,10 +72,7 @@ def input_profile(
     >>> found.log_norm[0, :5, 0].round(12)
     array([  0.,   0.,   0., -inf, -inf])
     """
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise InputError(
-            f"`generator` is a {type(generator).__name__}; pass a torch.Generator, or None for one seeded 0."
-        )
+    arguments.check_generator(generator)
     if dtype is not None and dtype not in (torch.float32, torch.float64):
         raise InputError(f"`dtype` is {dtype!r}; pass torch.float64, torch.float32, or None for the model's own.")
     with torch.inference_mode(False), torch.enable_grad():

@@ -224,6 +224,8 @@ class GradientProfile(Shown):
             raise InputError(
                 "This profile was loaded from a file, without the recurrence it was made from; measure it again."
             )
+        if isinstance(self.origin, str):  # why there is nothing to compare with
+            raise InputError(self.origin)
         return self.origin.certify(self, n)
 
 

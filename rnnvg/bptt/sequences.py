@@ -6,7 +6,8 @@ Axes: T steps, B sequences of all calls, P output, L layers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,15 +114,12 @@ def some_of(found: Sequences, most: int) -> Sequences:
         here = np.flatnonzero(np.isin(which, chosen))
         rows = torch.from_numpy(here).to(index.device)
         ends.append((last[here], np.searchsorted(chosen, which[here]), [grad[:, rows] for grad in grads]))
-    return Sequences(
-        inputs=found.inputs[:, index],
+    return replace(
+        found,
+        **_by_step([found], lambda parts: parts[0][:, index]),
         lengths=found.lengths[chosen],
         state=[part[:, index] for part in found.state],
-        output_grad=found.output_grad[:, index],
         ends=ends,
-        seen=found.seen[:, index],
-        known=found.known[:, index],
-        masks=[mask[:, index] for mask in found.masks],
     )
 
 
@@ -156,18 +154,14 @@ def _chain(module: nn.RNNBase, calls: list[Call], chosen: set[int]) -> Sequences
             )
     starts = np.cumsum([0] + [piece.inputs.shape[0] for piece in pieces[:-1]])
     return Sequences(
-        inputs=torch.cat([piece.inputs for piece in pieces]),
+        **_by_step(pieces, torch.cat),
         lengths=pieces[-1].lengths + starts[-1],
         state=pieces[0].state,
-        output_grad=torch.cat([piece.output_grad for piece in pieces]),
         ends=[
             (last + start, which, grads)
             for piece, start in zip(pieces, starts, strict=True)
             for last, which, grads in piece.ends
         ],
-        seen=torch.cat([piece.seen for piece in pieces]),
-        known=torch.cat([piece.known for piece in pieces]),
-        masks=[torch.cat(each) for each in _all_masked(pieces)],
     )
 
 
@@ -213,13 +207,16 @@ def _time_major(masks: Tensor | PackedSequence) -> Tensor:
     return masks.unsqueeze(1) if masks.ndim == 2 else masks
 
 
-def _all_masked(pieces: list[Sequences]) -> list[list[Tensor]]:
-    """Border by border the masks of all pieces: ones for those without dropout, beside others that have it."""
-    borders = max(len(piece.masks) for piece in pieces)
-    return [
-        [piece.masks[border] if piece.masks else torch.ones_like(piece.seen) for piece in pieces]
-        for border in range(borders)
-    ]
+def _by_step(runs: list[Sequences], join: Callable[[list[Tensor]], Tensor]) -> dict[str, Any]:
+    """What has a value at every step, by its name in Sequences: that of all runs joined.
+
+    Border by border the masks are ones for a run without dropout, beside others that have it.
+    """
+    names = ("inputs", "output_grad", "seen", "known")
+    found: dict[str, Any] = {name: join([getattr(run, name) for run in runs]) for name in names}
+    borders = range(max(len(run.masks) for run in runs))
+    every = [[run.masks[each] if run.masks else torch.ones_like(run.seen) for run in runs] for each in borders]
+    return found | {"masks": [join(masks) for masks in every]}
 
 
 def _seen(module: nn.RNNBase, call: Call, lengths: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -265,22 +262,18 @@ def _side_by_side(runs: list[Sequences]) -> Sequences:
     steps = max(run.inputs.shape[0] for run in runs)
     offsets = np.cumsum([0] + [run.inputs.shape[1] for run in runs[:-1]])
 
-    def padded(tensor: Tensor) -> Tensor:
-        return torch.cat([tensor, tensor.new_zeros(steps - tensor.shape[0], *tensor.shape[1:])])
+    def side_by_side(tensors: list[Tensor]) -> Tensor:
+        return torch.cat([torch.cat([each, each.new_zeros(steps - len(each), *each.shape[1:])]) for each in tensors], 1)
 
     return Sequences(
-        inputs=torch.cat([padded(run.inputs) for run in runs], 1),
+        **_by_step(runs, side_by_side),
         lengths=np.concatenate([run.lengths for run in runs]),
         state=[torch.cat(parts, 1) for parts in zip(*(run.state for run in runs), strict=True)],
-        output_grad=torch.cat([padded(run.output_grad) for run in runs], 1),
         ends=[
             (last, which + offset, grads)
             for run, offset in zip(runs, offsets, strict=True)
             for last, which, grads in run.ends
         ],
-        seen=torch.cat([padded(run.seen) for run in runs], 1),
-        known=torch.cat([padded(run.known) for run in runs], 1),
-        masks=[torch.cat([padded(mask) for mask in each], 1) for each in _all_masked(runs)],
     )
 
 

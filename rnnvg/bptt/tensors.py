@@ -1,4 +1,4 @@
-"""Which tensors the analyzer takes: ordinary ones, with a value in every place."""
+"""Which tensors the analyzer takes: ordinary ones, with a value in every place, finite ones."""
 
 from __future__ import annotations
 
@@ -29,3 +29,14 @@ def check_has_values(argument: str, value: Tensor) -> None:
     """Nothing where `value` is on a device that holds values."""
     if value.device.type == "meta":
         raise InputError(f"`{argument}` is on the meta device, which holds no values; pass a tensor on a real one.")
+
+
+def all_finite(numbers: Tensor) -> bool:
+    """Whether every number is finite; one sum tells, unless it overflows on its own."""
+    return bool(torch.isfinite(numbers.sum())) or bool(torch.isfinite(numbers).all())
+
+
+def check_finite(argument: str, value: Tensor) -> None:
+    """Nothing where every number of `value` is finite."""
+    if not all_finite(value):
+        raise InputError(f"`{argument}` holds a value that is not finite; pass finite numbers.")

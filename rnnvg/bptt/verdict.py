@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.arguments import all_finite
 from rnnvg.bptt.bidirectional import DIRECTIONS
 from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.handed_on import at_outputs, both_ways, check_apart, profile_seen
@@ -18,6 +17,7 @@ from rnnvg.bptt.passes import chosen_passes
 from rnnvg.bptt.profile import GradientProfile
 from rnnvg.bptt.quick import quick_both_ways
 from rnnvg.bptt.sequences import Sequences, by_weights, evenly, gathered, reached_chains, some_of, steps_with_gradient
+from rnnvg.bptt.tensors import all_finite
 from rnnvg.bptt.watched import pairs_side_by_side
 from rnnvg.bptt.windows import profile_within
 from rnnvg.errors import InputError

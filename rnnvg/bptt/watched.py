@@ -25,16 +25,9 @@ from rnnvg.bptt.segments import Coordinate
 from rnnvg.bptt.sequences import Sequences, collected
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
-from rnnvg.errors import InputError, check_int
+from rnnvg.errors import check_int
 
-
-class Masked:
-    """The origin of what cannot be run again: a call with dropout, whose masks another run would not draw."""
-
-    def certify(self, profile: GradientProfile, n: int) -> Certificate:
-        raise InputError(MASKED)
-
-
+# Stands for the origin of what cannot be run again.
 MASKED = (
     "The call had dropout between its layers, and a module that is run again draws other masks, so verify() has "
     "no call to compare with. Two other checks were made: its replay gave the output that was seen, and the contributions add "
@@ -118,20 +111,18 @@ def run_of(recorder: Recorder, chains: list[list[Call]], chosen: set[int]) -> Ru
     return linearised(recorder, *collected(recorder, chains, chosen))
 
 
-def linearised(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
-    """The collected calls along their trajectory, after the check that it is the one that was seen."""
-    run = linearised_unchecked(recorder, module, found)
-    again = Again(module, found.inputs, run.state, found.masks or None, found.lengths)
-    check_replay(recorder, again, run.linear.outputs(), found.seen, found.known)
-    return run
+def linearised(recorder: Recorder, module: nn.RNNBase, found: Sequences, checked: bool = False) -> Run:
+    """The collected calls along their trajectory, after the check that it is the one that was seen.
 
-
-def linearised_unchecked(recorder: Recorder, module: nn.RNNBase, found: Sequences) -> Run:
-    """The collected calls, or a part of them that was checked as a whole, along their trajectory."""
+    `checked`: they are a part of what was checked as a whole.
+    """
     state = found.module_state
     inputs = found.inputs.transpose(0, 1) if module.batch_first else found.inputs
     linear = linearize(module, inputs, state, masks=found.masks or None)
     assert isinstance(linear, ModuleLinearization)
+    if not checked:
+        again = Again(module, found.inputs, state, found.masks or None, found.lengths)
+        check_replay(recorder, again, linear.outputs(), found.seen, found.known)
     return Run(module, inputs, state, linear, found, note_of(recorder))
 
 
@@ -164,7 +155,7 @@ class SeveralWeights:
         """Up to `n` entries, from every part a share of them."""
         check_int("n", n, least=1)
         each = -(-n // len(self.parts))
-        found = [part.origin.certify(part, each) for part in self.parts]
+        found = [part.verify(each) for part in self.parts]
         joined = {
             name: np.concatenate([getattr(its, name) for its in found])
             for name in ("source", "distance", "log_norm", "reference")

@@ -20,7 +20,7 @@ from rnnvg.bptt.profile import GradientProfile
 from rnnvg.bptt.quick import quick_profile
 from rnnvg.bptt.replay import Again, check_replay, stand_in
 from rnnvg.bptt.sequences import Sequences
-from rnnvg.bptt.watched import linearised, linearised_unchecked, profile_at
+from rnnvg.bptt.watched import linearised, profile_at
 from rnnvg.bptt.weights import one_layer
 
 SHORT = 2  # sequences of up to so many times the distance are followed to their start, which costs less than cutting them up
@@ -51,7 +51,7 @@ def profile_within(
     check_replay(recorder, again, outputs[-1], found.seen, found.known)
     cut, below = _cut(found, start, last, which, states, outputs)
     quick = quick_profile(recorder, calls, cut, "last", below)
-    return quick or profile_at(linearised_unchecked(recorder, module, cut), "last"), start
+    return quick or profile_at(linearised(recorder, module, cut, checked=True), "last"), start
 
 
 def _cut(

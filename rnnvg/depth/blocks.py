@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt.segments import Coordinate, Linearization, Segment
+from rnnvg.bptt.tensors import check_finite
 from rnnvg.depth.adjoints import log_norm
 from rnnvg.errors import InputError, bounded
 
@@ -62,8 +63,7 @@ def trace(blocks: Sequence[Block], inputs: Tensor) -> list[Step]:
         raise InputError(f"`inputs` is {found}; pass a batch [B, ...] of at least one item.")
     if inputs.dtype not in (torch.float32, torch.float64):
         raise InputError(f"`inputs` has dtype {inputs.dtype}; pass float32 or float64.")
-    if not bool(torch.isfinite(inputs).all()):
-        raise InputError("`inputs` holds a value that is not finite; pass finite numbers.")
+    check_finite("inputs", inputs)
     blocks = copy.deepcopy(
         list(bounded("blocks", blocks))
     )  # together, so that blocks that share a weight go on sharing it

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rnnvg.bptt.arguments import unit_covectors
 from rnnvg.bptt.profile import GradientProfile
 from rnnvg.bptt.sweep import sweep
+from rnnvg.bptt.tensors import check_finite
 from rnnvg.depth.blocks import Block, BlockLinearization, couples_items, trace
 from rnnvg.errors import InputError, check_int, check_name
 from rnnvg.horizon import NATS_PER_DECADE
@@ -207,8 +208,7 @@ def _covector(linear: BlockLinearization, output_grad: Tensor | None, generator:
     if not isinstance(output_grad, Tensor) or output_grad.shape != wanted:
         found = list(output_grad.shape) if isinstance(output_grad, Tensor) else type(output_grad).__name__
         raise InputError(f"`output_grad` is {found}; pass one shaped like the output, {list(wanted)}.")
-    if not bool(torch.isfinite(output_grad).all()):
-        raise InputError("`output_grad` holds a value that is not finite; pass finite numbers.")
+    check_finite("output_grad", output_grad)
     return linear.covectors(output_grad.detach().reshape(1, linear.batch, -1))
 
 

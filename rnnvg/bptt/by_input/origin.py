@@ -16,12 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnvg.bptt import arguments
 from rnnvg.bptt.by_input.layout import Layout
 from rnnvg.bptt.by_input.passes import narrowest_dtype
 from rnnvg.bptt.by_input.subject import Forward, Outputs, Subject
-from rnnvg.bptt.certificate import Certificate, entries_to_compare
-from rnnvg.errors import InputError
+from rnnvg.bptt.certificate import Certificate, check_unchanged, entries_to_compare
 
 if TYPE_CHECKING:
     from rnnvg.bptt.profile import GradientProfile
@@ -47,10 +45,7 @@ class InputOrigin:
     @torch.enable_grad()
     def certify(self, profile: GradientProfile, n: int) -> Certificate:
         """Compare up to `n` entries, spread over the distances, with finite differences in float64."""
-        if arguments.weight_versions(self.model) != self.versions:
-            raise InputError(
-                "A weight of `model` has changed since the profile was measured; measure it again to verify."
-            )
+        check_unchanged(self.model, self.versions, "model")
         subject = Subject(self.model, self.inputs, self.outputs, self.at, None if self.dtype is None else torch.float64)
         forward = subject.forward()
         found: list[tuple[int, int, int, float, float]] = []

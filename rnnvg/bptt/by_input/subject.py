@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnvg.bptt import arguments
 from rnnvg.bptt.by_input.copies import hooks_left_out, module_copy, switched_off
+from rnnvg.bptt.tensors import check_finite, check_has_values, check_tensor
 from rnnvg.errors import InputError, check_name
 
 Outputs = str | int | Callable[[Any], Tensor] | None
@@ -291,14 +291,13 @@ def _checked_inputs(inputs: Any, dtype: torch.dtype | None) -> Tensor:
         raise InputError(
             f"`inputs` has shape {list(inputs.shape)}; pass [T, B, I] or token ids [T, B], or both with the batch first."
         )
-    arguments.check_tensor("inputs", inputs, "[T, B, I], or token ids [T, B]")
-    arguments.check_has_values("inputs", inputs)
+    check_tensor("inputs", inputs, "[T, B, I], or token ids [T, B]")
+    check_has_values("inputs", inputs)
     if inputs.dtype == torch.bool or inputs.is_complex():
         raise InputError(f"`inputs` has dtype {inputs.dtype}; pass floating numbers or whole token ids.")
     with torch.inference_mode(False):
         own = inputs.detach().clone()
         if not own.is_floating_point():
             return own
-        if not arguments.all_finite(own):
-            raise InputError("`inputs` holds a value that is not finite; pass finite numbers.")
+        check_finite("inputs", own)
         return own if dtype is None else own.to(dtype)

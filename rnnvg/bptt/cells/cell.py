@@ -28,6 +28,7 @@ class Cell:
 
     Attributes:
         modules: the nn.Module classes of which this is the closed form.
+        names: of the weights that its constructor takes, where the module is one layer of them alone.
         changes: names of the changed backward passes that `factors` offers, for counterfactuals.
         chain: where the pullback is one chain, elementwise factors and then a matrix, what attribution calls the two; () for
             a sum of `paths`. A chain has one path and a state of one part, and `into_gates` leaves first in `delta` what
@@ -43,6 +44,7 @@ class Cell:
     """
 
     modules: ClassVar[tuple[type[nn.Module], ...]] = ()
+    names: ClassVar[tuple[str, ...]] = ()
     changes: ClassVar[tuple[str, ...]] = ()
     chain: ClassVar[tuple[str, ...]] = ()
     by_runs: ClassVar[bool] = False
@@ -60,7 +62,7 @@ class Cell:
     def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> Sequence[Self]:
         """The layers of a module, bottom first, over the weights that `weight(name)` gives; `reverse` asks for a
         bidirectional module's backward direction."""
-        raise NotImplementedError
+        return [cls(*map(weight, cls.names))]  # pyright: ignore[reportCallIssue]
 
     @property
     def state_dtype(self) -> torch.dtype:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnnvg.bptt.cells.cell import Weight
 from rnnvg.bptt.cells.linear import ElementwiseCell, LinearCell, Pulled, initial, ones, outer
 from rnnvg.bptt.cells.parts import Buffers, Gate, StateViews, Trajectory, states_from
 
@@ -79,16 +78,13 @@ class GLAValues(NamedTuple):
 
 class GLA(ElementwiseCell):
     modules = (GLACell,)
+    names = ("weight_a", "bias_a", "weight_k", "weight_v")
     carry_gate = "decay"
 
     def __init__(self, into_a: Tensor, bias: Tensor, into_k: Tensor, into_v: Tensor) -> None:
         self.into_a, self.bias, self.into_k, self.into_v = into_a, bias, into_k, into_v
         self.shape = (into_k.shape[0], into_v.shape[0])
         super().__init__(math.prod(self.shape), into_k.shape[1], into_k)
-
-    @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[GLA]:
-        return [cls(*(weight(name) for name in ("weight_a", "bias_a", "weight_k", "weight_v")))]  # type: ignore[arg-type]
 
     def drive(self, x: Tensor) -> GLAValues:
         raw = F.linear(x, self.into_a, self.bias)
@@ -142,15 +138,12 @@ class DeltaNet(LinearCell):
     """Its Jacobian is I - b k k^T for every column of S: never formed."""
 
     modules = (DeltaNetCell,)
+    names = ("weight_b", "weight_k", "weight_v")
 
     def __init__(self, into_b: Tensor, into_k: Tensor, into_v: Tensor) -> None:
         self.into_b, self.into_k, self.into_v = into_b, into_k, into_v
         self.shape = (into_k.shape[0], into_v.shape[0])
         super().__init__(math.prod(self.shape), into_k.shape[1], into_k)
-
-    @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[DeltaNet]:
-        return [cls(*(weight(name) for name in ("weight_b", "weight_k", "weight_v")))]  # type: ignore[arg-type]
 
     def drive(self, x: Tensor) -> DeltaValues:
         b, raw = torch.sigmoid(x @ self.into_b.T), x @ self.into_k.T

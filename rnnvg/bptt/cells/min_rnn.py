@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnnvg.bptt.cells.cell import Weight
 from rnnvg.bptt.cells.linear import ElementwiseCell, Pulled, initial, ones
 from rnnvg.bptt.cells.parts import Gate, StateViews, Trajectory
 
@@ -71,10 +70,14 @@ class Values(NamedTuple):
 
 
 class _Min(ElementwiseCell):
-    def __init__(self, weight: Tensor, bias: Tensor, blocks: int) -> None:
-        self.weight, self.bias, self.blocks = weight, bias, blocks
-        self.hidden = weight.shape[0] // blocks
-        super().__init__(self.hidden, weight.shape[1], weight, blocks * self.hidden, (blocks + 3) * self.hidden)
+    names = ("weight_ih", "bias_ih")
+    blocks: int
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight, self.bias = weight, bias
+        self.hidden = weight.shape[0] // self.blocks
+        numbers = self.blocks * self.hidden, (self.blocks + 3) * self.hidden
+        super().__init__(self.hidden, weight.shape[1], weight, *numbers)
 
     def drive(self, x: Tensor) -> Values:
         raw = F.linear(x, self.weight, self.bias)
@@ -119,11 +122,8 @@ class _Min(ElementwiseCell):
 
 class MinGRU(_Min):
     modules = (MinGRUCell,)
+    blocks = MinGRUCell.blocks
     carry_gate = "update gate"
-
-    @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[MinGRU]:
-        return [cls(weight("weight_ih"), weight("bias_ih"), MinGRUCell.blocks)]  # type: ignore[arg-type]
 
     def shares(self, gates: Tensor) -> tuple[Tensor, Tensor]:
         return torch.neg(gates).sigmoid_(), torch.sigmoid(gates)
@@ -141,11 +141,8 @@ class MinGRU(_Min):
 
 class MinLSTM(_Min):
     modules = (MinLSTMCell,)
+    blocks = MinLSTMCell.blocks
     carry_gate = "forget gate"
-
-    @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[MinLSTM]:
-        return [cls(weight("weight_ih"), weight("bias_ih"), MinLSTMCell.blocks)]  # type: ignore[arg-type]
 
     def shares(self, gates: Tensor) -> tuple[Tensor, Tensor]:
         if float(gates.detach().amin()) > CLOSED:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnnvg.bptt.cells.cell import Weight
 from rnnvg.bptt.cells.linear import LinearCell, Pulled, initial, ones
 from rnnvg.bptt.cells.parts import Gate, StateViews, Trajectory
 
@@ -50,6 +49,7 @@ class Rotations(LinearCell):
     """Its Jacobian turns and shrinks each pair of coordinates."""
 
     modules = (RotationCell,)
+    names = ("nu", "theta", "gamma", "b")
     carry_gate = "decay"
 
     def __init__(self, nu: Tensor, theta: Tensor, gamma: Tensor, b: Tensor) -> None:
@@ -57,10 +57,6 @@ class Rotations(LinearCell):
         self.nu, self.theta, self.gain = nu.exp(), theta.exp(), gamma.exp().repeat(2)
         self.into = self.gain.unsqueeze(1) * b
         super().__init__(b.shape[0], b.shape[1], b)
-
-    @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[Rotations]:
-        return [cls(*(weight(name) for name in ("nu", "theta", "gamma", "b")))]  # type: ignore[arg-type]
 
     def drive(self, x: Tensor) -> Values:
         driven = F.linear(x, self.into)

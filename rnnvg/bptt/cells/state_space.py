@@ -164,42 +164,48 @@ class LRU(_StateSpace):
         }
 
 
-class S5(_StateSpace):
+class _Held(_StateSpace):
+    """ds/dt = a s + b x with x held constant over a step of length dt: a and dt [N], b [N, I]."""
+
+    def __init__(self, a: Tensor, dt: Tensor, b: Tensor, like: Tensor) -> None:
+        decay = torch.exp(a * dt)
+        self.a, self.dt, self.hold = a, dt, (decay - 1) / a
+        super().__init__(decay, self.hold.unsqueeze(1) * b, like)
+
+    def _of_a_and_dt(
+        self, x: Tensor, step: Values, adjoint: Tensor, driven: Tensor
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Contributions to both parts of a, and to the logarithm of dt mode by mode; `driven` is b x."""
+        one = ones(x)
+        by_a = self.dt * self.decay * step.before + (self.dt * self.decay - self.hold) / self.a * driven
+        by_dt = self.a * self.decay * step.before + self.decay * driven
+        return {
+            "re_log": (self._real(adjoint, by_a) * self.a.real, one),
+            "im": (self._real(adjoint, 1j * by_a), one),
+            "step_log": (self._real(adjoint, by_dt) * self.dt, one),
+        }
+
+
+class S5(_Held):
     modules = (S5Cell,)
 
     @classmethod
     def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[S5]:
         re, im, step, b_re, b_im = (weight(name) for name in ("re_log", "im", "step_log", "b_re", "b_im"))
-        a, dt = torch.complex(-re.exp(), im), step.exp()  # type: ignore[union-attr,arg-type]
-        decay = torch.exp(a * dt)
-        hold = (decay - 1) / a
-        cell = cls(decay, hold.unsqueeze(1) * torch.complex(b_re, b_im), re)  # type: ignore[arg-type]
-        cell.a, cell.dt, cell.hold = a, dt, hold
-        return [cell]
-
-    a: Tensor
-    dt: Tensor
-    hold: Tensor
+        return [cls(torch.complex(-re.exp(), im), step.exp(), torch.complex(b_re, b_im), re)]  # type: ignore[union-attr,arg-type]
 
     def contributions(
         self, x: Tensor, path: Trajectory, a: StateViews, delta: Pulled, above: Tensor | None
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        step, adjoint, one = delta.step, delta.a[0], ones(x)
-        driven = step.drive / self.hold
-        by_a = self.dt * self.decay * step.before + (self.dt * self.decay - self.hold) / self.a * driven
-        by_dt = self.a * self.decay * step.before + self.decay * driven
+        step, adjoint = delta.step, delta.a[0]
         into = self.hold.conj() * adjoint
-        return {
-            "re_log": (self._real(adjoint, by_a) * self.a.real, one),
-            "im": (self._real(adjoint, 1j * by_a), one),
-            "step_log": (self._real(adjoint, by_dt) * self.dt, one),
-            "b_re": (into.real, x),
-            "b_im": (into.imag, x),
-        }
+        found = self._of_a_and_dt(x, step, adjoint, step.drive / self.hold)
+        return found | {"b_re": (into.real, x), "b_im": (into.imag, x)}
 
 
-class S4D(_StateSpace):
+class S4D(_Held):
     modules = (S4DCell,)
+    modes: int
 
     @classmethod
     def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[S4D]:
@@ -207,28 +213,14 @@ class S4D(_StateSpace):
         channels, modes = re.shape  # type: ignore[union-attr]
         a = torch.complex(-re.exp(), im).flatten()  # type: ignore[union-attr,arg-type]
         dt = step.exp().repeat_interleave(modes)  # type: ignore[union-attr]
-        decay = torch.exp(a * dt)
-        hold = (decay - 1) / a
-        channel = torch.eye(channels, dtype=decay.dtype, device=decay.device).repeat_interleave(modes, 0)
-        cell = cls(decay, hold.unsqueeze(1) * channel, re)  # type: ignore[arg-type]
-        cell.a, cell.dt, cell.hold, cell.modes = a, dt, hold, modes
+        channel = torch.eye(channels, dtype=a.dtype, device=a.device).repeat_interleave(modes, 0)
+        cell = cls(a, dt, channel, re)  # type: ignore[arg-type]
+        cell.modes = modes
         return [cell]
-
-    a: Tensor
-    dt: Tensor
-    hold: Tensor
-    modes: int
 
     def contributions(
         self, x: Tensor, path: Trajectory, a: StateViews, delta: Pulled, above: Tensor | None
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        step, adjoint, one = delta.step, delta.a[0], ones(x)
-        driven = x.repeat_interleave(self.modes, -1)
-        by_a = self.dt * self.decay * step.before + (self.dt * self.decay - self.hold) / self.a * driven
-        by_dt = self.a * self.decay * step.before + self.decay * driven
-        steps = (self._real(adjoint, by_dt) * self.dt).unflatten(-1, (-1, self.modes)).sum(-1)
-        return {
-            "re_log": (self._real(adjoint, by_a) * self.a.real, one),
-            "im": (self._real(adjoint, 1j * by_a), one),
-            "step_log": (steps, one),
-        }
+        found = self._of_a_and_dt(x, delta.step, delta.a[0], x.repeat_interleave(self.modes, -1))
+        by_mode, one = found["step_log"]
+        return found | {"step_log": (by_mode.unflatten(-1, (-1, self.modes)).sum(-1), one)}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rnnvg.bptt.segments import Coordinate, Linearization, Segment, split_steps
-from rnnvg.bptt.tensors import check_has_values, check_tensor
+from rnnvg.bptt.tensors import check_finite, check_has_values, check_tensor
 from rnnvg.errors import InputError
 
 KINDS = ("hidden", "cell")
@@ -196,8 +196,7 @@ def _initial(state: Any, inputs: Any) -> tuple[list[Tensor], list[tuple[int, ...
                 f"{part.device}; pass tensors of one batch size, dtype and device."
             )
     for part in parts:
-        if not bool(torch.isfinite(part).all()):
-            raise InputError("`state` holds a value that is not finite; pass finite numbers.")
+        check_finite("state", part)
     return [part.detach().flatten(1) for part in parts], [tuple(part.shape[1:]) for part in parts]
 
 
@@ -208,8 +207,8 @@ def _check_inputs(inputs: Tensor, batch: int) -> None:
     check_has_values("inputs", check_tensor("inputs", inputs, "[T, B, I]"))
     if inputs.shape[1] != batch:
         raise InputError(f"`inputs` has {inputs.shape[1]} sequences and `state` {batch}; pass the same number.")
-    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
-        raise InputError("`inputs` holds a value that is not finite; pass finite numbers.")
+    if inputs.is_floating_point():
+        check_finite("inputs", inputs)
 
 
 def _words(shapes: list[list[int]]) -> str:

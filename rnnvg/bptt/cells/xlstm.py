@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnnvg.bptt.cells.cell import Paths, Weight
+from rnnvg.bptt.cells.cell import Paths
 from rnnvg.bptt.cells.linear import ElementwiseCell, Pulled, initial, ones, outer
 from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory, slope_of_tanh
 from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, as_rows, blocks, sigmoid_slope
@@ -77,6 +77,7 @@ class MValues(NamedTuple):
 
 class MLSTM(ElementwiseCell):
     modules = (MLSTMCell,)
+    names = ("weight_k", "weight_v", "weight_gates", "bias_gates")
     carry_gate = "forget gate"
 
     def __init__(self, into_k: Tensor, into_v: Tensor, gates: Tensor, bias: Tensor) -> None:
@@ -84,11 +85,6 @@ class MLSTM(ElementwiseCell):
         self.into_k, self.into_v, self.into_gates_, self.bias = into_k / self.root, into_v, gates, bias
         self.shape = (into_k.shape[0], into_v.shape[0] + 1)
         super().__init__(math.prod(self.shape), into_k.shape[1], into_k)
-
-    @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[MLSTM]:
-        names = ("weight_k", "weight_v", "weight_gates", "bias_gates")
-        return [cls(*(weight(name) for name in names))]  # type: ignore[arg-type]
 
     def drive(self, x: Tensor) -> MValues:
         i, f = F.linear(x, self.into_gates_, self.bias).chunk(2, -1)
@@ -151,16 +147,13 @@ class SFactors(NamedTuple):
 
 class SLSTM(PreactivatedCell):
     modules = (SLSTMCell,)
+    names = ("weight_ih", "weight_hh", "bias")
     carry_gate = "forget gate"
 
     def __init__(self, weight: Tensor, recurrent: Tensor, bias: Tensor) -> None:
         hidden = recurrent.shape[1]
         self.matrix = recurrent
         super().__init__(weight, bias, (Part("hidden", hidden), Part("cell", hidden), Part("other", hidden)), 4, 7)
-
-    @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[SLSTM]:
-        return [cls(*(weight(name) for name in ("weight_ih", "weight_hh", "bias")))]  # type: ignore[arg-type]
 
     def roll(self, pre: Tensor, states: Tensor) -> SValues:
         H, into = self.matrix.shape[1], self.matrix.t().contiguous()

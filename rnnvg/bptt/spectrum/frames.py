@@ -16,12 +16,13 @@ from rnnvg.bptt.cells import cell_of
 from rnnvg.bptt.linearize import Recurrence, linearize, module_layers
 from rnnvg.bptt.segments import Linearization
 from rnnvg.bptt.stack import ModuleLinearization
+from rnnvg.bptt.tensors import check_tensor
 from rnnvg.bptt.weights import own_weights
 
 
 def linearize_wide(recurrence: Recurrence, inputs: Tensor, state: object) -> Linearization:
     """`linearize`, a module in float64 whatever its own dtype: products of small and large numbers need the digits."""
-    arguments.check_tensor("inputs", inputs, "[T, B, I]")
+    check_tensor("inputs", inputs, "[T, B, I]")
     if cell_of(recurrence) is None or inputs.dtype == torch.float64:
         return linearize(recurrence, inputs, state)
     assert isinstance(recurrence, torch.nn.Module)
