@@ -21,9 +21,10 @@ from torch import Tensor
 
 from rnnvg.bptt.diagonal_adjoints import DiagonalRecursion
 from rnnvg.bptt.entries import WAITING_NUMBERS, WAITING_STEPS, Block, Entries, Entry, Sources, Summed
-from rnnvg.bptt.logscale import lengths, nonzero, vector_norm
+from rnnvg.bptt.logscale import lengths, nonzero
 from rnnvg.bptt.segments import Linearization, Segment
 from rnnvg.bptt.threads import threads_for
+from rnnvg.pytorch import vector_norm
 
 __all__ = ["Block", "Entries", "Entry", "Sources", "Summed", "adjoints"]
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt.cells import Cell, cell_of, read_cells
-from rnnvg.bptt.logscale import vector_norm
-from rnnvg.bptt.tensors import check_finite, check_has_values, check_tensor
+from rnnvg.bptt.tensors import check_finite, check_has_values, check_tensor, members, shape_of
 from rnnvg.bptt.weights import NARROW, at_least_single
 from rnnvg.errors import InputError, bounded, check_int, check_name, shown
+from rnnvg.pytorch import from_numpy, vector_norm
 
 WRT = ("state", "hidden", "cell", "input")
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -116,8 +116,8 @@ def module_state(
     if state is None:
         parts = [inputs.new_zeros(shape, dtype=dtype) for shape in shapes]
     else:
-        parts = [_as_batch(part, batch, len(lead)) for part in (state if isinstance(state, (tuple, list)) else [state])]
-        found = [list(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in parts]
+        parts = [as_batch(part, batch, len(lead)) for part in members(state)]
+        found = [shape_of(part) for part in parts]
         several = len(shapes) > 1
         if found != shapes or several != isinstance(state, (tuple, list)):
             wanted = "h_0 of shape " if not several else "the pair (h_0, c_0) of shapes "
@@ -138,7 +138,7 @@ def module_state(
     return [tuple(part[index] for part in parts) for index in range(len(layers))]
 
 
-def _as_batch(part: Any, batch: int, axis: int) -> Any:
+def as_batch(part: Any, batch: int, axis: int) -> Any:
     """A part of the state at_least_single, and with a batch axis where it has none and there is one sequence."""
     if not isinstance(part, Tensor):
         return part
@@ -165,8 +165,9 @@ def output_gradients(
     if isinstance(output_grad, Tensor) and output_grad.ndim > 3 and cell_of(recurrence) is None:
         output_grad = output_grad.flatten(2)  # of a state with more axes
     if not isinstance(output_grad, Tensor) or list(output_grad.shape) != wanted:
-        found = list(output_grad.shape) if isinstance(output_grad, Tensor) else type(output_grad).__name__
-        raise InputError(f"`output_grad` is {found}; pass dL_t/d(output_t) shaped like the output, {wanted}.")
+        raise InputError(
+            f"`output_grad` is {shape_of(output_grad)}; pass dL_t/d(output_t) shaped like the output, {wanted}."
+        )
     check_tensor("output_grad", output_grad, "shaped like the output")
     if not output_grad.is_floating_point():
         raise InputError(f"`output_grad` has dtype {output_grad.dtype}; pass float32 or float64.")
@@ -189,7 +190,7 @@ def without_padding(recurrence: object, inputs: Any, lengths: Any) -> Any:
         by_time = by_time.unsqueeze(1)
     valid = check_lengths(lengths, by_time.shape[0], by_time.shape[1])
     assert valid is not None
-    inside = torch.arange(by_time.shape[0], device="cpu")[:, None] < torch.from_numpy(valid)
+    inside = torch.arange(by_time.shape[0], device="cpu")[:, None] < from_numpy(valid)
     if bool(inside.all()):
         return inputs
     inside = inside.to(inputs.device).view(*inside.shape, *[1] * (by_time.ndim - 2))
@@ -229,7 +230,7 @@ def source_steps(
             return np.array([n_steps - 1]), own[None, :] - 1
         steps = np.arange(n_steps)
         return steps, _absolute(steps, own)
-    if isinstance(sources, numbers.Integral) and not isinstance(sources, bool):
+    if not isinstance(sources, bool) and isinstance(sources, numbers.Integral):
         count = int(sources)
         if not 1 <= count <= n_steps:
             raise InputError(f"`sources` is {count}; pass from 1 to {n_steps} sources for {n_steps} steps.")
@@ -288,8 +289,8 @@ def source_covectors(
     if output_grad is None:
         return unit_covectors(len(steps), shape[1], shape[2], generator, device, dtype)
     by_time = output_gradients(recurrence, output_grad, shape, device, unbatched=unbatched)
-    present = torch.as_tensor(steps >= 0).to(device)
-    index = torch.as_tensor(np.maximum(steps, 0)).to(device)
+    present = from_numpy(steps >= 0).to(device)
+    index = from_numpy(np.maximum(steps, 0)).to(device)
     chosen = by_time[index, torch.arange(shape[1], device=device)]
     if not bool(torch.isfinite(chosen).all()):
         raise InputError("`output_grad` holds a value that is not finite at a source; pass finite numbers.")
@@ -298,7 +299,7 @@ def source_covectors(
 
 def check_generator(generator: object) -> None:
     """Nothing for a torch.Generator or None."""
-    if generator is not None and not isinstance(generator, torch.Generator):
+    if not isinstance(generator, (torch.Generator, type(None))):
         raise InputError(
             f"`generator` is a {type(generator).__name__}; pass a torch.Generator, or None for one seeded 0."
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,8 +27,10 @@ from rnnvg.bptt.linearize import Recurrence, linearize
 from rnnvg.bptt.logscale import log_norm
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.stepping import Step, initial_parts, map_state, module_step, whole_state, widened
+from rnnvg.bptt.tensors import tensors_of
 from rnnvg.bptt.weights import at_least_single, one_layer, plain_module
 from rnnvg.bptt.why.contributions import contributions_of
+from rnnvg.pytorch import gradients
 
 if TYPE_CHECKING:
     from rnnvg.bptt.result import GradientProfile
@@ -69,7 +71,7 @@ def _reference(profile: GradientProfile, origin: Origin) -> Reference:
         parts = [torch.zeros_like(factors[0]) if origin.state is None else origin.state]
         return _autograd(profile, origin, lambda x, before: [step(x, before[0])], inputs, parts)
     if cell_of(origin.recurrence) is None:
-        parts = [part.flatten(1) for part in _parts(origin.state)]
+        parts = [part.flatten(1) for part in tensors_of(origin.state)]
         return _autograd(profile, origin, _function_step(origin), inputs, parts)
     module = plain_module(origin.recurrence).double()
     inputs = arguments.module_inputs(module, origin.inputs.double())
@@ -78,19 +80,17 @@ def _reference(profile: GradientProfile, origin: Origin) -> Reference:
 
 
 def _function_step(origin: Origin) -> Step:
-    single, shapes = isinstance(origin.state, Tensor), [part.shape[1:] for part in _parts(origin.state)]
+    function = origin.recurrence
+    assert not isinstance(function, Diagonal)
+    single, shapes = isinstance(origin.state, Tensor), [part.shape[1:] for part in tensors_of(origin.state)]
 
     def step(x: Tensor, parts: list[Tensor]) -> list[Tensor]:
         pairs = zip(parts, shapes, strict=True)
         shaped = tuple(part.reshape(len(part), *shape) for part, shape in pairs)
-        after = origin.recurrence(x, shaped[0] if single else shaped)  # type: ignore[operator]
-        return [part.flatten(1) for part in _parts(after)]
+        after = function(x, shaped[0] if single else shaped)
+        return [part.flatten(1) for part in tensors_of(after)]
 
     return step
-
-
-def _parts(state: Any) -> list[Tensor]:
-    return [state] if isinstance(state, Tensor) else list(state)
 
 
 def _autograd(profile: GradientProfile, origin: Origin, step: Step, inputs: Tensor, initial: list[Tensor]) -> Reference:
@@ -115,25 +115,21 @@ def _autograd(profile: GradientProfile, origin: Origin, step: Step, inputs: Tens
                 parts = step(inputs[t], parts)
             whole = whole_state(parts, layers)[sequence]  # layer by layer, h before c, as the covectors are
             loss = (whole * origin.covectors[row, sequence].to(parts[0].dtype).conj()).sum().real
-            found = _gradients(loss, leaves)
+            found = gradients(loss, leaves)
         squares = sum(float(widened(each[sequence]).abs().square().sum()) for each in found if each is not None)
         return 0.5 * math.log(squares) if squares > 0 else -math.inf
 
     return reference
 
 
-def _gradients(loss: Tensor, leaves: list[Tensor]) -> tuple[Tensor | None, ...]:
-    """By each leaf; None where the loss does not depend on it. The graph is kept."""
-    return cast("tuple[Tensor | None, ...]", torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True))
-
-
 def _named(profile: GradientProfile, origin: Origin, parts: list[Tensor]) -> list[Tensor]:
     """Of [h of every layer, c of every layer] those that `wrt` and `layer` name."""
-    if cell_of(origin.recurrence) is None:
+    recurrence = origin.recurrence
+    if not isinstance(recurrence, nn.Module) or cell_of(recurrence) is None:
         kinds = ("hidden", "cell") + ("other",) * len(parts)
         named = [(0, kinds[i]) for i in range(len(parts))]
     else:
-        layers = list(enumerate(read_cells(origin.recurrence)))  # type: ignore[arg-type]
+        layers = list(enumerate(read_cells(recurrence)))
         named = [(index, cell.parts[i].kind) for i in range(len(layers[0][1].parts)) for index, cell in layers]
     return [
         part
@@ -249,13 +245,13 @@ class _Unrolled:
                 for part, kind in zip(self.leaves[layer, t, self.way], self.kinds, strict=True)
                 if profile.layer in (None, layer) and profile.wrt in ("state", kind)
             ]
-        gradients = _gradients(loss, wanted)
-        square = sum(float(each[sequence].square().sum()) for each in gradients if each is not None)
+        found = gradients(loss, wanted, retain=True)
+        square = sum(float(each[sequence].square().sum()) for each in found if each is not None)
         if self.way is not None and t == source and profile.layer in (None, layers[-1]) and profile.wrt != "cell":
             width = len(covector) // 2  # what the loss reads directly is not passed on
             own = covector[self.way * width : (self.way + 1) * width].double()
             top = self.leaves[layers[-1], t, self.way][0]
-            passed = next(gradient for gradient, each in zip(gradients, wanted, strict=True) if each is top)
+            passed = next(gradient for gradient, each in zip(found, wanted, strict=True) if each is top)
             added = own if passed is None else own + passed[sequence]
             square += float(added.square().sum() - (0 if passed is None else passed[sequence].square().sum()))
         return 0.5 * math.log(square) if square > 0 else -math.inf

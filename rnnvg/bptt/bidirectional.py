@@ -25,6 +25,7 @@ from rnnvg.bptt.segments import KEEP_BYTES, state_columns
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.sweep import block_log_norms
 from rnnvg.errors import InputError, check_int, check_name
+from rnnvg.pytorch import from_numpy
 
 DIRECTIONS = ("forward", "backward")
 
@@ -67,7 +68,7 @@ class BothWays:
     def _reversal(self, device: torch.device) -> Tensor:
         """[T, B]: the step at which a direction's step lies in the other's order; behind the end it stays."""
         t, lengths = np.arange(self.n_steps)[:, None], self.lengths
-        return torch.from_numpy(np.where(t < lengths, lengths - 1 - t, t)).to(device)
+        return from_numpy(np.where(t < lengths, lengths - 1 - t, t)).to(device)
 
     def own(self, by_step: Tensor, way: int, axis: int = 0) -> Tensor:
         """A tensor [T, B, ...] (`axis` axes before them) in a direction's own order of steps, and back again."""
@@ -78,7 +79,7 @@ class BothWays:
 
     @property
     def first_nonfinite(self) -> np.ndarray:
-        found = []
+        found: list[np.ndarray] = []
         for way in (0, 1):
             steps = np.stack([pair[way].first_nonfinite.numpy() for pair in self.layers])
             steps = np.where((steps < 0) | (steps >= self.lengths), np.iinfo(np.int64).max, steps).min(0)
@@ -122,7 +123,7 @@ class BothWays:
         lowest = min(wanted, default=0)
         for index in range(len(self.layers) - 1, lowest - 1, -1):
             onwards = index > lowest or wrt == "input"
-            arrived = []
+            arrived: list[tuple[Tensor, ...]] = []
             for this in (0, 1):
                 if not onwards and this != way:
                     continue
@@ -266,7 +267,7 @@ def _walk(
 
     noted = before if columns is not None and isinstance(entries, _EveryStep) else None
     for block in adjoints(linear, entries, entries.last, rows, inputs=inputs, before=noted):
-        order = torch.from_numpy(entries.order[: block.log_scale.shape[1]]).to(linear.device)
+        order = from_numpy(entries.order[: block.log_scale.shape[1]]).to(linear.device)
         if columns is not None:
             values = block_log_norms(linear, block, columns)
             norms[order, block.first + 1 : block.last + 2] = values.flip(0).transpose(0, 1)
@@ -281,7 +282,7 @@ def _walk(
 
 def _added(terms: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
     """The sum of exp(log) vectors on the largest scale."""
-    parts = []
+    parts: list[tuple[Tensor, Tensor]] = []
     for vectors, log in terms:
         scaled, extra = scaled_vectors(vectors)
         parts.append((scaled, torch.where(torch.isneginf(extra), extra, log + extra)))

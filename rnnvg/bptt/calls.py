@@ -11,16 +11,16 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import CodeType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._dynamo import eval_frame
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
 from rnnvg.bptt.passes import Pass, pass_under_way
+from rnnvg.bptt.tensors import tensors_of
+from rnnvg.pytorch import flat_weights, func_transform, leave_uncompiled, tracing
 
 
 @dataclass(eq=False)
@@ -60,13 +60,13 @@ class Call:
     random: Tensor | None
     narrowest: torch.dtype  # that the forward pass computed in
     computed_state: bool = False  # the initial state has a graph and is no call's final state as it was handed over
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     versions: tuple[int, ...] = ()
     output: Tensor | PackedSequence | None = None
     output_version: int = 0
     last: Tensor | None = None
     finals: tuple[tuple[weakref.ref[Tensor], int], ...] = ()  # the final states and their versions
-    gradients: dict[int, Gradients] = field(default_factory=dict)  # by the engine's number of the pass
+    gradients: dict[int, Gradients] = field(default_factory=dict[int, Gradients])  # by the engine's number of the pass
 
     @property
     def masks_lost(self) -> bool:
@@ -129,10 +129,8 @@ class Recorder:
             return None
         inputs = args[0] if args else kwargs["input"]
         given = args[1] if len(args) > 1 else kwargs.get("hx")
-        if not isinstance(inputs, (Tensor, PackedSequence)) or not isinstance(given, (Tensor, tuple, list, type(None))):
-            return None
-        state = None if given is None else (given,) if isinstance(given, Tensor) else tuple(given)
-        if state is not None and not all(isinstance(part, Tensor) for part in state):
+        state = None if given is None else tuple(tensors_of(given))
+        if not isinstance(inputs, (Tensor, PackedSequence)) or state == ():
             return None
         data = inputs.data if isinstance(inputs, PackedSequence) else inputs
         reason = _without_values(data)
@@ -226,11 +224,7 @@ class Recorder:
 
     def _weights(self, before: Call | None) -> tuple[dict[str, Tensor], tuple[int, ...]]:
         """The weights that the forward pass just ran with, never read again, and their versions (none for copies)."""
-        used = {
-            name: weight.detach()
-            for name, weight in zip(self.module._flat_weights_names, self.module._flat_weights, strict=True)
-            if weight is not None
-        }
+        used = {name: weight.detach() for name, weight in flat_weights(self.module) if weight is not None}
         if not self.snapshot:
             return used, tuple(version(weight) for weight in used.values())
         last = before if before is not None and before.recorder is self else self.calls[-1] if self.calls else None
@@ -246,9 +240,9 @@ def version(tensor: Tensor) -> int:
 
 def _unreadable() -> str | None:
     """Why the tensors of the call under way cannot be kept, or None."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore[reportAttributeAccessIssue]
+    if func_transform() is not None:
         return "it ran inside a torch.func transform"
-    if torch._C._get_tracing_state() is not None:
+    if tracing() is not None:
         return "it was traced, not run"
     return None
 
@@ -309,16 +303,7 @@ class Hook:
         return getattr, (contextlib.nullcontext(), "__exit__")
 
 
-def _leave_uncompiled(code: CodeType) -> None:
-    """Tell torch.compile to run a function as it is, with all that it calls, once it comes to it at a graph break."""
-    if hasattr(eval_frame, "set_code_exec_strategy"):
-        skip = eval_frame._FrameAction.SKIP
-        eval_frame.set_code_exec_strategy(code, eval_frame._FrameExecStrategy(skip, skip))
-    elif hasattr(eval_frame, "skip_code"):  # before 2.7
-        eval_frame.skip_code(code)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-_leave_uncompiled(Hook.__call__.__code__)
+leave_uncompiled(Hook.__call__.__code__)
 
 
 def keep_first(error: Exception, failures: list[Exception]) -> None:

@@ -21,8 +21,9 @@ from torch import Tensor
 from rnnvg.bptt import arguments, logscale
 from rnnvg.bptt.kernel_runs import Kernel, Rounding, Run, fused_outputs, in_double, in_float64, takes, unrolled
 from rnnvg.bptt.stepping import map_state
-from rnnvg.bptt.tensors import check_finite
+from rnnvg.bptt.tensors import check_finite, tensors_of
 from rnnvg.errors import InputError, check_float
+from rnnvg.pytorch import vector_norm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,9 +107,9 @@ def check_backward(
     return _table(rows, kernel, exact, rounded, margin, dtype)
 
 
-def _checked(inputs: Any) -> list[Tensor]:
-    given = [inputs] if isinstance(inputs, Tensor) else list(inputs) if isinstance(inputs, (tuple, list)) else []
-    if not given or not all(isinstance(each, Tensor) and each.ndim >= 2 and each.numel() for each in given):
+def _checked(inputs: object) -> list[Tensor]:
+    given = tensors_of(inputs)
+    if not given or not all(each.ndim >= 2 and each.numel() for each in given):
         raise InputError(
             f"`inputs` is a {type(inputs).__name__}; pass a tensor [T, B, I] or a tuple of them, none of them empty."
         )
@@ -132,17 +133,15 @@ def _errors(
     state, its place is nan.
     """
     known = exact.gradient(source, covector)
-    columns = []
+    columns: list[np.ndarray] = []
     for run in (kernel, *rounded):
         by_input, by_state = run.gradient(source, covector)
         apart = torch.cat([_norm(by_input - known[0])[: source + 1], _norm(by_state - known[1])[None]])
-        columns.append(apart.flip(0).roll(-1, 0))
+        columns.append(apart.flip(0).roll(-1, 0).cpu().numpy())
     size = torch.cat([_norm(known[0])[: source + 1], _norm(known[1])[None]]).flip(0).roll(-1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         size = size.cpu().numpy()
-        error, *floors = (
-            np.where(size > 0, each.cpu().numpy() / size, np.where(each.cpu() > 0, np.inf, 0)) for each in columns
-        )
+        error, *floors = (np.where(size > 0, each / size, np.where(each > 0, np.inf, 0)) for each in columns)
         floor = np.nan_to_num(np.max(floors, 0), nan=np.inf, posinf=np.inf)
         if not initial:
             error[-1] = floor[-1] = np.nan
@@ -154,7 +153,7 @@ def _norm(vectors: Tensor) -> Tensor:
     if not vectors.shape[-1]:
         return vectors.new_zeros(vectors.shape[:-1])
     scaled, log = logscale.scaled_vectors(vectors)
-    return torch.linalg.vector_norm(scaled, dim=-1) * log.exp()
+    return vector_norm(scaled, dim=-1) * log.exp()
 
 
 def _table(
@@ -162,7 +161,9 @@ def _table(
 ) -> pd.DataFrame:
     import pandas as pd
 
-    found, undecided, smallest = [], [], math.log10(torch.finfo(dtype).tiny)
+    found: list[tuple[float, ...]] = []
+    undecided: list[float] = []
+    smallest = math.log10(torch.finfo(dtype).tiny)
     for k in range(max(len(error) for error, _, _ in rows)):
         error, floor, size = (np.concatenate([row[i][k] for row in rows if k < len(row[i])]) for i in range(3))
         seen = ~np.isnan(floor) if k else np.ones(len(error), dtype=bool)
@@ -196,9 +197,10 @@ def _forward(
     kernel: Run, exact: Run, rounded: list[Run], margin: float, dtype: torch.dtype
 ) -> tuple[float, int | None]:
     """The largest relative error of the outputs, and the first step where it is more than rounding."""
-    size = exact.outputs.detach().flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+    wanted = exact.outputs.detach().flatten(1)
+    size = vector_norm(wanted, dim=1).clamp_min(torch.finfo(torch.float64).tiny)
     error, *floors = (
-        ((run.outputs.detach().double() - exact.outputs.detach()).flatten(1).norm(dim=1) / size).cpu().numpy()
+        (vector_norm(run.outputs.detach().double().flatten(1) - wanted, dim=1) / size).cpu().numpy()
         for run in (kernel, *rounded)
     )
     allowed, decidable = _allowed(np.nan_to_num(np.max(floors, 0), nan=np.inf, posinf=np.inf), margin, dtype)

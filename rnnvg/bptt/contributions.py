@@ -26,6 +26,7 @@ from rnnvg.bptt.weights import plain_module
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
 from rnnvg.bptt.why.rank_one import Chunk, FirstPass, chunks_of, totals
 from rnnvg.errors import InputError
+from rnnvg.pytorch import from_numpy, weight_names
 
 
 def temporal_contributions(
@@ -82,9 +83,7 @@ def _both_ways(
     shape = (steps, batch, 2 * (module.proj_size or module.hidden_size))
     direct = arguments.output_gradients(module, output_grad, shape, x.device, finite=True, unbatched=inputs.ndim == 2)
     if inputs.ndim == 2 and isinstance(state, (Tensor, tuple, list)):  # a batch of one, as the inputs are
-        state = map_state(
-            state, lambda part: part.unsqueeze(1) if isinstance(part, Tensor) and part.ndim == 2 else part
-        )
+        state = map_state(state, lambda part: arguments.as_batch(part, 1, 1))
     return contributions_both_ways(module, x, state, direct, np.full(batch, steps) if valid is None else valid)
 
 
@@ -105,7 +104,7 @@ class _Origin:
         module = plain_module(self.module).double().requires_grad_()
         module.batch_first = False
         with torch.enable_grad():
-            lengths = torch.from_numpy(self.lengths)
+            lengths = from_numpy(self.lengths)
             packed = pack_padded_sequence(self.inputs.double(), lengths, enforce_sorted=False)
             output, ends = module(packed, map_state(self.state, widened))
             output = pad_packed_sequence(output, total_length=len(self.inputs))[0]
@@ -135,7 +134,7 @@ def contributions_both_ways(
     """
     linear = BothWays(module, inputs.transpose(0, 1) if module.batch_first else inputs, state, lengths)
     first, share = FirstPass(linear.n_steps), {}
-    valid = torch.arange(linear.n_steps, device="cpu")[:, None] < torch.from_numpy(linear.lengths)
+    valid = torch.arange(linear.n_steps, device="cpu")[:, None] < from_numpy(linear.lengths)
     onwards = torch.where(valid.unsqueeze(-1).to(output_grad.device), output_grad.double(), 0.0)
     for layer, pair in reversed(list(enumerate(linear.layers))):
         below = torch.zeros(*pair[0].inputs.shape, dtype=torch.float64, device=linear.device)
@@ -150,7 +149,7 @@ def contributions_both_ways(
             below += linear.own(into, way)
         onwards = below
     total, log_norm_total = totals(module, first)
-    names = [name for name in module._flat_weights_names if name in total]
+    names = [name for name in weight_names(module) if name in total]
     versions = arguments.weight_versions(module)
     origin = _Origin(module, inputs.detach(), state, output_grad, linear.lengths, finals, versions)
     return TemporalContributions(
@@ -169,13 +168,13 @@ def _ends(linear: BothWays, grads: list[Tensor]) -> dict[int, Tensor]:
     if not grads:
         return {}
     whole = torch.cat(grads, -1)
-    ends = torch.from_numpy(linear.lengths - 1).to(whole.device)
-    return {step: torch.where((ends == step)[:, None], whole, 0.0) for step in set(ends.tolist())}
+    ends = from_numpy(linear.lengths - 1).to(whole.device)
+    return {step: torch.where((ends == step)[:, None], whole, 0.0) for step in map(int, set(linear.lengths - 1))}
 
 
 def _by_step(linear: BothWays, chunks: list[Chunk], way: int) -> list[Chunk]:
     """Each parameter's factors over all steps, in the order of the sequence and not of the direction."""
-    found = []
+    found: list[Chunk] = []
     for name in dict.fromkeys(chunk.name for chunk in chunks):
         its = sorted((chunk for chunk in chunks if chunk.name == name), key=lambda chunk: chunk.start)
         parts = (torch.cat([getattr(chunk, part) for chunk in its]) for part in ("log_weight", "left", "right"))

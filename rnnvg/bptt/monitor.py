@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt.calls import Hook, Recorder
+from rnnvg.bptt.tensors import members
 from rnnvg.bptt.verdict import CODES, WORST, Verdict, measure
 from rnnvg.bptt.watch import find_recurrent
 from rnnvg.errors import check_float, check_int, check_name
+from rnnvg.pytorch import graph_task_id
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter
+
+class ScalarWriter(Protocol):
+    """What is asked of TensorBoard's SummaryWriter."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int, /) -> object: ...
 
 
 class GradientMonitor:
@@ -118,7 +123,7 @@ class GradientMonitor:
             return next(iter(found.values()))
         return " ".join(f"{name}: {reason}" for name, reason in found.items() if reason)
 
-    def to_tensorboard(self, writer: SummaryWriter, step: int, prefix: str = "gradient/") -> None:
+    def to_tensorboard(self, writer: ScalarWriter, step: int, prefix: str = "gradient/") -> None:
         """Write the numbers of `metrics` as scalars at `step`."""
         for name, value in self.metrics().items():
             writer.add_scalar(prefix + name, value, step)
@@ -198,7 +203,7 @@ class Follower:
             self._idle.add("ran in evaluation mode" if torch.is_grad_enabled() else "ran without gradients")
             return None
         recording = self._recording
-        if recording is not None and torch._C._current_graph_task_id() in recording.passes:
+        if recording is not None and graph_task_id() in recording.passes:
             return None  # a checkpoint computes the call again while its gradient is under way
         if not self._carries_on(args, kwargs):
             self.step += 1
@@ -219,7 +224,7 @@ class Follower:
     def _carries_on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether a call begins from the final state of the one before it, with its graph."""
         given = args[1] if len(args) > 1 else kwargs.get("hx")
-        first = given[0] if isinstance(given, (tuple, list)) and given else given
+        first = next(iter(members(given)), None)
         end = getattr(self._calling, "end", None)
         return end is not None and isinstance(first, Tensor) and first.requires_grad and end() is first
 
@@ -245,6 +250,6 @@ class Follower:
             return f"Every call so far {' or '.join(sorted(self._idle))}; calls in training mode with gradients are watched."
         if self.step < 0:
             return "The recurrent module has not been called yet."
-        unseen = set() if self._recording is None else self._recording.unseen
+        unseen: set[str] = set() if self._recording is None else self._recording.unseen
         because = f" (left out: {' and '.join(sorted(unseen))})" if unseen else ""
         return f"No gradient has come back to the call watched at step {max(0, self._recorded_step)} yet{because}."

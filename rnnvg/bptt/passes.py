@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.errors import InputError, check_int
+from rnnvg.pytorch import from_numpy, graph_task_id, parameters, queue_callback, vector_norm, will_execute
 
 if TYPE_CHECKING:
     from rnnvg.bptt.calls import Recorder
@@ -39,16 +40,16 @@ class Pass:
 
 def pass_under_way(passes: dict[int, Pass], module: nn.Module | None) -> int:
     """The engine's number of the backward pass under way, described in `passes` when it is new."""
-    task = torch._C._current_graph_task_id()
+    task = graph_task_id()
     if task not in passes:
-        parameters = [each for each in ([] if module is None else module.parameters()) if each.requires_grad]
+        filled = [each for each in ([] if module is None else parameters(module)) if each.requires_grad]
         passes[task] = Pass(
             index=len(passes),
-            accumulates=not parameters or any(_is_accumulated(each) for each in parameters),
+            accumulates=not filled or any(_is_accumulated(each) for each in filled),
             creates_graph=torch.is_grad_enabled(),
-            fresh=all(each.grad is None for each in parameters),
+            fresh=all(each.grad is None for each in filled),
         )
-        torch.autograd.Variable._execution_engine.queue_callback(passes[task].finish)
+        queue_callback(passes[task].finish)
     return task
 
 
@@ -57,7 +58,7 @@ def _is_accumulated(parameter: Tensor) -> bool:
     with torch.enable_grad():  # PyTorch 2.3 finds a leaf's node through a view of it
         node = torch.autograd.graph.get_gradient_edge(parameter).node
     try:
-        return torch._C._will_engine_execute_node(node)
+        return will_execute(node)
     except RuntimeError:  # torch.autograd.grad asks for this very parameter
         return False
 
@@ -143,7 +144,7 @@ def check_sum(recorder: Recorder, found: TemporalContributions) -> None:
     eps = max(torch.finfo(call.narrowest).eps for call in recorder.calls)
     bound = eps * (64 + 4 * found.n_steps)
     for name, total, grad, size in pairs:
-        apart = float(torch.linalg.vector_norm(total - along / square * grad))
+        apart = float(vector_norm(total - along / square * grad))
         if apart > bound * size:
             raise InputError(
                 f"The contributions to `{name}` do not add up to its .grad (apart by {apart / size:.1e} of their size), so "
@@ -156,12 +157,13 @@ def check_sum(recorder: Recorder, found: TemporalContributions) -> None:
 def _by_parameter(recorder: Recorder, found: TemporalContributions) -> list[tuple[str, Tensor, Tensor, float]]:
     """(name, total, .grad, sum of the steps' norms) in float64 for each parameter that is a leaf with a gradient."""
     rows: dict[int, tuple[str, Tensor, Tensor, float]] = {}
+    own = dict(recorder.module.named_parameters(recurse=False, remove_duplicate=False))
     for name in found.names:
-        parameter = recorder.module._parameters.get(name)
+        parameter = own.get(name)
         if parameter is None or parameter.grad is None:
             continue
         total = found.total[name].double()
-        size = float(torch.from_numpy(found.log_norm[name]).exp().sum())
+        size = float(from_numpy(found.log_norm[name]).exp().sum())
         if id(parameter) in rows:  # one parameter under two names
             _, other, _, more = rows[id(parameter)]
             total, size = total + other, size + more

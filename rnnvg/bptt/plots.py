@@ -3,6 +3,9 @@
 Matplotlib is imported where it is used. Axes: S sources, K distances, B sequences.
 """
 
+# pyright: reportUnknownMemberType=false
+# Matplotlib does not type what its functions hand on to the artists: it is drawn with here, and nowhere else.
+
 from __future__ import annotations
 
 import math
@@ -60,6 +63,36 @@ def lettered(ax: Axes, x: str, y: str, title: str = "", legend: bool = True) -> 
     return ax
 
 
+def line(ax: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> None:
+    ax.plot(x, y, **style)
+
+
+def level(ax: Axes, y: float, label: str | None = None) -> None:
+    """A dotted line across the picture, for a value that curves are compared with."""
+    ax.axhline(y, color="0.4", linestyle=":", linewidth=1, label=label)
+
+
+def band(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, **style: Any) -> None:
+    ax.fill_between(x, low, high, color=COLOUR, linewidth=0, **style)
+
+
+def with_errors(ax: Axes, x: np.ndarray, y: np.ndarray, error: np.ndarray) -> None:
+    """A line with a bar of length `error` up and down at each point."""
+    ax.errorbar(x, y, yerr=error, color=COLOUR, marker=".", linewidth=1, elinewidth=1, alpha=0.7)
+
+
+def draw_histogram(values: np.ndarray, mark: float, ax: Axes | None = None) -> Axes:
+    """What is finite and positive of `values` in bins on a log axis, and a dotted line at `mark`."""
+    ax = new_axes() if ax is None else ax
+    seen = values[np.isfinite(values) & (values > 0)]
+    if seen.size:
+        low, high = math.log10(seen.min()) - 0.05, math.log10(seen.max()) + 0.05
+        ax.hist(seen, bins=np.logspace(low, high, 25).tolist(), color=COLOUR)
+    ax.axvline(mark, color="0.4", linestyle=":", linewidth=1)
+    ax.set(xscale="log")
+    return ax
+
+
 def draw_curve(curve: pd.DataFrame, wrt: str, horizon: str, ax: Axes | None = None) -> Axes:
     """Mean gain against distance on a log axis, its 10 to 90 % spread, and the horizon at 1/e.
 
@@ -73,8 +106,8 @@ def draw_curve(curve: pd.DataFrame, wrt: str, horizon: str, ax: Axes | None = No
     curve = curve.iloc[seen_points(curve["log10_gain"], curve["low"], curve["high"])]
     ax.plot(curve["distance"], curve["log10_gain"], color=COLOUR, label="geometric mean")
     low, high = (np.where(np.isfinite(curve[side]), curve[side], np.nan) for side in ("low", "high"))
-    ax.fill_between(curve["distance"], low, high, color=COLOUR, alpha=0.2, linewidth=0, label="10 to 90 %")
-    ax.axhline(-math.log10(math.e), color="0.4", linestyle=":", linewidth=1, label=f"1/e, reached at {horizon}")
+    band(ax, curve["distance"].to_numpy(), low, high, alpha=0.2, label="10 to 90 %")
+    level(ax, -math.log10(math.e), label=f"1/e, reached at {horizon}")
     future = "; negative: the future" if (curve["distance"].to_numpy() < 0).any() else ""
     return lettered(ax, f"{BACK[:-1]}{future})", f"log10 gain of the gradient, wrt {wrt}")
 
@@ -173,7 +206,7 @@ def draw_nats(nats: Mapping[str, np.ndarray], gain: np.ndarray, ax: Axes | None 
     distance, seen = np.arange(1, len(gain) + 1), seen_points(gain, *nats.values())
     stack(ax, distance[seen], {name: values[seen] for name, values in nats.items()})
     ax.plot(distance[seen], gain[seen], color="black", linewidth=1.5, label="log gain")
-    ax.set_ylabel("nats added since the loss")
+    ax.set(ylabel="nats added since the loss")
     return _finish(ax, distance)
 
 
@@ -185,7 +218,7 @@ def draw_shares(shares: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axe
     seen = seen_points(*means.values())
     stack(ax, distance[seen], {name: values[seen] for name, values in means.items()})
     ax.axhline(1.0, color="black", linewidth=1, linestyle=":")
-    ax.set_ylabel("signed share of the gradient that arrives")
+    ax.set(ylabel="signed share of the gradient that arrives")
     return _finish(ax, distance)
 
 
@@ -198,7 +231,7 @@ def stack(ax: Axes, distance: np.ndarray, parts: Mapping[str, np.ndarray]) -> No
         values = np.where(visible, values, 0.0)
         above, below = np.maximum(values, 0.0), np.minimum(values, 0.0)
         colour = COLOURS[name] if name in COLOURS else OTHER_COLOURS[unknown.index(name) % len(OTHER_COLOURS)]
-        style = {"where": visible, "color": colour, "linewidth": 0, "alpha": 0.85}
+        style: dict[str, Any] = {"where": visible, "color": colour, "linewidth": 0, "alpha": 0.85}
         ax.fill_between(distance, up, up + above, label=name, **style)
         ax.fill_between(distance, down + below, down, **style)
         up, down = up + above, down + below
@@ -206,8 +239,7 @@ def stack(ax: Axes, distance: np.ndarray, parts: Mapping[str, np.ndarray]) -> No
 
 def _finish(ax: Axes, distance: np.ndarray) -> Axes:
     ax.axhline(0.0, color="black", linewidth=0.8)
-    ax.set_xlabel(BACK)
-    ax.set_xlim(1, max(2, int(distance[-1])))
+    ax.set(xlabel=BACK, xlim=(1, max(2, int(distance[-1]))))
     ax.legend(frameon=False, fontsize="small", ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
 

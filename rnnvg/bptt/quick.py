@@ -26,6 +26,7 @@ from rnnvg.bptt.stack import places_of
 from rnnvg.bptt.threads import threads_for
 from rnnvg.bptt.watched import covectors_of
 from rnnvg.bptt.weights import at_least_single, one_layer
+from rnnvg.pytorch import from_numpy
 
 
 def quick_profile(
@@ -60,7 +61,7 @@ def quick_both_ways(
         sources: absolute steps.
     """
     places = np.array(sources, dtype=np.int64)
-    profiles = []
+    profiles: list[GradientProfile] = []
     for way in (0, 1):
         own = np.where(places[:, None] < found.lengths, places[:, None], -1)
         if way:
@@ -75,7 +76,7 @@ def quick_both_ways(
 def _one_way(found: Sequences, way: int) -> Sequences:
     """One direction of a single layer in its own order of steps; the backward one begins at each sequence's last step."""
     t, lengths = np.arange(len(found.inputs))[:, None], found.lengths
-    order = torch.from_numpy(
+    order = from_numpy(
         np.where(t < lengths, lengths - 1 - t, t) if way else np.broadcast_to(t, found.known.shape).copy()
     )
     columns, width = torch.arange(len(lengths), device="cpu"), found.seen.shape[-1] // 2
@@ -102,8 +103,8 @@ def _quick(
 ) -> GradientProfile | None:
     """As `quick_profile`, for sources that are known step by step, [S, B]; -1 where a sequence has none."""
     weights = {name: at_least_single(weight) for name, weight in calls[0].weights.items()}
-    layers = read_cells(recorder.module, weights.get, reverse)
-    narrowest, lengths = narrowest_of(recorder), torch.from_numpy(found.lengths)
+    layers = read_cells(recorder.module, weights, reverse)
+    narrowest, lengths = narrowest_of(recorder), from_numpy(found.lengths)
     inputs, batch = found.inputs, found.inputs.shape[1]
     n_bytes = sum(2 * layer.kept for layer in layers) * found.known.numel() * inputs.element_size()
     valid = torch.arange(len(inputs), device="cpu")[:, None] < lengths
@@ -140,7 +141,8 @@ def _quick(
 
 def _outputs_below(module: nn.RNNBase, found: Sequences) -> list[Tensor]:
     """The outputs of the layers below the top one, by PyTorch's own kernel."""
-    x, outputs = found.inputs, []
+    x = found.inputs
+    outputs: list[Tensor] = []
     for layer in range(module.num_layers - 1):
         state: Any = [part[layer : layer + 1].contiguous() for part in found.state]
         outputs.append(one_layer(module, layer)(x, tuple(state) if len(state) > 1 else state[0])[0])
@@ -149,7 +151,8 @@ def _outputs_below(module: nn.RNNBase, found: Sequences) -> list[Tensor]:
 
 
 def _trajectories(layers: list[Cell], found: Sequences, below: list[Tensor]) -> list[Trajectory]:
-    paths, x = [], found.inputs
+    x = found.inputs
+    paths: list[Trajectory] = []
     for index, (layer, output) in enumerate(zip(layers, [*below, found.seen], strict=True)):
         state = tuple(part[index] for part in found.state)
         paths.append(layer.retrace(x, output, state, Buffers()))

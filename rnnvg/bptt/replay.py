@@ -18,8 +18,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from rnnvg.bptt.calls import Call, Recorder, version
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.stack import ModuleLinearization
+from rnnvg.bptt.stepping import map_state
 from rnnvg.bptt.weights import FUSED, plain_module
 from rnnvg.errors import InputError
+from rnnvg.pytorch import from_numpy, vector_norm
 
 # Rounding errors of one pass, in units of eps times the output's size, that need no explanation; beyond that the output may
 # differ by so many times what it changes when weights and inputs are disturbed by eps: of wide and of narrow dtypes.
@@ -61,7 +63,7 @@ def masks_of(call: Call) -> list[Tensor]:
     generator = torch.Generator()
     generator.set_state(call.random)
     keep = 1 - call.dropout
-    masks = []
+    masks: list[Tensor] = []
     for _ in range(call.recorder.module.num_layers - 1):
         drawn = torch.empty(shape, dtype=output.dtype, device="cpu").bernoulli_(keep, generator=generator)
         masks.append(drawn.div_(keep) if keep else drawn.zero_())
@@ -88,7 +90,7 @@ class Again:
             assert isinstance(linear, ModuleLinearization)
             return linear.outputs()
         if module.bidirectional:  # which reads each sequence backwards from its own end
-            lengths = torch.from_numpy(self.lengths)
+            lengths = from_numpy(self.lengths)
             packed = pack_padded_sequence(inputs, lengths, batch_first=batch_first, enforce_sorted=False)
             return pad_packed_sequence(module(packed, self.state)[0], total_length=len(self.inputs))[0]
         found = module(inputs, self.state)[0]
@@ -97,10 +99,7 @@ class Again:
     def disturbed(self, eps: float, seed: int) -> Again:
         """With every weight, input and state changed by about eps of itself."""
         weights = {name: _noisy(weight, eps, seed) for name, weight in self.module.named_parameters()}
-        state = self.state
-        state = (
-            tuple(_noisy(part, eps, seed) for part in state) if isinstance(state, tuple) else _noisy(state, eps, seed)
-        )
+        state = map_state(self.state, lambda part: _noisy(part, eps, seed))
         return replace(
             self, module=plain_module(self.module, weights), inputs=_noisy(self.inputs, eps, seed), state=state
         )
@@ -181,7 +180,7 @@ def _size(seen: Tensor, known: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _root_mean_square(vectors: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(vectors, dim=-1) / vectors.shape[-1] ** 0.5
+    return vector_norm(vectors, dim=-1) / vectors.shape[-1] ** 0.5
 
 
 def _apart(one: Tensor, other: Tensor, known: Tensor) -> Tensor:

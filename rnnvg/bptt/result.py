@@ -202,7 +202,7 @@ class GradientProfile(Shown):
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 if not isinstance(stored, np.lib.npyio.NpzFile):
                     raise ValueError("it is one array, not an archive")
-                arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
+                arrays: dict[str, np.ndarray] = {name: stored[name] for name in stored.files}
             return GradientProfile(**_fields(arrays))
         except (KeyError, ValueError, TypeError, IndexError, OSError, EOFError, AttributeError) as error:
             what = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
@@ -229,12 +229,12 @@ class GradientProfile(Shown):
         return self.origin.certify(self, n)
 
 
-def _fields(arrays: dict[str, Any]) -> dict[str, Any]:
+def _fields(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """A profile's fields from the arrays of a file, checked; errors say what is wrong with it."""
     log_norm, sources, layer = arrays["log_norm"], arrays["sources"], arrays["layer"]
     if log_norm.ndim != 3 or log_norm.dtype != np.float64:
         raise ValueError(f"log_norm is {log_norm.dtype} {list(log_norm.shape)} and should be float64 [S, K, B]")
-    n_sources, n_distances, batch = log_norm.shape
+    n_sources, n_distances, batch = map(int, log_norm.shape)
     distance = arrays.get("distance", np.arange(int(n_distances)))
     first = arrays["first_nonfinite"]
     for name, array, size in (("sources", sources, n_sources), ("distance", distance, n_distances)):

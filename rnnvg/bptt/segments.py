@@ -16,13 +16,15 @@ from rnnvg.errors import InputError, check_int
 
 KEEP_BYTES = 2**28  # states of every step are kept up to here, and only at checkpoints beyond
 
+Kind = Literal["hidden", "cell", "other"]
+
 
 @dataclass(frozen=True)
 class Coordinate:
     """A block of the state: its layer, what it is ("hidden", "cell" or "other"), and its columns."""
 
     layer: int
-    kind: Literal["hidden", "cell", "other"]
+    kind: Kind
     columns: slice
 
 

@@ -24,6 +24,7 @@ from rnnvg.bptt.stepping import map_state, widened
 from rnnvg.errors import InputError, check_int
 from rnnvg.horizon import MemoryHorizon
 from rnnvg.notebook import Shown
+from rnnvg.pytorch import gradients
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,8 +87,8 @@ class ParameterSensitivity(Shown):
         for name, values in self.by_step.items():
             shown = np.where(values > 0, values, np.nan)
             seen = plots.seen_points(shown)
-            ax.plot(seen, shown[seen], label=name)
-        ax.set_yscale("log")
+            plots.line(ax, seen, shown[seen], label=name)
+        ax.set(yscale="log")
         return plots.lettered(
             ax, "time step", "mean square of d(output) / d(parameter)", f"gradient horizon: {self.horizon}"
         )
@@ -161,7 +162,7 @@ def parameter_sensitivity(
 
 
 def _prepared(
-    recurrence: Any, inputs: Tensor, state: Any, parameters: Mapping[str, Tensor] | None
+    recurrence: Any, inputs: Tensor, state: Any, parameters: Mapping[str, object] | None
 ) -> tuple[Any, Tensor, Any, dict[str, Tensor]]:
     """A module in float64 with inputs and state like it, or a function as it is; and the parameters by name."""
     if isinstance(recurrence, (nn.RNNBase, nn.RNNCellBase)):
@@ -178,12 +179,13 @@ def _prepared(
         raise InputError(
             "`parameters` is empty and `recurrence` is a function; pass a dictionary of the tensors that it uses, by name."
         )
-    for name, each in parameters.items():
-        if not isinstance(each, Tensor) or not each.requires_grad or not each.is_leaf:
+    leaves = {name: each for name, each in parameters.items() if isinstance(each, Tensor)}
+    for name in parameters:
+        if name not in leaves or not leaves[name].requires_grad or not leaves[name].is_leaf:
             raise InputError(
                 f"`parameters` has {name!r}, which is not a leaf tensor that requires a gradient; pass one."
             )
-    return recurrence, inputs, state, dict(parameters)
+    return recurrence, inputs, state, leaves
 
 
 def _outputs(recurrence: Any, inputs: Tensor, state: Any) -> Tensor:
@@ -192,7 +194,7 @@ def _outputs(recurrence: Any, inputs: Tensor, state: Any) -> Tensor:
         with torch.backends.cudnn.flags(enabled=False):  # its backward pass cannot be differentiated again
             found = recurrence(inputs, state)[0]
         return found.transpose(0, 1) if recurrence.batch_first else found
-    rows = []
+    rows: list[Tensor] = []
     for x in inputs:
         state = recurrence(x, state)
         rows.append(state if isinstance(state, Tensor) else state[0])
@@ -209,7 +211,7 @@ def _square(output: Tensor, parameter: Tensor, directions: int, generator: torch
     if not output.requires_grad:
         return total.cpu().numpy()
     covector = torch.zeros_like(output, requires_grad=True)
-    (pulled,) = torch.autograd.grad(output, parameter, covector, create_graph=True, allow_unused=True)
+    (pulled,) = gradients(output, [parameter], covector, create=True)
     if pulled is None or not pulled.requires_grad:
         return total.cpu().numpy()
     n = parameter.numel()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,15 @@ from rnnvg.bptt.calls import Call, Gradients, Recorder, version
 from rnnvg.bptt.replay import masks_of, same_weights, stand_in
 from rnnvg.bptt.weights import at_least_single
 from rnnvg.errors import InputError
+from rnnvg.pytorch import from_numpy
+
+
+class End(NamedTuple):
+    """Of some sequences [B'] the last steps [B'], and the gradients of the parts of the state there, [L, B', .] each."""
+
+    last: np.ndarray
+    which: np.ndarray
+    grads: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,6 @@ class Sequences:
     """A batch of sequences and their direct gradients, time first.
 
     inputs [T, B, I]; lengths [B]; state the parts of the initial state [L, B, .]; output_grad [T, B, P];
-    ends: (last steps [B'], sequences [B'], gradients of the parts of the state there [L, B', .]);
     seen: the output of the calls themselves [T, B, P], and where it is known [T, B];
     masks: what dropout multiplied the layers' outputs by, [T, B, P] for each border between two; [] without dropout.
     """
@@ -35,7 +43,7 @@ class Sequences:
     lengths: np.ndarray
     state: list[Tensor]
     output_grad: Tensor
-    ends: list[tuple[np.ndarray, np.ndarray, list[Tensor]]]
+    ends: list[End]
     seen: Tensor
     known: Tensor
     masks: list[Tensor]
@@ -83,7 +91,7 @@ def by_weights(chains: list[list[Call]]) -> list[list[int]]:
 
 def columns_of(chains: list[list[Call]], groups: list[list[int]]) -> list[np.ndarray]:
     """Group by group the columns of its chains where all chains stand side by side."""
-    first = np.cumsum([0, *(batch_of(chain[0]) for chain in chains)])
+    first: list[int] = np.cumsum([0, *(batch_of(chain[0]) for chain in chains)]).tolist()
     return [np.concatenate([np.arange(first[index], first[index + 1]) for index in group]) for group in groups]
 
 
@@ -108,12 +116,12 @@ def some_of(found: Sequences, most: int) -> Sequences:
     if batch <= most:
         return found
     chosen = np.array(evenly(batch, most))
-    index = torch.from_numpy(chosen).to(found.inputs.device)
-    ends = []
+    index = from_numpy(chosen).to(found.inputs.device)
+    ends: list[End] = []
     for last, which, grads in found.ends:
         here = np.flatnonzero(np.isin(which, chosen))
-        rows = torch.from_numpy(here).to(index.device)
-        ends.append((last[here], np.searchsorted(chosen, which[here]), [grad[:, rows] for grad in grads]))
+        rows = from_numpy(here).to(index.device)
+        ends.append(End(last[here], np.searchsorted(chosen, which[here]), [grad[:, rows] for grad in grads]))
     return replace(
         found,
         **_by_step([found], lambda parts: parts[0][:, index]),
@@ -158,9 +166,9 @@ def _chain(module: nn.RNNBase, calls: list[Call], chosen: set[int]) -> Sequences
         lengths=pieces[-1].lengths + starts[-1],
         state=pieces[0].state,
         ends=[
-            (last + start, which, grads)
+            end._replace(last=end.last + start)
             for piece, start in zip(pieces, starts, strict=True)
-            for last, which, grads in piece.ends
+            for end in piece.ends
         ],
     )
 
@@ -181,14 +189,14 @@ def _call(module: nn.RNNBase, call: Call, chosen: set[int]) -> Sequences:
     if gradients.output[0] is not None:
         assert call.output is not None
         output_grad = at_least_single(_by_time(_like(call.output, gradients.output[0]), module))
-    finals = []
+    finals: list[Tensor] = []
     for index, (total, passed_on) in enumerate(zip(gradients.finals, gradients.passed_on, strict=True)):
         size = width if index == 0 else module.hidden_size
         direct = inputs.new_zeros(ways * module.num_layers, batch, size)
         if total is not None:
             direct = at_least_single(total if passed_on is None else total - passed_on).reshape(direct.shape)
         finals.append(direct)
-    ends = [(lengths - 1, np.arange(batch), finals)] if any(bool(part.any()) for part in finals) else []
+    ends = [End(lengths - 1, np.arange(batch), finals)] if any(bool(part.any()) for part in finals) else []
     has_cell = isinstance(module, nn.LSTM)
     sizes = (width, module.hidden_size)[: 1 + has_cell]
     given = call.state or tuple(inputs.new_zeros(ways * module.num_layers, batch, size) for size in sizes)
@@ -226,7 +234,7 @@ def _seen(module: nn.RNNBase, call: Call, lengths: np.ndarray) -> tuple[Tensor, 
     data = call.output.data if isinstance(call.output, PackedSequence) else call.output
     seen = _by_time(call.output, module)
     steps = torch.arange(seen.shape[0], device=seen.device)[:, None]
-    last = torch.from_numpy(lengths).to(seen.device) - 1
+    last = from_numpy(lengths).to(seen.device) - 1
     if version(data) == call.output_version:
         known = steps <= last
     elif module.bidirectional:
@@ -270,9 +278,9 @@ def _side_by_side(runs: list[Sequences]) -> Sequences:
         lengths=np.concatenate([run.lengths for run in runs]),
         state=[torch.cat(parts, 1) for parts in zip(*(run.state for run in runs), strict=True)],
         ends=[
-            (last, which + offset, grads)
+            end._replace(which=end.which + offset)
             for run, offset in zip(runs, offsets, strict=True)
-            for last, which, grads in run.ends
+            for end in run.ends
         ],
     )
 

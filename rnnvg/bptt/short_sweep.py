@@ -18,6 +18,7 @@ from rnnvg.bptt.adjoints import RUN_SCALES
 from rnnvg.bptt.cells import Buffers, Cell, StateViews, steps_of
 from rnnvg.bptt.logscale import nonzero, unit_vectors
 from rnnvg.bptt.sweep import by_distance
+from rnnvg.pytorch import from_numpy, vector_norm
 
 RUN_STEPS = 32  # cut up once, before the first run
 FILLED = 0.75  # of the room for a run's lengths, in logs, that the next one is to take at the rate of the last
@@ -78,7 +79,8 @@ class _Recursion:
         self.slots = min(RUN_STEPS, self.last + 1)
         self.widths = [part.width for layer in layers for part in layer.parts]
         self.parts = [like.new_zeros(self.slots + 1, n, batch, width) for width in self.widths]
-        self.views, self.deltas = [], []
+        self.views: list[list[StateViews]] = []
+        self.deltas: list[Any] = []
         at = 0
         for layer in layers:
             own = self.parts[at : at + len(layer.parts)]
@@ -110,10 +112,10 @@ class _Recursion:
     def _enter(self, t: int, k: int) -> None:
         """Write the covectors of step t into slot k."""
         row, column = self.entering[t]
-        where: Any = torch.from_numpy(row), torch.from_numpy(column)
+        where: Any = from_numpy(row), from_numpy(column)
         if len(row) == self.scale.shape[1] and row[0] == row[-1]:  # one source of all sequences
             where = int(row[0])
-        for part, its in zip(self.parts, self.unit[where].split(self.widths, -1), strict=True):
+        for part, its in zip(self.parts, self.unit[where].split_with_sizes(self.widths, -1), strict=True):
             part[k][where] = its
         log = self.log[where]
         self.scale[where] = log.masked_fill(torch.isneginf(log), 0.0)
@@ -123,9 +125,9 @@ class _Recursion:
         the first slot. The number of steps; 0 at the end of the finite numbers."""
         self._pull(t, count)
         parts = [part[: count + 1] for part in self.parts]
-        norm = torch.linalg.vector_norm(parts[0], dim=-1)
+        norm = vector_norm(parts[0], dim=-1)
         for part in parts[1:]:  # along another axis than the last a norm takes ten times as long
-            norm = torch.hypot(norm, torch.linalg.vector_norm(part, dim=-1))
+            norm = torch.hypot(norm, vector_norm(part, dim=-1))
         smallest, largest = (float(each) for each in torch.aminmax(norm))
         used = count
         if self.low < smallest and largest < self.high:
@@ -134,7 +136,7 @@ class _Recursion:
         else:
             zero = norm == 0
             inside = (norm[1:] > self.low) & (norm[1:] < self.high) | (zero[1:] & zero[:-1])
-            good = inside.flatten(1).all(1).tolist()
+            good: list[bool] = inside.flatten(1).all(1).cpu().numpy().tolist()
             if False in good:
                 used = good.index(False)
                 self.pace = max(2, used)
@@ -171,6 +173,6 @@ class _Recursion:
         zero, log = torch.isneginf(log), log + self.scale
         self.rows[:, t] = log.cpu().numpy()
         self.scale = torch.where(zero, self.scale, log)
-        for part, its in zip(self.parts, unit.split(self.widths, -1), strict=True):
+        for part, its in zip(self.parts, unit.split_with_sizes(self.widths, -1), strict=True):
             part[0] = its
         return 1

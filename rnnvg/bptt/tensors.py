@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -40,3 +43,26 @@ def check_finite(argument: str, value: Tensor) -> None:
     """Nothing where every number of `value` is finite."""
     if not all_finite(value):
         raise InputError(f"`{argument}` holds a value that is not finite; pass finite numbers.")
+
+
+def shape_of(value: object) -> list[int] | str:
+    """A tensor's shape, or the name of another value's type: to compare with what fits, and for a sentence about it."""
+    return list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+
+
+def sequence(value: object) -> Sequence[object] | None:
+    """`value` where it is a tuple or a list."""
+    return cast("Sequence[object]", value) if isinstance(value, (tuple, list)) else None
+
+
+def members(value: object) -> Sequence[object]:
+    """What a tuple or a list holds; anything else is alone."""
+    found = sequence(value)
+    return [value] if found is None else found
+
+
+def tensors_of(value: object) -> list[Tensor]:
+    """A tensor, or those of a tuple or list of nothing else; empty for everything else."""
+    found = members(value)
+    tensors = [each for each in found if isinstance(each, Tensor)]
+    return tensors if len(tensors) == len(found) else []

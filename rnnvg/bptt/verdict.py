@@ -22,6 +22,7 @@ from rnnvg.bptt.watched import pairs_side_by_side
 from rnnvg.bptt.windows import profile_within
 from rnnvg.errors import InputError
 from rnnvg.horizon.memory import last_reach
+from rnnvg.pytorch import from_numpy
 
 Verdict = Literal["vanishing", "exploding", "neither", "not finite", "not measured"]
 CODES: dict[Verdict, float] = {
@@ -61,7 +62,7 @@ def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float
         return _measure_both_ways(recorder, chains, chosen, distance, vanished, exploded)
     groups = by_weights(chains)
     groups = [groups[each] for each in evenly(len(groups), SEQUENCES)]
-    collections = []
+    collections: list[tuple[list[Call], Sequences]] = []
     for group in groups:
         own = [chains[index] for index in group]
         calls = [call for chain in own for call in chain]
@@ -70,7 +71,7 @@ def _measure(recorder: Recorder, distance: int, vanished: float, exploded: float
         broken = _nonfinite(calls[0].weights, found)
         if broken is not None:
             return _not_finite(*broken)
-    profiles = []
+    profiles: list[GradientProfile] = []
     for calls, found in collections:
         fewer = some_of(found, max(1, SEQUENCES // len(groups)))
         steps = steps_with_gradient(fewer)
@@ -114,7 +115,7 @@ def _measure_both_ways(
         signed = [profile_seen(module, found, sources=sources, direction=direction) for direction in DIRECTIONS]
         profiles = [_own_way(profile, direction) for profile, direction in zip(signed, DIRECTIONS, strict=True)]
     numbers: dict[str, float] = {}
-    reasons = {}
+    reasons: dict[float, str] = {}
     for direction, profile in zip(DIRECTIONS, profiles, strict=True):
         first = profile.first_nonfinite[profile.first_nonfinite >= 0]
         its, reason = (
@@ -161,7 +162,7 @@ def _nonfinite(weights: dict[str, Tensor], found: Sequences) -> tuple[int, str] 
             return 0, f"The weight {name}"
     if not all(all_finite(part) for part in found.state):
         return 0, "The initial state"
-    valid = torch.arange(found.inputs.shape[0], device="cpu")[:, None] < torch.from_numpy(found.lengths)
+    valid = torch.arange(found.inputs.shape[0], device="cpu")[:, None] < from_numpy(found.lengths)
     places = (("The input", found.inputs), ("The state", found.seen), ("The gradient at the output", found.output_grad))
     for what, values in places:
         if all_finite(values):
@@ -176,7 +177,7 @@ def _nonfinite(weights: dict[str, Tensor], found: Sequences) -> tuple[int, str] 
 
 
 def _gains(profile: GradientProfile) -> dict[str, float]:
-    numbers = {}
+    numbers: dict[str, float] = {}
     reach = last_reach(profile.mean_log_gain(), HORIZON)
     if reach is not None:
         numbers |= {"horizon": float(reach[0]), "horizon_censored": float(reach[1])}

@@ -16,6 +16,7 @@ from rnnvg.bptt import arguments
 from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.passes import Pass
 from rnnvg.errors import InputError, check_name
+from rnnvg.pytorch import named_modules
 
 if TYPE_CHECKING:
     from rnnvg.bptt.profile import GradientProfile
@@ -193,11 +194,11 @@ def watch(module: nn.Module, snapshot: bool = False) -> Watcher:
     return Watcher(find_recurrent(module), snapshot)
 
 
-def find_recurrent(module: nn.Module) -> dict[str, nn.RNNBase]:
+def find_recurrent(module: object) -> dict[str, nn.RNNBase]:
     """The recurrent modules in `module` by name, checked; the name of `module` itself is "itself"."""
     if not isinstance(module, nn.Module):
         raise InputError(f"`module` is a {type(module).__name__}; pass a torch.nn.Module.")
-    inside = list(module.named_modules())
+    inside = named_modules(module)
     if any(isinstance(each, nn.DataParallel) for _, each in inside):
         raise InputError(
             "`module` is in DataParallel, which runs replicas that exist for one call only, so hooks on it see nothing; "

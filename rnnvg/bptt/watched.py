@@ -7,6 +7,7 @@ Axes: S sources, K distances, T steps, B sequences of all calls, N state coordin
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from rnnvg.bptt.sequences import Sequences, collected
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
 from rnnvg.errors import check_int
+from rnnvg.pytorch import from_numpy
 
 # Stands for the origin of what cannot be run again.
 MASKED = (
@@ -78,15 +80,15 @@ def covectors_of(found: Sequences, steps: np.ndarray, coordinates: Sequence[Coor
     """The direct gradients of the whole state at sources that are known step by step, [S, B, N] float64."""
     size, device = coordinates[-1].columns.stop, found.output_grad.device
     covectors = torch.zeros(*steps.shape, size, dtype=torch.float64, device=device)
-    index = torch.from_numpy(np.maximum(steps, 0)).to(device)
+    index = from_numpy(np.maximum(steps, 0)).to(device)
     covectors[..., output] = found.output_grad[index, torch.arange(steps.shape[1], device=device)].double()
     for last, which, grads in found.ends:
         whole = _whole_state(coordinates, grads)
         for row in range(len(steps)):
             here = np.flatnonzero(steps[row, which] == last)
-            covectors[row, torch.from_numpy(which[here])] += whole[torch.from_numpy(here)]
+            covectors[row, from_numpy(which[here])] += whole[from_numpy(here)]
     if (steps < 0).any():
-        covectors[torch.from_numpy(steps < 0).to(device)] = 0
+        covectors[from_numpy(steps < 0).to(device)] = 0
     return covectors
 
 
@@ -97,11 +99,11 @@ def contributions_one_way(run: Run) -> TemporalContributions:
     for last, which, grads in found.ends:
         whole = _whole_state(linear.coordinates, grads).to(linear.dtype)
         for step in np.unique(last):
-            here = torch.from_numpy(np.flatnonzero(last == step))
+            here = from_numpy(np.flatnonzero(last == step))
             at = state_grads.setdefault(
                 int(step), torch.zeros(linear.batch, linear.size, dtype=linear.dtype, device=linear.device)
             )
-            at[torch.from_numpy(which)[here]] += whole[here]
+            at[from_numpy(which)[here]] += whole[here]
     found_here = contributions_of(run.module, linear, run.inputs, run.state, found.output_grad, state_grads)
     return dataclasses.replace(found_here, origin=MASKED) if found.masks else found_here
 
@@ -190,13 +192,11 @@ def side_by_side(parts: list[GradientProfile], columns: list[np.ndarray]) -> Gra
 
 def pairs_side_by_side(parts: list[GradientProfile]) -> GradientProfile:
     """One profile in which every source of every sequence is a column, for numbers that are taken over all of them."""
-    flat = []
+    flat: list[GradientProfile] = []
     for part in parts:
         sources, distances, batch = part.log_norm.shape
         log_norm = part.log_norm.swapaxes(1, 2).reshape(sources * batch, distances).T[None]
         nonfinite = np.tile(part.first_nonfinite, sources)
         flat.append(dataclasses.replace(part, log_norm=log_norm, sources=part.sources[-1:], first_nonfinite=nonfinite))
-    ends = np.cumsum([part.log_norm.shape[2] for part in flat])
-    return side_by_side(
-        flat, [np.arange(end - part.log_norm.shape[2], end) for part, end in zip(flat, ends, strict=True)]
-    )
+    edges: list[int] = np.cumsum([0, *(part.log_norm.shape[2] for part in flat)]).tolist()
+    return side_by_side(flat, [np.arange(*pair) for pair in itertools.pairwise(edges)])

@@ -17,10 +17,17 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from rnnvg.pytorch import forward_pre_hooks, pruned, weight_names
+
 FUSED = (nn.RNN, nn.LSTM, nn.GRU)
 CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+
+
+def _nothing(module: nn.Module) -> None: ...
+
+
 # The same classes without the drawing of initial weights, which on the meta device takes longer than an analysis.
-BLANK = {kind: type(kind.__name__, (kind,), {"reset_parameters": lambda self: None}) for kind in (*FUSED, *CELLS)}
+BLANK = {kind: type(kind.__name__, (kind,), {"reset_parameters": _nothing}) for kind in (*FUSED, *CELLS)}
 NARROW = (torch.float16, torch.bfloat16)
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
@@ -31,7 +38,7 @@ def own_weights(module: nn.Module) -> dict[str, Tensor]:
     Nothing of the module changes: computed weights are computed in evaluation mode (no mask, no power iteration).
     """
     if isinstance(module, nn.RNNBase):
-        names = list(module._flat_weights_names)
+        names = weight_names(module)
     elif isinstance(module, nn.RNNCellBase):
         names = [name for name in NAMES if getattr(module, name, None) is not None]
     else:
@@ -54,13 +61,13 @@ def own_weights(module: nn.Module) -> dict[str, Tensor]:
 def _written_by_hooks(module: nn.Module) -> dict[str, Tensor]:
     """Weights that a hook will write before the next call; what the attribute holds is of the last one."""
     found: dict[str, Tensor] = {}
-    for hook in module._forward_pre_hooks.values():
+    for hook in forward_pre_hooks(module):
         if isinstance(hook, WeightNorm):
             found[hook.name] = hook.compute_weight(module)
         elif isinstance(hook, SpectralNorm):
             found[hook.name] = hook.compute_weight(module, do_power_iteration=False)
         elif isinstance(hook, BasePruningMethod):
-            found[hook._tensor_name] = hook.apply_mask(module)
+            found |= pruned(hook, module)
     return found
 
 
@@ -88,17 +95,14 @@ def one_layer(module: nn.RNNBase, layer: int, way: int = 0) -> nn.RNNBase:
     kind = next(kind for kind in FUSED if isinstance(module, kind))
     suffix = f"_l{layer}{'_reverse' * way}"
     single = _blank(kind, module, getattr(module, f"weight_ih{suffix}").shape[1])
-    for name in single._flat_weights_names:
+    for name in weight_names(single):
         setattr(single, name, getattr(module, name.removesuffix("_l0") + suffix))
     return single.eval()
 
 
 def _blank(kind: type, module: Any, n_inputs: int, **settings: Any) -> Any:
     """A module or cell of PyTorch's own with the hidden size and equations of `module`, without weights."""
-    if isinstance(module, (nn.RNN, nn.RNNCell)):
-        settings["nonlinearity"] = module.nonlinearity
-    if getattr(module, "proj_size", 0):
-        settings["proj_size"] = module.proj_size
+    settings |= {name: getattr(module, name) for name in ("nonlinearity", "proj_size") if getattr(module, name, 0)}
     blank = BLANK[kind](n_inputs, module.hidden_size, bias=module.bias, device="meta", **settings)
     blank.__class__ = kind
     return blank

@@ -19,9 +19,10 @@ from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.profile import GradientProfile
 from rnnvg.bptt.quick import quick_profile
 from rnnvg.bptt.replay import Again, check_replay, stand_in
-from rnnvg.bptt.sequences import Sequences
+from rnnvg.bptt.sequences import End, Sequences
 from rnnvg.bptt.watched import linearised, profile_at
 from rnnvg.bptt.weights import one_layer
+from rnnvg.pytorch import from_numpy
 
 SHORT = 2  # sequences of up to so many times the distance are followed to their start, which costs less than cutting them up
 
@@ -65,18 +66,18 @@ def _cut(
     """Steps start[w]..last[w] of sequences which[w], with the gradient of the last one alone, and the layers' outputs below
     the top one."""
     lengths = last + 1 - start
-    steps = np.minimum(start + np.arange(lengths.max())[:, None], last)  # behind the end the last step once more
-    rows, columns = torch.from_numpy(steps), torch.from_numpy(which)
+    steps = np.minimum(start + np.arange(int(lengths.max()))[:, None], last)  # behind the end the last step once more
+    rows, columns = from_numpy(steps), from_numpy(which)
     output_grad = found.output_grad.new_zeros(*steps.shape, found.output_grad.shape[-1])
-    ends = torch.from_numpy(lengths - 1), torch.arange(len(which), device="cpu")
-    output_grad[ends] = found.output_grad[torch.from_numpy(last), columns]
-    at_end = []
+    ends = from_numpy(lengths - 1), torch.arange(len(which), device="cpu")
+    output_grad[ends] = found.output_grad[from_numpy(last), columns]
+    at_end: list[End] = []
     for its_last, its_which, grads in found.ends:
         pairs = [(w, i) for w in range(len(which)) for i in range(len(its_which))]
         pairs = [(w, i) for w, i in pairs if its_which[i] == which[w] and its_last[i] == last[w]]
         if pairs:
             here, there = (np.array(each) for each in zip(*pairs, strict=True))
-            at_end.append((lengths[here] - 1, here, [grad[:, torch.from_numpy(there)] for grad in grads]))
+            at_end.append(End(lengths[here] - 1, here, [grad[:, from_numpy(there)] for grad in grads]))
     seen = outputs[-1][rows, columns]
     cut = dataclasses.replace(
         found,
@@ -86,7 +87,7 @@ def _cut(
         output_grad=output_grad,
         ends=at_end,
         seen=seen,
-        known=torch.from_numpy(np.arange(len(steps))[:, None] < lengths) & torch.isfinite(seen).all(-1),
+        known=from_numpy(np.arange(len(steps))[:, None] < lengths) & torch.isfinite(seen).all(-1),
         masks=[mask[rows, columns] for mask in found.masks],
     )
     return cut, [output[rows, columns] for output in outputs[:-1]]
@@ -98,14 +99,16 @@ def _states_at(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The layers' outputs of all steps, [T, B, P] each, and the parts of the states before steps start[w], [L, W, .]."""
     bounds = sorted({0, *start.tolist(), len(found.inputs)})
-    x, columns, every = found.inputs, torch.from_numpy(which), []
+    x, columns = found.inputs, from_numpy(which)
+    every: list[Tensor] = []
     taken: list[list[Tensor]] = [[] for _ in found.state]
     for layer in range(module.num_layers):
         if layer and found.masks:
             x = x * found.masks[layer - 1].to(x.dtype)
         single = one_layer(module, layer)
         state = [part[layer : layer + 1].contiguous() for part in found.state]
-        outputs, before = [], {}
+        outputs: list[Tensor] = []
+        before: dict[int, list[Tensor]] = {}
         for first, stop in itertools.pairwise(bounds):
             before[first] = state
             given: Any = tuple(state) if len(state) > 1 else state[0]

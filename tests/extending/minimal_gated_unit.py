@@ -8,12 +8,13 @@ Axes: T steps, c steps of a segment, B sequences, I input, H hidden, n adjoints.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rnnvg.bptt.cells import Buffers, Cell, Gate, Part, Paths, StateViews, Trajectory, Weight
+from rnnvg.bptt.cells import Buffers, Cell, Gate, Part, Paths, StateViews, Trajectory
 
 
 class MinimalGatedUnit(nn.Module):
@@ -97,8 +98,8 @@ class MGU(Cell):
         self.widest, self.kept = hidden, 3 * hidden
 
     @classmethod
-    def read(cls, module: MinimalGatedUnit, weight: Weight, reverse: bool = False) -> list[MGU]:
-        return [cls(layer, [weight(f"{name}{layer}") for name in NAMES]) for layer in range(module.num_layers)]
+    def read(cls, module: MinimalGatedUnit, weights: Mapping[str, Tensor], reverse: bool = False) -> list[MGU]:
+        return [cls(layer, [weights[f"{name}{layer}"] for name in NAMES]) for layer in range(module.num_layers)]
 
     def run(self, x: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
         (h,) = state

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnvg.errors import InputError
+from rnnvg.pytorch import BATCH_NORMS, DROPOUTS, apply
 
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
@@ -55,7 +56,7 @@ def _convert(module: nn.Module, dtype: torch.dtype) -> None:
             return tensor.to(dtype.to_complex())
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-    module._apply(wider)
+    apply(module, wider)
 
 
 def _home(hook: Any) -> str:
@@ -78,14 +79,14 @@ def hooks_left_out(module: nn.Module) -> list[str]:
 
 def switched_off(module: nn.Module) -> list[str]:
     """What evaluation mode changes in a model that was in training mode, in one sentence."""
-    off = set()
+    off: set[str] = set()
     for each in module.modules():
         if not each.training:
             continue
-        if isinstance(each, nn.modules.dropout._DropoutNd) and each.p > 0:
+        if isinstance(each, DROPOUTS) and each.p > 0:
             off.add("dropout is off")
         if isinstance(each, nn.RNNBase) and each.dropout > 0 and each.num_layers > 1:
             off.add("dropout is off")
-        if isinstance(each, nn.modules.batchnorm._BatchNorm):
+        if isinstance(each, BATCH_NORMS):
             off.add("batch normalisation uses its running averages")
     return [f"Measured in evaluation mode: {' and '.join(sorted(off))}."] if off else []

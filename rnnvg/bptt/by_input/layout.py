@@ -107,8 +107,8 @@ def _batch_of_one(leaf: tuple[int, ...]) -> str:
 
 def says_batch_first(model: object) -> bool:
     """Whether a model says that its batch comes first: of itself, by every module in it, or as transformers' models do."""
-    if isinstance(getattr(model, "batch_first", None), bool):
-        return bool(model.batch_first)  # type: ignore[attr-defined]
+    if isinstance(said := getattr(model, "batch_first", None), bool):
+        return said
     if hasattr(model, "get_input_embeddings"):
         return True
     if not isinstance(model, nn.Module):

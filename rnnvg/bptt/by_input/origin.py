@@ -20,6 +20,7 @@ from rnnvg.bptt.by_input.layout import Layout
 from rnnvg.bptt.by_input.passes import narrowest_dtype
 from rnnvg.bptt.by_input.subject import Forward, Outputs, Subject
 from rnnvg.bptt.certificate import Certificate, check_unchanged, entries_to_compare
+from rnnvg.pytorch import vector_norm
 
 if TYPE_CHECKING:
     from rnnvg.bptt.profile import GradientProfile
@@ -91,7 +92,7 @@ class InputOrigin:
         norms = [_derivative(value, direction, step) for direction in (along, across) if direction.abs().sum() > 0]
         scale = [1.0, math.sqrt(max(along.numel() - 1, 0))] if along.abs().sum() > 0 else [math.sqrt(along.numel())]
         squares = sum((weight * norm) ** 2 for weight, norm in zip(scale, norms, strict=False))
-        noise = 10 * eps * float(output[sequence].detach().double().norm()) / step
+        noise = 10 * eps * float(vector_norm(output[sequence].detach().double())) / step
         return 0.5 * math.log(squares) if squares > 0 else -math.inf, math.log(noise) if noise > 0 else -math.inf
 
 
@@ -107,7 +108,7 @@ def _unit(vector: Tensor) -> Tensor:
     if largest == 0:
         return vector
     vector = vector / largest
-    return vector / torch.linalg.vector_norm(vector)
+    return vector / vector_norm(vector)
 
 
 def _spot(places: list[Tensor], axes: Layout, step: int, sequence: int) -> Tensor:

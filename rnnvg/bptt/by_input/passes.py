@@ -46,10 +46,10 @@ class Passes:
         self._smallest: Range | None = None
 
     def _first_nonfinite(self) -> np.ndarray:
-        if self.one_output:
+        if self.axes.out_time is None:
             bad = ~torch.isfinite(self.axes.at_source(self.forward.output, 0)).all(1)
             return np.where(bad.cpu().numpy(), self.n_steps - 1, -1)
-        both = self.forward.output.movedim((self.axes.out_time, self.axes.out_batch), (0, 1))  # type: ignore[arg-type]
+        both = self.forward.output.movedim((self.axes.out_time, self.axes.out_batch), (0, 1))
         bad = ~torch.isfinite(both).reshape(self.n_steps, self.batch, -1).all(2).cpu().numpy()
         return np.where(bad.any(0), bad.argmax(0), -1)
 
@@ -89,7 +89,8 @@ class Passes:
 
     def notes(self) -> list[str]:
         """What the passes ran into, in sentences."""
-        found, width = [], str(self.narrowest).removeprefix("torch.")
+        found: list[str] = []
+        width = str(self.narrowest).removeprefix("torch.")
         shape = list(self.forward.output.shape)
         if self.one_output and len(shape) > 2:
             found.append(
@@ -126,7 +127,7 @@ class Future:
         ahead = logs[source + 1 :]
         if not ahead.size:
             return
-        largest = np.fmax.reduce(logs, axis=0)
+        largest: np.ndarray = np.fmax.reduce(logs, axis=0)
         share = np.where(
             np.isneginf(ahead) | np.isnan(ahead), -np.inf, ahead - np.where(np.isneginf(largest), 0, largest)
         )

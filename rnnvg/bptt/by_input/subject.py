@@ -11,17 +11,18 @@ import dataclasses
 import inspect
 import random
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rnnvg.bptt.by_input.copies import hooks_left_out, module_copy, switched_off
-from rnnvg.bptt.tensors import check_finite, check_has_values, check_tensor
+from rnnvg.bptt.tensors import check_finite, check_has_values, check_tensor, sequence, tensors_of
 from rnnvg.errors import InputError, check_name
+from rnnvg.pytorch import gradients, named_modules
 
 Outputs = str | int | Callable[[Any], Tensor] | None
 USUAL_NAMES = ("logits", "last_hidden_state")
@@ -45,7 +46,7 @@ class Forward:
 
     def gradient(self, output: Tensor, covector: Tensor) -> Tensor | None:
         """The leaf's gradient of <covector, output>, steps called one by one stacked in front; None where there is none."""
-        found = torch.autograd.grad(output, self.leaves, covector, retain_graph=True, allow_unused=True)
+        found = gradients(output, self.leaves, covector, retain=True)
         if all(each is None for each in found):
             return None
         zeros = (
@@ -73,7 +74,8 @@ class Subject:
                 f"`outputs` is a {type(outputs).__name__}; pass the name or the index of the model's output to follow, or a "
                 "function that picks it."
             )
-        self.outputs, self.notes = outputs, []
+        self.outputs = outputs
+        self.notes: list[str] = []
         self._module, self._call = None, model
         owner = model.__self__ if inspect.ismethod(model) else getattr(model, "_orig_mod", model)
         if isinstance(owner, nn.Module):
@@ -99,15 +101,13 @@ class Subject:
             leaves.append(value.clone().requires_grad_(grad))
             return leaves[-1].clone()  # a model may write into what it is given
 
-        def replaced(module: nn.Module, args: Any, output: Any) -> Any:
-            if isinstance(output, tuple):
-                return (leaf_of(output[0]), *output[1:])
-            return leaf_of(output)
+        def replaced(module: nn.Module, args: Any, output: Tensor | tuple[Any, ...]) -> Any:
+            return (leaf_of(output[0]), *output[1:]) if isinstance(output, tuple) else leaf_of(output)
 
         with self._surroundings(grad) as drew, contextlib.ExitStack() as stack:
             given = self.inputs if self.at is not None else leaf_of(self.inputs)
             if self._module is not None:
-                modules = dict(self._module.named_modules())
+                modules = dict(named_modules(self._module))
                 if self.at is not None:
                     handle = modules[self.at].register_forward_hook(replaced)
                     stack.callback(handle.remove)
@@ -137,13 +137,12 @@ class Subject:
             ) from error
 
     @contextlib.contextmanager
-    def _surroundings(self, grad: bool) -> Iterator[Callable[[], bool]]:
+    def _surroundings(self, grad: bool) -> Generator[Callable[[], bool]]:
         """Gradients on or off, no autocast, seeded draws; the caller's random states and default dtype come back."""
         device, python, numpy = self.inputs.device, random.getstate(), np.random.get_state()
-        index = torch.cuda.current_device() if device.type == "cuda" and device.index is None else device.index
         generators = [torch.default_generator]
-        if device.type == "cuda":
-            generators.append(torch.cuda.default_generators[index])
+        if device.type == "cuda":  # a tensor's device has its index
+            generators.append(torch.cuda.default_generators[device.index])
         before = [each.get_state() for each in generators]
         default = torch.get_default_dtype()
         drawn: list[bool] = []
@@ -163,7 +162,7 @@ class Subject:
             random.setstate(python)
             np.random.set_state(numpy)
 
-    def _leaf_module(self, at: str | None) -> str | None:
+    def _leaf_module(self, at: object) -> str | None:
         is_token = not self.inputs.is_floating_point()
         if self._module is None:
             if at is not None or is_token:
@@ -178,20 +177,20 @@ class Subject:
                 raise InputError(
                     f"`at` is a {type(at).__name__}; pass the name of a module, as named_modules() gives it."
                 )
-            return check_name("at", at, [name for name, _ in self._module.named_modules() if name])
+            return check_name("at", at, [name for name, _ in named_modules(self._module) if name])
         return self._token_embedding() if is_token else None
 
     def _token_embedding(self) -> str:
         """The embedding that reads the token ids: the only one, or the only one that is handed them."""
         assert self._module is not None
-        embeddings = {name: each for name, each in self._module.named_modules() if isinstance(each, nn.Embedding)}
+        embeddings = {name: each for name, each in named_modules(self._module) if isinstance(each, nn.Embedding)}
         if not embeddings:
             raise InputError(
                 "`inputs` are token ids and `model` has no nn.Embedding; pass at= with the name of the module that reads them."
             )
         if len(embeddings) == 1:
             return next(iter(embeddings))
-        handed: dict[str, list[Tensor]] = {name: [] for name in embeddings}
+        handed: dict[str, list[object]] = {name: [] for name in embeddings}
         with self._surroundings(False), contextlib.ExitStack() as stack:
             for name, each in embeddings.items():
                 handle = each.register_forward_pre_hook(_recorder(handed[name]))
@@ -211,14 +210,15 @@ def picked(found: Any, outputs: Outputs) -> Tensor:
     if outputs is None:
         chosen = _usual(found)
     elif isinstance(outputs, str):
-        names = list(found) if isinstance(found, Mapping) else [name for name in dir(found) if not name.startswith("_")]
-        check_name("outputs", outputs, [str(name) for name in names])
-        chosen = found[outputs] if isinstance(found, Mapping) else getattr(found, outputs)
+        named = _named(found)
+        names = dir(found) if named is None else map(str, named)
+        check_name("outputs", outputs, [name for name in names if named is not None or not name.startswith("_")])
+        chosen = getattr(found, outputs) if named is None else named[outputs]
     elif isinstance(outputs, int):
-        count = len(found) if isinstance(found, (tuple, list)) else 0
-        if not -count <= outputs < count:
+        several = sequence(found) or []
+        if not -len(several) <= outputs < len(several):
             raise InputError(f"`outputs` is {outputs} and `model` returns {_words(found)}; pass None or a function.")
-        chosen = found[outputs]
+        chosen = several[outputs]
     else:
         chosen = outputs(found)
     if not isinstance(chosen, Tensor):
@@ -230,17 +230,20 @@ def picked(found: Any, outputs: Outputs) -> Tensor:
     return chosen
 
 
-def _usual(found: Any) -> Any:
+def _usual(found: object) -> Any:
     """The tensor itself, the first of a tuple, or of what has names (a mapping, a dataclass) the usual or only one."""
     if isinstance(found, Tensor):
         return found
-    if isinstance(found, (tuple, list)):
-        tensors: dict[Any, Any] = dict(enumerate(each for each in found if isinstance(each, Tensor)))
-        names: list[Any] = list(tensors)[:1]
+    several = sequence(found)
+    if several is not None:
+        tensors: dict[object, Tensor] = dict(enumerate(each for each in several if isinstance(each, Tensor)))
+        names: list[object] = list(tensors)[:1]
     else:
-        named = found if isinstance(found, Mapping) else _attributes(found)
-        tensors = {name: each for name, each in named.items() if isinstance(each, Tensor)}
-        names = [name for name in USUAL_NAMES if name in tensors][:1] or list(tensors)
+        named = _named(found)
+        fields = _attributes(found) if named is None else named
+        tensors = {name: each for name, each in fields.items() if isinstance(each, Tensor)}
+        names = [name for name in USUAL_NAMES if name in tensors]
+        names = names[:1] or list(tensors)
     if not names:
         raise InputError(
             f"`model` returns {_words(found)}, which holds no tensor itself; pass outputs= with a function that picks one."
@@ -250,6 +253,11 @@ def _usual(found: Any) -> Any:
     return tensors[names[0]]
 
 
+def _named(found: object) -> Mapping[object, object] | None:
+    """`found` where it is a mapping."""
+    return cast("Mapping[object, object]", found) if isinstance(found, Mapping) else None
+
+
 def _attributes(found: Any) -> dict[str, Any]:
     """What an object that a model returns has by name: a dataclass's fields, or its public attributes."""
     if dataclasses.is_dataclass(found):
@@ -257,16 +265,18 @@ def _attributes(found: Any) -> dict[str, Any]:
     return {name: each for name, each in getattr(found, "__dict__", {}).items() if not name.startswith("_")}
 
 
-def _words(found: Any) -> str:
-    return f"a {type(found).__name__}" + (f" of {len(found)}" if isinstance(found, (tuple, list)) else "")
+def _words(found: object) -> str:
+    several = sequence(found)
+    return f"a {type(found).__name__}" + ("" if several is None else f" of {len(several)}")
 
 
-def _recorder(calls: list[Tensor]) -> Callable[[nn.Module, Any], None]:
+def _recorder(calls: list[object]) -> Callable[[nn.Module, Any], None]:
     return lambda _, args: calls.append(args[0])
 
 
-def _same_tokens(calls: list[Tensor], tokens: Tensor) -> bool:
-    if not calls or any(not isinstance(each, Tensor) for each in calls):
+def _same_tokens(handed: list[object], tokens: Tensor) -> bool:
+    calls = tensors_of(handed)
+    if not calls:
         return False
     if len(calls) > 1 and any(each.shape != calls[0].shape for each in calls):
         return False

@@ -28,9 +28,11 @@ are the cell's own, and nothing outside looks into its factors.
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
 
-from rnnvg.bptt.cells.cell import Cell, Paths, Weight, steps_of
+from torch import Tensor, nn
+
+from rnnvg.bptt.cells.cell import Cell, Paths, steps_of
 from rnnvg.bptt.cells.gru import GRU
 from rnnvg.bptt.cells.linear_attention import GLA, DeltaNet
 from rnnvg.bptt.cells.lstm import LSTM
@@ -72,7 +74,6 @@ __all__ = [
     "Paths",
     "StateViews",
     "Trajectory",
-    "Weight",
     "cell_of",
     "read_cells",
     "steps_of",
@@ -84,13 +85,13 @@ def cell_of(module: object) -> type[Cell] | None:
     return next((cell for cell in CELLS if isinstance(module, cell.modules)), None)
 
 
-def read_cells(module: nn.Module, weight: Weight | None = None, reverse: bool = False) -> list[Cell]:
-    """A module's layers, bottom first, over the weights that `weight(name)` gives, or its own as its next call uses them.
+def read_cells(module: nn.Module, weights: Mapping[str, Tensor] | None = None, reverse: bool = False) -> list[Cell]:
+    """A module's layers, bottom first, over the weights by name, detached, or its own as its next call uses them.
 
     Its own are at_least_single to float32 where they are narrower.
     """
     cell = cell_of(module)
     assert cell is not None
-    if weight is None:
-        weight = {name: at_least_single(own) for name, own in own_weights(module).items()}.get
-    return list(cell.read(module, weight, reverse))
+    if weights is None:
+        weights = {name: at_least_single(own) for name, own in own_weights(module).items()}
+    return list(cell.read(module, weights, reverse))

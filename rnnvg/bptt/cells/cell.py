@@ -5,7 +5,7 @@ Axes: c steps of a segment, B sequences, I input, n adjoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory
 from rnnvg.bptt.gaussian import Theory
-
-Weight = Callable[[str], Tensor | None]  # a module's weight by name, detached; None where it has none of that name
 
 Paths = Mapping[str, tuple[Tensor | None, ...]]  # path -> what it brings to each part of s_{t-1}, None for nothing
 
@@ -59,10 +57,10 @@ class Cell:
     kept: int
 
     @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> Sequence[Self]:
-        """The layers of a module, bottom first, over the weights that `weight(name)` gives; `reverse` asks for a
-        bidirectional module's backward direction."""
-        return [cls(*map(weight, cls.names))]  # pyright: ignore[reportCallIssue]
+    def read(cls, module: nn.Module, weights: Mapping[str, Tensor], reverse: bool = False) -> Sequence[Self]:
+        """The layers of a module, bottom first, over the `weights` by name; `reverse` asks for a bidirectional
+        module's backward direction."""
+        return [cls(*map(weights.__getitem__, cls.names))]  # pyright: ignore[reportCallIssue]
 
     @property
     def state_dtype(self) -> torch.dtype:

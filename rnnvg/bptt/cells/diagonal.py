@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rnnvg.bptt.segments import Coordinate, Linearization, Segment
+from rnnvg.bptt.tensors import shape_of
 from rnnvg.errors import InputError
 
 
@@ -50,8 +51,8 @@ class Diagonal:
             raise InputError("`drive` is given and `decay` is not; pass both as functions of the inputs.")
         with torch.no_grad():
             driven = self.drive(inputs)
-        if not isinstance(driven, Tensor) or driven.shape != factors.shape:
-            found = list(driven.shape) if isinstance(driven, Tensor) else type(driven).__name__
+        found = shape_of(driven)
+        if found != list(factors.shape):
             raise InputError(f"`drive(inputs)` is {found}; return {list(factors.shape)}, as `decay` does.")
         if not bool(torch.isfinite(driven).all()):
             raise InputError("`drive(inputs)` holds a value that is not finite; pass finite inputs.")
@@ -62,8 +63,8 @@ class Diagonal:
         name = "inputs" if self.decay is None else "decay(inputs)"
         with torch.no_grad():
             factors = inputs if self.decay is None else self.decay(inputs)
-        if not isinstance(factors, Tensor) or factors.ndim != 3 or 0 in factors.shape:
-            shape = list(factors.shape) if isinstance(factors, Tensor) else type(factors).__name__
+        shape = shape_of(factors)
+        if isinstance(shape, str) or len(shape) != 3 or 0 in shape:
             raise InputError(f"`{name}` must be the decay factors [T, B, N], none of them 0; got {shape}.")
         if not (factors.is_floating_point() or factors.is_complex()):
             raise InputError(f"`{name}` has dtype {factors.dtype}; pass decay factors in float32, float64 or complex.")
@@ -146,7 +147,7 @@ class DiagonalSegment(Segment):
                 "`decay` gives other factors for a few steps than for all; make it take each step on its own."
             )
         through = [index for index, each in enumerate(found) if each.requires_grad]
-        rows = []
+        rows: list[Tensor] = []
         for a in vectors.flip(0).unbind(1):
             into = [self._before[steps].conj() * a, a]
             grads = (

@@ -6,6 +6,7 @@ Every equation of it. Axes: c steps of a segment, B sequences, I input, H hidden
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from rnnvg.bptt.cells.cell import Cell, Paths, Weight
+from rnnvg.bptt.cells.cell import Cell, Paths
 from rnnvg.bptt.cells.parts import (
     ALL_OPEN,
     GATES_HELD,
@@ -106,8 +107,8 @@ class GRU(Cell):
         self._input_nrz = torch.cat([candidate, reset, update])
 
     @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[GRU]:
-        return [cls(each) for each in torch_weights(module, weight, reverse)]
+    def read(cls, module: nn.Module, weights: Mapping[str, Tensor], reverse: bool = False) -> list[GRU]:
+        return [cls(each) for each in torch_weights(module, weights, reverse)]
 
     def run(self, x: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
         (h,), steps, batch, H = state, x.shape[0], x.shape[1], self.hidden

@@ -146,7 +146,7 @@ class ElementwiseCell(LinearCell):
 def _by_factor(vectors: Tensor, decay: Tensor) -> Tensor:
     """Vectors [..., N] as [..., M, N / M] for factors [..., M] that are neither one nor N."""
     count = decay.shape[-1]
-    return vectors if count in (1, vectors.shape[-1]) else vectors.unflatten(-1, (count, -1))
+    return vectors if count in (1, vectors.shape[-1]) else torch.unflatten(vectors, -1, (count, -1))
 
 
 def times(vectors: Tensor, decay: Tensor) -> Tensor:

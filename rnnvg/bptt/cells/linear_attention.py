@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from rnnvg.bptt.cells.linear import ElementwiseCell, LinearCell, Pulled, initial, ones, outer
 from rnnvg.bptt.cells.parts import Buffers, Gate, StateViews, Trajectory, states_from
+from rnnvg.pytorch import vector_norm
 
 TEMPERATURE = 16.0
 SMALLEST = 1e-12  # of a key's length
@@ -32,7 +33,7 @@ class _AttentionCell(nn.Module):
         self.weight_v = nn.Parameter(torch.empty(value_size, input_size).uniform_(-bound, bound))
 
     def _matrix(self, s: Tensor | None, x: Tensor) -> Tensor:
-        return initial(s, x, self.key_size * self.value_size).unflatten(-1, (self.key_size, self.value_size))
+        return torch.unflatten(initial(s, x, self.key_size * self.value_size), -1, (self.key_size, self.value_size))
 
 
 class GLACell(_AttentionCell):
@@ -92,7 +93,7 @@ class GLA(ElementwiseCell):
         return GLAValues(x, decay, decay * torch.sigmoid(-raw) / TEMPERATURE, x @ self.into_k.T, x @ self.into_v.T)
 
     def _matrix(self, s: Tensor) -> Tensor:
-        return s.unflatten(-1, self.shape)
+        return torch.unflatten(s, -1, self.shape)
 
     def driven(self, values: GLAValues) -> Tensor:
         return outer(values.k, values.v)
@@ -147,11 +148,11 @@ class DeltaNet(LinearCell):
 
     def drive(self, x: Tensor) -> DeltaValues:
         b, raw = torch.sigmoid(x @ self.into_b.T), x @ self.into_k.T
-        length = torch.linalg.vector_norm(raw, dim=-1, keepdim=True).clamp_min(SMALLEST)
+        length = vector_norm(raw, dim=-1, keepdim=True).clamp_min(SMALLEST)
         return DeltaValues(x, b, b * (1 - b), raw / length, length, x @ self.into_v.T)
 
     def _matrix(self, s: Tensor) -> Tensor:
-        return s.unflatten(-1, self.shape)
+        return torch.unflatten(s, -1, self.shape)
 
     def run(self, x: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
         values = self.drive(x)

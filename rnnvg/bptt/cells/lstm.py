@@ -6,6 +6,7 @@ Axes: c steps of a segment, B sequences, I input, H hidden, P output (H, or proj
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from rnnvg.bptt.cells.cell import Cell, Paths, Weight
+from rnnvg.bptt.cells.cell import Cell, Paths
 from rnnvg.bptt.cells.parts import (
     ALL_OPEN,
     FORGET_OPEN,
@@ -98,8 +99,8 @@ class LSTM(Cell):
         self.widest, self.kept = 4 * self.hidden, 9 * self.hidden + 2 * weights.hidden.shape[1]
 
     @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[LSTM]:
-        return [cls(each) for each in torch_weights(module, weight, reverse)]
+    def read(cls, module: nn.Module, weights: Mapping[str, Tensor], reverse: bool = False) -> list[LSTM]:
+        return [cls(each) for each in torch_weights(module, weights, reverse)]
 
     def run(self, x: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
         (h, c), steps, batch, H = state, x.shape[0], x.shape[1], self.hidden

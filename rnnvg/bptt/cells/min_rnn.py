@@ -109,7 +109,7 @@ class _Min(ElementwiseCell):
         return self._adjoints(step, a) @ self.weight
 
     def to_input(self, step: Values, v_x: Tensor) -> Tensor:
-        moved = (v_x @ self.weight.t()).unflatten(-1, (self.blocks, -1))
+        moved = torch.unflatten(v_x @ self.weight.t(), -1, (self.blocks, -1))
         gates = (moved[..., :-1, :] * self.slopes(step)).sum(-2)
         return gates * (self.candidate(step) - step.before) + step.enter * moved[..., -1, :]
 

@@ -11,13 +11,14 @@ Axes: c steps of a segment, B sequences, I input, H hidden, n adjoints.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnnvg.bptt.cells.cell import Paths, Weight
+from rnnvg.bptt.cells.cell import Paths
 from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory, slope_of_tanh
 from rnnvg.bptt.cells.preactivated import PreactivatedCell, Preactivations, as_rows, blocks, tanh_slope
 
@@ -96,10 +97,10 @@ class CoRNN(PreactivatedCell):
         super().__init__(weight, bias, (Part("hidden", by_y.shape[0]), Part("cell", by_y.shape[0])), 1, 3)
 
     @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[CoRNN]:
+    def read(cls, module: nn.Module, weights: Mapping[str, Tensor], reverse: bool = False) -> list[CoRNN]:
         assert isinstance(module, CoRNNCell)
-        found = (weight(name) for name in ("weight_ih", "bias", "weight_y", "weight_z"))
-        return [cls(*found, (module.dt, module.gamma, module.eps))]  # type: ignore[arg-type]
+        into, bias, by_y, by_z = (weights[name] for name in ("weight_ih", "bias", "weight_y", "weight_z"))
+        return [cls(into, bias, by_y, by_z, (module.dt, module.gamma, module.eps))]
 
     def roll(self, pre: Tensor, states: Tensor) -> CoValues:
         into, force, dt = self.matrix.t().contiguous(), torch.empty_like(pre[0]), self.dt
@@ -173,9 +174,10 @@ class LEM(PreactivatedCell):
         super().__init__(weight, bias, (Part("hidden", by_z.shape[0]), Part("cell", by_z.shape[0])), 4, 6)
 
     @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[LEM]:
+    def read(cls, module: nn.Module, weights: Mapping[str, Tensor], reverse: bool = False) -> list[LEM]:
         assert isinstance(module, LEMCell)
-        return [cls(*(weight(name) for name in ("weight_ih", "bias", "weight_y", "weight_z")), module.dt)]  # type: ignore[arg-type]
+        into, bias, by_y, by_z = (weights[name] for name in ("weight_ih", "bias", "weight_y", "weight_z"))
+        return [cls(into, bias, by_y, by_z, module.dt)]
 
     def roll(self, pre: Tensor, states: Tensor) -> LEMValues:
         H, dt = self.by_z.shape[0], None if self.dt == 1 else pre.new_tensor(self.dt)
@@ -201,7 +203,7 @@ class LEM(PreactivatedCell):
 
     def _opened(self, pre: Tensor) -> Tensor:
         """The gates p and q, [..., 2, H]."""
-        opened = torch.sigmoid(pre[..., : 2 * self.by_z.shape[0]]).unflatten(-1, (2, -1))
+        opened = torch.unflatten(torch.sigmoid(pre[..., : 2 * self.by_z.shape[0]]), -1, (2, -1))
         return opened if self.dt == 1 else opened.mul_(self.dt)
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> LEMFactors:
@@ -227,7 +229,7 @@ class LEM(PreactivatedCell):
 
     def cut_pre(self, pre: Tensor) -> tuple[Tensor, ...]:
         """(2, y) and (1, z); as rows (1, 2, z), and y."""
-        four, rows, width = pre.unflatten(-1, (4, -1)), as_rows(pre), self.by_y.shape[0]
+        four, rows, width = torch.unflatten(pre, -1, (4, -1)), as_rows(pre), self.by_y.shape[0]
         return four[..., 1::2, :], four[..., 0:3:2, :], rows[..., :width], rows[..., width:]
 
     def gate(self, step: LEMFactors, a: tuple[Tensor, ...], pre: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:

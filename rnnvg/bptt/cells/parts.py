@@ -10,7 +10,7 @@ from it would be called zero where it is small. With p = sigmoid(-|z|) <= 1/2, s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -116,15 +116,15 @@ class Weights:
         return {name + self.suffix: pair for name, pair in found.items()}
 
 
-def torch_weights(module: nn.Module, weight: Callable[[str], Tensor | None], reverse: bool = False) -> list[Weights]:
-    """The layers' weights of an nn.RNN, nn.LSTM, nn.GRU or one of their cells, bottom first, from `weight(name)`.
+def torch_weights(module: nn.Module, weights: Mapping[str, Tensor], reverse: bool = False) -> list[Weights]:
+    """The layers' weights of an nn.RNN, nn.LSTM, nn.GRU or one of their cells, bottom first, from those by name.
 
     `reverse`: those of a bidirectional module's backward direction.
     """
 
     def layer(suffix: str) -> Weights:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        return Weights(*(weight(name + suffix) for name in names), suffix=suffix)  # pyright: ignore[reportArgumentType]
+        optional = (weights.get(name + suffix) for name in ("bias_ih", "bias_hh", "weight_hr"))
+        return Weights(weights["weight_ih" + suffix], weights["weight_hh" + suffix], *optional, suffix=suffix)
 
     if isinstance(module, nn.RNNBase):
         return [layer(f"_l{index}{'_reverse' * reverse}") for index in range(module.num_layers)]

@@ -89,7 +89,7 @@ class Rotations(LinearCell):
         step, one = delta.step, ones(x)
         kept_x, kept_y = self.pushed(step, step.before).chunk(2, -1)
         a_x, a_y = delta.a[0].chunk(2, -1)
-        by_gamma = (step.driven * delta.a[0]).unflatten(-1, (2, -1)).sum(-2)
+        by_gamma = torch.unflatten(step.driven * delta.a[0], -1, (2, -1)).sum(-2)
         return {
             "nu": (-self.nu * (kept_x * a_x + kept_y * a_y), one),
             "theta": (self.theta * (kept_x * a_y - kept_y * a_x), one),

@@ -8,15 +8,16 @@ Every equation of it. Axes: c steps of a segment, B sequences, D channels (= I i
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnnvg.bptt.cells.cell import Weight
 from rnnvg.bptt.cells.linear import ElementwiseCell, Pulled, initial, ones, outer
 from rnnvg.bptt.cells.parts import Gate, StateViews, Trajectory
+from rnnvg.pytorch import block_diag
 
 
 class S6Cell(nn.Module):
@@ -39,7 +40,7 @@ class S6Cell(nn.Module):
     def forward(self, x: Tensor, s: Tensor | None = None) -> Tensor:
         dt = F.softplus(F.linear(x @ self.weight_low.T, self.weight_dt, self.bias_dt)).unsqueeze(-1)
         decay = torch.exp(-dt * self.a_log.exp())
-        s = initial(s, x, self.a_log.numel()).unflatten(-1, self.a_log.shape)
+        s = torch.unflatten(initial(s, x, self.a_log.numel()), -1, self.a_log.shape)
         return (decay * s + dt * (x @ self.weight_b.T).unsqueeze(-2) * x.unsqueeze(-1)).flatten(-2)
 
 
@@ -61,13 +62,13 @@ class S6(ElementwiseCell):
     def __init__(self, a: Tensor, low: Tensor, into_dt: Tensor, bias: Tensor, into_b: Tensor) -> None:
         self.a, self.low, self.into_dt, self.bias, self.into_b = a, low, into_dt, bias, into_b
         # What sums over the states of each channel, times A: a product with it is quicker than a sum of four.
-        self.pool = torch.block_diag(*a.unsqueeze(-1))
+        self.pool = block_diag(*a.unsqueeze(-1))
         super().__init__(a.numel(), a.shape[0], low)
 
     @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[S6]:
-        a, *rest = (weight(name) for name in ("a_log", "weight_low", "weight_dt", "bias_dt", "weight_b"))
-        return [cls(-a.exp(), *rest)]  # type: ignore[union-attr,arg-type]
+    def read(cls, module: nn.Module, weights: Mapping[str, Tensor], reverse: bool = False) -> list[S6]:
+        a, *rest = (weights[name] for name in ("a_log", "weight_low", "weight_dt", "bias_dt", "weight_b"))
+        return [cls(-a.exp(), *rest)]
 
     def drive(self, x: Tensor) -> Values:
         raw = F.linear(x @ self.low.T, self.into_dt, self.bias)
@@ -75,7 +76,7 @@ class S6(ElementwiseCell):
         return Values(x, (dt.unsqueeze(-1) * self.a).exp_().flatten(-2), dt, torch.sigmoid(raw), x @ self.into_b.T, x)
 
     def _blocks(self, s: Tensor) -> Tensor:
-        return s.unflatten(-1, self.a.shape)
+        return torch.unflatten(s, -1, self.a.shape)
 
     def driven(self, values: Values) -> Tensor:
         return outer(values.dt * values.x, values.b)

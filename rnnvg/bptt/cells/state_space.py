@@ -10,12 +10,12 @@ Every equation of them. Axes: c steps of a segment, B sequences, I input, N comp
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rnnvg.bptt.cells.cell import Weight
 from rnnvg.bptt.cells.linear import ElementwiseCell, Pulled, initial, ones
 from rnnvg.bptt.cells.parts import Gate, StateViews, Trajectory
 
@@ -76,7 +76,7 @@ class S4DCell(nn.Module):
     def forward(self, x: Tensor, s: Tensor | None = None) -> Tensor:
         a = torch.complex(-self.re_log.exp(), self.im)
         decay = torch.exp(a * self.step_log.exp().unsqueeze(-1))
-        s = initial(s, x, a.numel(), a.dtype).unflatten(-1, a.shape)
+        s = torch.unflatten(initial(s, x, a.numel(), a.dtype), -1, a.shape)
         return (decay * s + (decay - 1) / a * x.unsqueeze(-1)).flatten(-2)
 
 
@@ -111,7 +111,7 @@ class _StateSpace(ElementwiseCell):
         return self.decay.dtype
 
     def drive(self, x: Tensor) -> Values:
-        driven = torch.view_as_complex((x @ self.sides.T).unflatten(-1, (-1, 2)))
+        driven = torch.view_as_complex(torch.unflatten(x @ self.sides.T, -1, (-1, 2)))
         return Values(driven, self.decay.expand_as(driven), driven)
 
     def driven(self, values: Values) -> Tensor:
@@ -138,11 +138,11 @@ class LRU(_StateSpace):
     modules = (LRUCell,)
 
     @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[LRU]:
-        nu, theta, gamma, re, im = (weight(name) for name in ("nu_log", "theta_log", "gamma_log", "b_re", "b_im"))
-        decay = torch.exp(torch.complex(-nu.exp(), theta.exp()))  # type: ignore[union-attr]
-        cell = cls(decay, gamma.exp().unsqueeze(1) * torch.complex(re, im), nu)  # type: ignore[union-attr,arg-type]
-        cell.nu, cell.theta, cell.gamma = nu.exp(), theta.exp(), gamma.exp()  # type: ignore[union-attr]
+    def read(cls, module: nn.Module, weights: Mapping[str, Tensor], reverse: bool = False) -> list[LRU]:
+        nu, theta, gamma, re, im = (weights[name] for name in ("nu_log", "theta_log", "gamma_log", "b_re", "b_im"))
+        decay = torch.exp(torch.complex(-nu.exp(), theta.exp()))
+        cell = cls(decay, gamma.exp().unsqueeze(1) * torch.complex(re, im), nu)
+        cell.nu, cell.theta, cell.gamma = nu.exp(), theta.exp(), gamma.exp()
         return [cell]
 
     nu: Tensor
@@ -190,9 +190,9 @@ class S5(_Held):
     modules = (S5Cell,)
 
     @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[S5]:
-        re, im, step, b_re, b_im = (weight(name) for name in ("re_log", "im", "step_log", "b_re", "b_im"))
-        return [cls(torch.complex(-re.exp(), im), step.exp(), torch.complex(b_re, b_im), re)]  # type: ignore[union-attr,arg-type]
+    def read(cls, module: nn.Module, weights: Mapping[str, Tensor], reverse: bool = False) -> list[S5]:
+        re, im, step, b_re, b_im = (weights[name] for name in ("re_log", "im", "step_log", "b_re", "b_im"))
+        return [cls(torch.complex(-re.exp(), im), step.exp(), torch.complex(b_re, b_im), re)]
 
     def contributions(
         self, x: Tensor, path: Trajectory, a: StateViews, delta: Pulled, above: Tensor | None
@@ -208,13 +208,13 @@ class S4D(_Held):
     modes: int
 
     @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[S4D]:
-        re, im, step = (weight(name) for name in ("re_log", "im", "step_log"))
-        channels, modes = re.shape  # type: ignore[union-attr]
-        a = torch.complex(-re.exp(), im).flatten()  # type: ignore[union-attr,arg-type]
-        dt = step.exp().repeat_interleave(modes)  # type: ignore[union-attr]
+    def read(cls, module: nn.Module, weights: Mapping[str, Tensor], reverse: bool = False) -> list[S4D]:
+        re, im, step = (weights[name] for name in ("re_log", "im", "step_log"))
+        channels, modes = re.shape
+        a = torch.complex(-re.exp(), im).flatten()
+        dt = step.exp().repeat_interleave(modes)
         channel = torch.eye(channels, dtype=a.dtype, device=a.device).repeat_interleave(modes, 0)
-        cell = cls(a, dt, channel, re)  # type: ignore[arg-type]
+        cell = cls(a, dt, channel, re)
         cell.modes = modes
         return [cell]
 
@@ -223,4 +223,4 @@ class S4D(_Held):
     ) -> dict[str, tuple[Tensor, Tensor]]:
         found = self._of_a_and_dt(x, delta.step, delta.a[0], x.repeat_interleave(self.modes, -1))
         by_mode, one = found["step_log"]
-        return found | {"step_log": (by_mode.unflatten(-1, (-1, self.modes)).sum(-1), one)}
+        return found | {"step_log": (torch.unflatten(by_mode, -1, (-1, self.modes)).sum(-1), one)}

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.segments import Coordinate, Linearization, Segment, split_steps
-from rnnvg.bptt.tensors import check_finite, check_has_values, check_tensor
+from rnnvg.bptt.segments import Coordinate, Kind, Linearization, Segment, split_steps
+from rnnvg.bptt.tensors import check_finite, check_has_values, check_tensor, members, shape_of, tensors_of
 from rnnvg.errors import InputError
+from rnnvg.pytorch import gradients
 
-KINDS = ("hidden", "cell")
+KINDS: tuple[Kind, ...] = ("hidden", "cell")
 SEGMENT_STEPS = 256
 
 
@@ -34,7 +35,7 @@ class StepLinearization(Linearization):
             n_steps=inputs.shape[0],
             batch=parts[0].shape[0],
             coordinates=tuple(
-                Coordinate(0, KINDS[index] if index < len(KINDS) else "other", columns)  # type: ignore[arg-type]
+                Coordinate(0, KINDS[index] if index < len(KINDS) else "other", columns)
                 for index, columns in enumerate(self.columns)
             ),
             output=self.columns[0],
@@ -58,11 +59,12 @@ class StepLinearization(Linearization):
         """The step on a state of N columns, back as N columns; the function's own shapes are checked."""
         state = state.clone()  # a step that writes in place writes here
         parts = tuple(
-            state[:, columns].unflatten(1, shape) for columns, shape in zip(self.columns, self._shapes, strict=True)
+            torch.unflatten(state[:, columns], 1, shape)
+            for columns, shape in zip(self.columns, self._shapes, strict=True)
         )
         after = self.step(x, parts[0] if self._is_tensor else parts)
-        got = [after] if isinstance(after, Tensor) else list(after) if isinstance(after, (tuple, list)) else None
-        if got is None or not all(isinstance(part, Tensor) for part in got):
+        got = tensors_of(after)
+        if not got:
             raise InputError(
                 f"`recurrence` returned a {type(after).__name__} at step {t}; return the state as it was given."
             )
@@ -140,10 +142,10 @@ class StepSegment(Segment):
     def pull(self, t: int, a: Tensor, out: Tensor, inputs: bool = True) -> None:
         x, before, after = self._linearised(t, inputs)
         wrt = (before, x) if x.requires_grad else (before,)
-        into_x = []
+        into_x: list[Tensor] = []
         for index in range(a.shape[0]):
             keep = index < a.shape[0] - 1
-            found = torch.autograd.grad(after, wrt, a[index], retain_graph=keep, allow_unused=True)
+            found = gradients(after, wrt, a[index], retain=keep)
             out[index] = 0 if found[0] is None else found[0]
             if x.requires_grad:
                 into_x.append(torch.zeros_like(x) if found[1] is None else found[1])
@@ -158,28 +160,24 @@ class StepSegment(Segment):
         _, before, after = self._linearised(t)
         with torch.enable_grad():
             dual = torch.zeros_like(after, requires_grad=True)
-            (pulled,) = torch.autograd.grad(after, before, dual, create_graph=True, allow_unused=True)
+            (pulled,) = gradients(after, [before], dual, create=True)
             if pulled is None or not pulled.requires_grad:
                 return torch.zeros_like(v)
-            columns = [torch.autograd.grad(pulled, dual, each, retain_graph=True, allow_unused=True)[0] for each in v]
+            columns = [gradients(pulled, [dual], each, retain=True)[0] for each in v]
         return torch.stack([torch.zeros_like(v[0]) if column is None else column for column in columns])
 
 
-def _initial(state: Any, inputs: Any) -> tuple[list[Tensor], list[tuple[int, ...]]]:
+def _initial(state: object, inputs: object) -> tuple[list[Tensor], list[tuple[int, ...]]]:
     """The parts of the initial state as [B, H] each, and the shape of one sequence's."""
     batch = inputs.shape[1] if isinstance(inputs, Tensor) and inputs.ndim > 1 else -1
 
-    def fits(part: Any) -> bool:
-        return (
-            isinstance(part, Tensor)
-            and not part.is_nested
-            and part.numel() > 0
-            and (part.ndim == 2 or (part.ndim > 2 and len(part) == batch))
-        )
+    def fits(part: Tensor) -> bool:
+        two = part.ndim == 2 or (part.ndim > 2 and len(part) == batch)
+        return not part.is_nested and part.numel() > 0 and two
 
-    parts = [state] if isinstance(state, Tensor) else list(state) if isinstance(state, (tuple, list)) else []
+    parts = tensors_of(state)
     if not parts or not all(fits(part) for part in parts):
-        found = "None" if state is None else _words([list(getattr(part, "shape", [])) for part in parts]) or repr(state)
+        found = "None" if state is None else " and ".join(str(shape_of(part)) for part in members(state)) or repr(state)
         raise InputError(
             f"`state` is {found}; a step function needs its initial state: a tensor [B, H], or a tuple of them with the "
             "output first."
@@ -201,8 +199,8 @@ def _initial(state: Any, inputs: Any) -> tuple[list[Tensor], list[tuple[int, ...
 
 
 def _check_inputs(inputs: Tensor, batch: int) -> None:
-    if not isinstance(inputs, Tensor) or inputs.ndim < 2 or 0 in inputs.shape:
-        found = list(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
+    found = shape_of(inputs)
+    if isinstance(found, str) or len(found) < 2 or 0 in found:
         raise InputError(f"`inputs` is {found}; pass [T, B, I] with at least one step: step t is handed inputs[t].")
     check_has_values("inputs", check_tensor("inputs", inputs, "[T, B, I]"))
     if inputs.shape[1] != batch:

@@ -5,14 +5,16 @@ Axes: c steps of a segment, B sequences, I input, H hidden, n adjoints. Weights 
 
 from __future__ import annotations
 
+import importlib
 import math
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnvg.bptt.cells.cell import Cell, Paths, Weight
+from rnnvg.bptt.cells.cell import Cell, Paths
 from rnnvg.bptt.cells.parts import (
     SLOPES_1,
     Buffers,
@@ -85,9 +87,9 @@ class Vanilla(Cell):
         self.widest, self.kept = self.hidden, 5 * self.hidden
 
     @classmethod
-    def read(cls, module: nn.Module, weight: Weight, reverse: bool = False) -> list[Vanilla]:
+    def read(cls, module: nn.Module, weights: Mapping[str, Tensor], reverse: bool = False) -> list[Vanilla]:
         nonlinearity = getattr(module, "nonlinearity", "tanh")
-        return [cls(each, nonlinearity) for each in torch_weights(module, weight, reverse)]
+        return [cls(each, nonlinearity) for each in torch_weights(module, weights, reverse)]
 
     def run(self, x: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
         (h,) = state
@@ -170,7 +172,6 @@ def tanh_moments(sigma_w: float, inputs: float) -> tuple[Moments, float]:
     `all_factors` is chi / sigma_w^2; `inputs` is s0^2, what inputs and biases add. Beside them what the quadrature, the search
     for q and rounding leave open in chi. Source: Poole et al. 2016; Chen, Pennington and Schoenholz 2018.
     """
-    from scipy.optimize import brentq
 
     def update(q: float) -> float:
         return sigma_w**2 * gaussian_mean(square(np.tanh), q) + inputs
@@ -178,7 +179,7 @@ def tanh_moments(sigma_w: float, inputs: float) -> tuple[Moments, float]:
     q, q_error = 0.0, 0.0
     if inputs > 0 or sigma_w > 1:  # update(q) is concave in q: one crossing above this bound
         low = inputs if inputs > 0 else (sigma_w**2 - 1) / (4 * sigma_w**2)
-        q = float(brentq(lambda q: update(q) - q, low, sigma_w**2 + inputs, xtol=XTOL, rtol=RTOL))  # pyright: ignore[reportArgumentType]
+        q = _root(lambda q: update(q) - q, low, sigma_w**2 + inputs, xtol=XTOL, rtol=RTOL)
         slope = 1 - sigma_w**2 * gaussian_mean(_half_second_derivative, q)
         # near the edge without inputs both the slope and what rounding does to update(q) are proportional to q
         q_error = XTOL + RTOL * q + (quadrature_error(q) + EPS) * q / max(slope, EPS)
@@ -201,10 +202,13 @@ def _half_second_derivative(z: np.ndarray) -> np.ndarray:
     return open_part**2 - 2 * np.tanh(z) ** 2 * open_part
 
 
+def _root(excess: Callable[[float], float], low: float, high: float, **tolerances: float) -> float:
+    """Where `excess` is zero between `low` and `high`, by SciPy, which is slow to load and has no types."""
+    return float(importlib.import_module("scipy.optimize").brentq(excess, low, high, **tolerances))
+
+
 def critical_sigma_w(inputs: float) -> float:
     """The sigma_w at which chi of a wide tanh recurrence is 1; inputs suppress chaos, so it rises with them."""
-    from scipy.optimize import brentq
-
     if inputs == 0:
         return 1.0
 
@@ -213,7 +217,7 @@ def critical_sigma_w(inputs: float) -> float:
 
     # chi > sigma_w^2 / (2 sqrt(q + 1)) and q < sigma_w^2 + s0
     above = 4.0 + 2 * inputs**0.25
-    return float(brentq(excess, 1.0, above, xtol=1e-12))  # pyright: ignore[reportArgumentType]
+    return _root(excess, 1.0, above, xtol=1e-12)
 
 
 def tanh_warning(sigma_w: float, inputs: float, chi: float, side: Side) -> str | None:

@@ -96,7 +96,7 @@ class MLSTM(ElementwiseCell):
 
     def _adjoints(self, step: MValues, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the gates' preactivations (i, f) [..., 2], of k [..., K] and of v [..., V]."""
-        matrix = a.unflatten(-1, self.shape)
+        matrix = torch.unflatten(a, -1, self.shape)
         by_f = (a * step.before).sum(-1, keepdim=True) * step.slope
         by_k = step.i * (matrix @ step.v.unsqueeze(-1)).squeeze(-1)
         by_i = (by_k * step.k).sum(-1, keepdim=True)
@@ -162,8 +162,12 @@ class SLSTM(PreactivatedCell):
         i, gates, candidates = (pre.new_ones(pre.shape[1], count, H) for count in (1, 2, 2))
         z, f, o = candidates[:, 0], gates[:, :1], gates[:, 1]
         inside, state = torch.empty_like(pre[0]), states[0].clone()
-        z_in, i_in, f_o_in = inside[:, :H], inside[:, H : 2 * H].unsqueeze(1), inside[:, 2 * H :].unflatten(-1, (2, H))
-        h, c_n = state[:, :H], state[:, H:].unflatten(-1, (2, H))
+        z_in, i_in, f_o_in = (
+            inside[:, :H],
+            inside[:, H : 2 * H].unsqueeze(1),
+            torch.unflatten(inside[:, 2 * H :], -1, (2, H)),
+        )
+        h, c_n = state[:, :H], torch.unflatten(state[:, H:], -1, (2, H))
         c, n = c_n.unbind(1)
         for whole, after in zip(pre.unbind(), states[1:].unbind(), strict=True):
             torch.addmm(whole, h, into, out=inside)
@@ -181,7 +185,7 @@ class SLSTM(PreactivatedCell):
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> SFactors:
         (pre,), (_, c, n) = path.values, path.states
         steps, batch, H = c[1:].shape
-        z_in, i_in, f_o = pre[..., :H], pre[..., H : 2 * H], pre[..., 2 * H :].unflatten(-1, (2, H))
+        z_in, i_in, f_o = pre[..., :H], pre[..., H : 2 * H], torch.unflatten(pre[..., 2 * H :], -1, (2, H))
         h_by, c_by, n_by, gates, slopes = (
             blocks(new, name, pre, steps, batch, count, H)
             for name, count in (("h by", 2), ("c by", 3), ("n by", 2), ("gates", 2), ("slopes", 2))
@@ -206,11 +210,11 @@ class SLSTM(PreactivatedCell):
     def cut_adjoint(self, a: Tensor) -> tuple[Tensor, ...]:
         """h as rows, and with an axis for what it is multiplied by; c and n."""
         H = self.parts[0].width
-        return as_rows(a)[..., :H], a[..., :H].unsqueeze(-2), a[..., H:].unflatten(-1, (2, H))
+        return as_rows(a)[..., :H], a[..., :H].unsqueeze(-2), torch.unflatten(a[..., H:], -1, (2, H))
 
     def cut_pre(self, pre: Tensor) -> tuple[Tensor, ...]:
         """All as rows; (z, i, f), (i, f) and o; memory for the adjoints of c and n after the step, together and each."""
-        four = pre.unflatten(-1, (4, -1))
+        four = torch.unflatten(pre, -1, (4, -1))
         c_n = torch.empty_like(four[..., :2, :])
         return (
             as_rows(pre),
@@ -234,7 +238,7 @@ class SLSTM(PreactivatedCell):
         torch.mul(pre[4], step.kept, out=out[2])
 
     def forwards(self, step: SFactors, v: tuple[Tensor, ...], driven: Tensor | float) -> tuple[Tensor, ...]:
-        moved = (driven + v[0] @ self.matrix.t()).unflatten(-1, (4, -1))
+        moved = torch.unflatten(driven + v[0] @ self.matrix.t(), -1, (4, -1))
         kept = step.kept.squeeze(-2)
         c = kept * v[1] + (step.c_by * moved[..., :3, :]).sum(-2)
         n = kept * v[2] + (step.n_by * moved[..., 1:3, :]).sum(-2)

@@ -18,6 +18,7 @@ from rnnvg.bptt.segments import Linearization
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.tensors import check_tensor
 from rnnvg.bptt.weights import own_weights
+from rnnvg.pytorch import lu_factor_ex, qr, vector_norm
 
 
 def linearize_wide(recurrence: Recurrence, inputs: Tensor, state: object) -> Linearization:
@@ -26,12 +27,7 @@ def linearize_wide(recurrence: Recurrence, inputs: Tensor, state: object) -> Lin
     if cell_of(recurrence) is None or inputs.dtype == torch.float64:
         return linearize(recurrence, inputs, state)
     assert isinstance(recurrence, torch.nn.Module)
-    own = own_weights(recurrence)
-
-    def widened(name: str) -> Tensor | None:
-        found = own.get(name)
-        return None if found is None else wide(found)
-
+    widened = {name: wide(each) for name, each in own_weights(recurrence).items()}
     layers = module_layers(recurrence)
     sequence = arguments.module_inputs(recurrence, inputs, layers)
     states = arguments.module_state(recurrence, state, sequence, layers)
@@ -53,7 +49,7 @@ def random_frame(linear: Linearization, n: int, seed: int = 0) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(n, linear.size, generator=generator, dtype=linear.wide_dtype)
-    frame = torch.linalg.qr(drawn.t())[0].to(linear.device)
+    frame = qr(drawn.t())[0].to(linear.device)
     return frame.expand(linear.batch, linear.size, n)
 
 
@@ -69,10 +65,10 @@ def factor(vectors: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     A diagonal entry within rounding (`eps` relative to the rows it is made of) is an exact zero.
     """
     size, n = vectors.shape[-2:]
-    lengths = torch.linalg.vector_norm(vectors, dim=-1)
+    lengths = vector_norm(vectors, dim=-1)
     order = lengths.argsort(dim=-1, descending=True, stable=True)
     rows = order.unsqueeze(-1).expand_as(vectors)
-    sorted_q, r = torch.linalg.qr(vectors.gather(-2, rows))
+    sorted_q, r = qr(vectors.gather(-2, rows))
     noise = _trailing_norms(lengths.gather(-1, order))[..., :n] * (size * eps)
     diagonal = r.diagonal(dim1=-2, dim2=-1)
     diagonal[diagonal.abs() <= noise] = 0
@@ -91,10 +87,8 @@ def log_abs_det(linear: Linearization, t: int) -> Tensor:
     eye = torch.eye(linear.size, dtype=linear.dtype, device=linear.device)
     units = eye.unsqueeze(1).expand(linear.size, linear.batch, linear.size)
     rows = linear.pullback(t, units).transpose(0, 1).to(linear.wide_dtype).conj()
-    lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    pivots = (
-        torch.linalg.lu_factor_ex(rows / torch.where(lengths == 0, 1.0, lengths))[0].diagonal(dim1=-2, dim2=-1).abs()
-    )
+    lengths = vector_norm(rows, dim=-1, keepdim=True)
+    pivots = lu_factor_ex(rows / torch.where(lengths == 0, 1.0, lengths))[0].diagonal(dim1=-2, dim2=-1).abs()
     eps = linear.size * torch.finfo(linear.dtype).eps
     logs = torch.where(pivots <= eps, -torch.inf, pivots.log())
     return (logs + lengths.squeeze(-1).log()).sum(-1)

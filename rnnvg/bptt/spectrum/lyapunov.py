@@ -23,6 +23,7 @@ from rnnvg.bptt.spectrum import frames
 from rnnvg.errors import InputError, check_int
 from rnnvg.horizon import half_life
 from rnnvg.notebook import Shown
+from rnnvg.pytorch import vector_norm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,12 +96,11 @@ class LyapunovSpectrum(Shown):
         from rnnvg.bptt import plots
 
         ax = plots.new_axes() if ax is None else ax
-        index = np.arange(1, self.exponents.shape[1] + 1)
+        index = 1 + np.arange(len(self.exponents[0]))
         for row, error in zip(self.exponents, self.stderr, strict=True):
             finite = np.where(np.isfinite(row), row, np.nan)
-            style = {"color": plots.COLOUR, "marker": ".", "linewidth": 1, "elinewidth": 1, "alpha": 0.7}
-            ax.errorbar(index, finite, yerr=2 * np.nan_to_num(error), **style)
-        ax.axhline(0.0, color="0.4", linestyle=":", linewidth=1)
+            plots.with_errors(ax, index, finite, 2 * np.nan_to_num(error))
+        plots.level(ax, 0.0)
         return plots.lettered(ax, "index of the exponent", "Lyapunov exponent (nats per step)", str(self), legend=False)
 
     def __str__(self) -> str:
@@ -236,7 +236,7 @@ class _March:
             vectors = frames.push(self.linear, step, vectors)
         q, r = frames.factor(vectors, self.eps)
         diagonal = r.diagonal(dim1=-2, dim2=-1).abs()
-        longest = torch.linalg.vector_norm(r, dim=-2).amax(-1)
+        longest = vector_norm(r, dim=-2).amax(-1)
         return q, diagonal, float((longest / diagonal.amin(-1)).log().max())
 
 

@@ -73,9 +73,9 @@ class SingularValues(Shown):
         from rnnvg.bptt import plots
 
         ax = plots.new_axes() if ax is None else ax
-        index = np.arange(1, self.log_values.shape[1] + 1)
+        index = 1 + np.arange(len(self.log_values[0]))
         for row in self.log_values / NATS_PER_DECADE:
-            ax.plot(index, np.where(np.isfinite(row), row, np.nan), marker=".", linewidth=1)
+            plots.line(ax, index, np.where(np.isfinite(row), row, np.nan), marker=".", linewidth=1)
         return plots.lettered(ax, "index of the singular value", "log10 of the singular value", str(self), legend=False)
 
     def __str__(self) -> str:
@@ -191,7 +191,8 @@ def _rotate(log: Tensor, unit: Tensor, p: Tensor, q: Tensor) -> float:
 def _round_robin(n: int) -> list[tuple[Tensor, Tensor]]:
     """Every pair of n rows once, in rounds of disjoint pairs: the first row stays, the others move around it."""
     ring = list(range(n)) + ([-1] if n % 2 else [])
-    half, rounds = len(ring) // 2, []
+    half = len(ring) // 2
+    rounds: list[tuple[Tensor, Tensor]] = []
     for _ in range(len(ring) - 1):
         pairs = [(i, j) for i, j in zip(ring[:half], ring[: half - 1 : -1], strict=True) if i >= 0 and j >= 0]
         p, q = zip(*pairs, strict=True)

@@ -62,9 +62,9 @@ class Overlay(Shown):
             self.measured[seen] / NATS_PER_DECADE,
             2 * self.stderr[seen] / NATS_PER_DECADE,
         )
-        ax.plot(distance, mean, color=plots.COLOUR, label=f"measured, {self.n_models} networks")
-        ax.fill_between(distance, mean - error, mean + error, color=plots.COLOUR, alpha=0.25, linewidth=0)
-        ax.plot(distance, self.predicted[seen] / NATS_PER_DECADE, color="black", linestyle="--", label="theory")
+        plots.line(ax, distance, mean, color=plots.COLOUR, label=f"measured, {self.n_models} networks")
+        plots.band(ax, distance, mean - error, mean + error, alpha=0.25)
+        plots.line(ax, distance, self.predicted[seen] / NATS_PER_DECADE, color="black", linestyle="--", label="theory")
         return plots.lettered(ax, plots.BACK, "log10 gain of the gradient", str(self))
 
     def __str__(self) -> str:

@@ -85,13 +85,8 @@ class WidePrediction(Shown):
 
         ax = plots.new_axes() if ax is None else ax
         seen = plots.seen_points(self.log_gain)
-        ax.plot(
-            seen,
-            self.log_gain[seen] / NATS_PER_DECADE,
-            color="black",
-            linestyle="--",
-            label=f"theory, wide {self.cell}",
-        )
+        log10_gain = self.log_gain[seen] / NATS_PER_DECADE
+        plots.line(ax, seen, log10_gain, color="black", linestyle="--", label=f"theory, wide {self.cell}")
         return plots.lettered(ax, plots.BACK, "log10 gain of the gradient")
 
     def __str__(self) -> str:
@@ -167,7 +162,7 @@ def predict_for(module: nn.Module, inputs: Tensor, *, steps: int = 100) -> WideP
     Raises:
         InputError: another module, or more than one layer (the second layer's inputs are not independent).
     """
-    if cells.cell_of(module) is None or not isinstance(module, nn.Module):
+    if cells.cell_of(module) is None:
         raise InputError(f"`module` is a {type(module).__name__}; pass an nn.RNN, nn.LSTM or nn.GRU.")
     arguments.check_module(module, "module")
     layer, *more = module_layers(module)

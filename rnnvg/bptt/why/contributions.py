@@ -23,10 +23,11 @@ from rnnvg.bptt.certificate import Certificate
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.stepping import initial_parts, map_state, module_step, whole_state, widened
 from rnnvg.bptt.weights import plain_module
-from rnnvg.bptt.why.rank_one import FirstPass, chunks_of, totals
+from rnnvg.bptt.why.rank_one import Chunk, FirstPass, chunks_of, totals
 from rnnvg.errors import InputError, check_int, check_name
 from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.notebook import Shown
+from rnnvg.pytorch import vector_norm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,8 @@ class _Origin:
         module = plain_module(self.module).double().requires_grad_()
         inputs = arguments.module_inputs(module, self.inputs.double())
         state = map_state(self.state, widened)
-        parts, step, losses = initial_parts(module, state, inputs), module_step(module), []
+        parts, step = initial_parts(module, state, inputs), module_step(module)
+        losses: list[Tensor] = []
         layers = int(getattr(module, "num_layers", 1))
         with torch.enable_grad():
             for t, x in enumerate(inputs):
@@ -141,10 +143,10 @@ class TemporalContributions(Shown):
             raise InputError(origin)
         if origin is None or arguments.weight_versions(origin.module) != origin.versions:
             raise InputError("A weight of `module` has changed since; compute the contributions again before verify().")
-        residuals = {}
+        residuals: dict[str, float] = {}
         for name, wanted in zip(self.names, origin.gradients(self.names), strict=True):
-            error = torch.linalg.vector_norm(self.total[name].double() - wanted)
-            residuals[name] = float(error / torch.linalg.vector_norm(wanted)) if error != 0 else 0.0
+            error = vector_norm(self.total[name].double() - wanted)
+            residuals[name] = float(error / vector_norm(wanted)) if error != 0 else 0.0
         return Certificate.of([], 0, next(iter(self.total.values())).dtype, residuals)
 
     def to_frame(self) -> pd.DataFrame:
@@ -167,7 +169,7 @@ class TemporalContributions(Shown):
         for name in self.names:
             finite = np.where(np.isfinite(self.log_norm[name]), self.log_norm[name], np.nan) / NATS_PER_DECADE
             seen = plots.seen_points(finite)
-            ax.plot(seen, finite[seen], label=name, linestyle="--" if "bias" in name else "-")
+            plots.line(ax, seen, finite[seen], label=name, linestyle="--" if "bias" in name else "-")
         return plots.lettered(ax, "time step", "log10 of its contribution's norm", str(self))
 
     def __str__(self) -> str:
@@ -209,7 +211,8 @@ def contributions_of(
             `output_grad` of the same step. A loss through h_n or c_n enters so at each sequence's last step.
     """
     grads = {} if state_grads is None else dict(state_grads)
-    first, kept, size = FirstPass(linear.n_steps), [], 0
+    first, size = FirstPass(linear.n_steps), 0
+    kept: list[Chunk] = []
     for chunk in chunks_of(linear, output_grad, grads):
         first.add(chunk)
         size += (chunk.left.numel() + chunk.right.numel()) * chunk.left.element_size()

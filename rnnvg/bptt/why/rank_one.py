@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rnnvg.bptt.adjoints import Summed, adjoints
 from rnnvg.bptt.logscale import LogSum, unit_vectors
 from rnnvg.bptt.stack import ModuleLinearization, ModuleSegment
+from rnnvg.pytorch import vector_norm
 
 MATRIX_NUMBERS = 2**21  # so many numbers of per-step matrices exist at a time
 CANCELLED = 1e-3  # of the largest possible square norm; below it products of factors would lose digits
@@ -119,7 +120,7 @@ class FirstPass:
         """Contributions exp(top) left (x) right of all steps of a chunk; False, and nothing added, where they cancel."""
         name, left, right = chunk.name, left.double(), chunk.right.double()
         square = _inner(left, right, left, right)
-        largest = torch.linalg.vector_norm(left, dim=-1).sum(1).square()
+        largest = vector_norm(left, dim=-1).sum(1).square()
         if bool((square < CANCELLED * largest).any()):
             return False
         norm = square.sqrt()
@@ -137,7 +138,7 @@ class FirstPass:
         """The same with a matrix a step, which is accurate however the sequences cancel."""
         matrices = _products(left, right)
         rows = matrices.flatten(1)
-        norm = torch.linalg.vector_norm(rows, dim=1).double()
+        norm = vector_norm(rows, dim=1).double()
         self.total[name].add(torch.where(norm == 0, -torch.inf, top), matrices)
         norms = norm
         if name in self._later:
@@ -157,11 +158,12 @@ class FirstPass:
 
 def totals(module: nn.Module, first: FirstPass) -> tuple[dict[str, Tensor], dict[str, float]]:
     """By parameter the sum over all steps in its shape and dtype, and ln of its norm."""
-    total, log_norm = {}, {}
+    total: dict[str, Tensor] = {}
+    log_norm: dict[str, float] = {}
     for name, found in first.total.items():
         parameter, mantissa = getattr(module, name), found.mantissa
         with np.errstate(over="ignore"):
             whole = torch.where(mantissa == 0, 0.0, mantissa * np.exp(found.log))
         total[name] = whole.view(parameter.shape).to(parameter.dtype)
-        log_norm[name] = found.log + float(torch.linalg.vector_norm(mantissa).log())
+        log_norm[name] = found.log + float(vector_norm(mantissa).log())
     return total, log_norm
