@@ -109,9 +109,9 @@ def test_an_error_in_a_hook_is_kept_and_told_by_the_one_who_answers(monkeypatch)
 
 
 def test_an_error_in_a_gradient_hook_too(monkeypatch):
-    from rnnvg.bptt import calls
+    from rnnvg.bptt import passes
 
-    monkeypatch.setattr(calls, "_is_accumulated", lambda parameter: 1 / 0)
+    monkeypatch.setattr(passes, "_is_accumulated", lambda parameter: 1 / 0)
     module = nn.GRU(I, H)
     with rnnvg.watch(module) as watcher:
         module(draw(T, B, I))[0].sum().backward()
