@@ -260,8 +260,9 @@ def _own_arithmetic() -> Iterator[None]:
 
     Denormals cost a CPU 3 to 15 times the time once a gradient has vanished into them. The flag belongs to the thread.
     """
+    # NumPy 1.26 tries out at first use how small a number gets, keeps the answer, and warns where it is zero.
     for dtype in (np.float16, np.float32, np.float64):
-        np.finfo(dtype)  # NumPy 1.26 tries out at first use how small a number gets, keeps the answer, and warns of a zero
+        np.finfo(dtype)
     threads, flushing = torch.get_num_threads(), _flushes_denormals()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
