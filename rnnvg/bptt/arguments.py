@@ -116,7 +116,7 @@ def module_state(
     if state is None:
         parts = [inputs.new_zeros(shape, dtype=dtype) for shape in shapes]
     else:
-        parts = [as_batch(part, batch, len(lead)) for part in members(state)]
+        parts = [_as_batch(part, batch, len(lead)) for part in members(state)]
         found = [shape_of(part) for part in parts]
         several = len(shapes) > 1
         if found != shapes or several != isinstance(state, (tuple, list)):
@@ -138,7 +138,7 @@ def module_state(
     return [tuple(part[index] for part in parts) for index in range(len(layers))]
 
 
-def as_batch(part: Any, batch: int, axis: int) -> Any:
+def _as_batch(part: Any, batch: int, axis: int) -> Any:
     """A part of the state at_least_single, and with a batch axis where it has none and there is one sequence."""
     if not isinstance(part, Tensor):
         return part

@@ -9,7 +9,7 @@ Axes: L layers, S sources, r of them at a time, T steps, B sequences, I input, P
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -30,6 +30,24 @@ from rnnvg.pytorch import from_numpy
 DIRECTIONS = ("forward", "backward")
 
 
+def runs_both_ways(recurrence: object) -> TypeGuard[nn.RNNBase]:
+    return isinstance(recurrence, nn.RNNBase) and recurrence.bidirectional
+
+
+def way_of(wrt: str, layer: int | None, direction: str | None) -> int | None:
+    """Whose states are meant, 0 the forward direction's; None for the input, which both directions read."""
+    if wrt == "input":
+        if direction is not None or layer is not None:
+            raise InputError("`direction` and `layer` pick states, and `wrt` is 'input'; pass None for both.")
+        return None
+    if direction is None:
+        raise InputError(
+            "`recurrence` is bidirectional: pass direction='forward' or direction='backward' for the states of one direction, "
+            "or wrt='input' for both sides of each source."
+        )
+    return DIRECTIONS.index(check_name("direction", direction, DIRECTIONS))
+
+
 class BothWays:
     """A bidirectional nn.RNN, nn.LSTM or nn.GRU linearised along its trajectory.
 
@@ -40,14 +58,20 @@ class BothWays:
         first_nonfinite: [2, B] the first step, in its own order, at which a direction's state is not finite, -1 for none;
             of all layers together.
         note: as ModuleLinearization's.
+        inputs, states: of the module, time first, and of each direction of each layer.
+        made_from: module, inputs and state as they were handed over.
     """
+
+    wide_dtype = torch.float64
 
     def __init__(self, module: nn.RNNBase, inputs: Tensor, state: Any, lengths: Any = None) -> None:
         arguments.check_module(module, both_ways=True)
+        self.made_from = module, inputs, state
         ways = [read_cells(module), read_cells(module, reverse=True)]
         cells = [cell for pair in zip(*ways, strict=True) for cell in pair]
         x = arguments.module_inputs(module, inputs, cells)
         states = arguments.module_state(module, state, x, cells)
+        self.inputs, self.states = x, states
         self.n_steps, self.batch = x.shape[0], x.shape[1]
         valid = arguments.check_lengths(lengths, self.n_steps, self.batch)
         self.lengths = np.full(self.batch, self.n_steps) if valid is None else valid
@@ -62,8 +86,7 @@ class BothWays:
             x = torch.cat([forward.outputs(), self.own(backward.outputs(), 1)], -1)
         top = self.layers[-1]
         self.dtype, self.device, self.n_outputs = top[0].dtype, top[0].device, x.shape[-1]
-        narrow = arguments.narrow_note(inputs.dtype) if inputs.dtype != x.dtype else ""
-        self.note = " ".join(filter(None, (arguments.dropout_note(module), narrow)))
+        self.note = arguments.dropout_note(module)
 
     def _reversal(self, device: torch.device) -> Tensor:
         """[T, B]: the step at which a direction's step lies in the other's order; behind the end it stays."""
@@ -85,6 +108,36 @@ class BothWays:
             steps = np.where((steps < 0) | (steps >= self.lengths), np.iinfo(np.int64).max, steps).min(0)
             found.append(np.where(steps == np.iinfo(np.int64).max, -1, steps))
         return np.stack(found)
+
+    def check_columns(self, wrt: str, layer: int | None) -> None:
+        """Nothing where there are such states."""
+        if layer is not None:
+            check_int("layer", layer, least=0, most=len(self.layers) - 1)
+        if wrt != "input":
+            state_columns(self.layers[0][0], wrt, None)
+
+    def profile(
+        self, shared: np.ndarray, steps: np.ndarray, outputs: Tensor, wrt: str, way: int | None, layer: int | None
+    ) -> GradientProfile:
+        """The profile of sources at `steps`, with `shared` as its `sources`; the rest as `log_norms` takes it."""
+        log_norm, distance = self.log_norms(steps, outputs, wrt, way, layer)
+        forward, backward = self.first_nonfinite
+        backward = np.where(backward >= 0, self.lengths - 1 - backward, -1)
+        first = np.where((forward < 0) | (backward < 0), np.maximum(forward, backward), np.minimum(forward, backward))
+        module, inputs, state = self.made_from
+        narrow = arguments.narrow_note(inputs.dtype) if inputs.dtype != self.dtype else ""
+        return GradientProfile(
+            log_norm=log_norm,
+            sources=shared,
+            distance=distance,
+            wrt=wrt,
+            layer=layer,
+            first_nonfinite=first if way is None else (forward, backward)[way],
+            note=" ".join(filter(None, (self.note, narrow))),
+            origin=BothWaysOrigin(
+                module, inputs, state, self.lengths, steps, outputs, way, arguments.weight_versions(module)
+            ),
+        )
 
     def log_norms(
         self, steps: np.ndarray, outputs: Tensor, wrt: str, way: int | None, layer: int | None
@@ -173,62 +226,6 @@ class BothWays:
                 kept = found[:, side]
                 kept[np.broadcast_to(behind[:, None], kept.shape)] = np.nan
                 found[:, side] = kept
-
-
-def profile_both_ways(
-    module: nn.RNNBase,
-    inputs: Tensor,
-    state: Any,
-    output_grad: Any,
-    sources: arguments.Sources,
-    lengths: Any,
-    wrt: str,
-    generator: torch.Generator | None,
-    layer: int | None,
-    direction: str | None,
-    max_bytes: int,
-) -> GradientProfile:
-    """gradient_profile of a bidirectional module."""
-    if wrt == "input":
-        if direction is not None or layer is not None:
-            raise InputError("`direction` and `layer` pick states, and `wrt` is 'input'; pass None for both.")
-        way = None
-    elif direction is None:
-        raise InputError(
-            "`recurrence` is bidirectional: pass direction='forward' or direction='backward' for the states of one direction, "
-            "or wrt='input' for both sides of each source."
-        )
-    else:
-        way = DIRECTIONS.index(check_name("direction", direction, DIRECTIONS))
-    linear = BothWays(module, inputs, state, lengths)
-    if layer is not None:
-        check_int("layer", layer, least=0, most=len(linear.layers) - 1)
-    if wrt != "input":
-        state_columns(linear.layers[0][0], wrt, None)
-    shared, steps = arguments.source_steps(
-        sources, linear.n_steps, None if lengths is None else linear.lengths, linear.batch
-    )
-    arguments.check_size(len(steps), linear.n_steps + int(shared.max()) + 2, linear.batch, max_bytes)
-    shape = (linear.n_steps, linear.batch, linear.n_outputs)
-    outputs = arguments.source_covectors(
-        module, output_grad, steps, shape, generator, linear.device, torch.float64, inputs.ndim == 2
-    )
-    log_norm, distance = linear.log_norms(steps, outputs, wrt, way, layer)
-    forward, backward = linear.first_nonfinite
-    backward = np.where(backward >= 0, linear.lengths - 1 - backward, -1)
-    first = np.where((forward < 0) | (backward < 0), np.maximum(forward, backward), np.minimum(forward, backward))
-    return GradientProfile(
-        log_norm=log_norm,
-        sources=shared,
-        distance=distance,
-        wrt=wrt,
-        layer=layer,
-        first_nonfinite=first if way is None else (forward, backward)[way],
-        note=linear.note,
-        origin=BothWaysOrigin(
-            module, inputs, state, linear.lengths, steps, outputs, way, arguments.weight_versions(module)
-        ),
-    )
 
 
 class _EveryStep:

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnvg.bptt import arguments
-from rnnvg.bptt.bidirectional import BothWays
+from rnnvg.bptt.bidirectional import BothWays, runs_both_ways
 from rnnvg.bptt.cells import cell_of
 from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.stack import ModuleLinearization
-from rnnvg.bptt.stepping import map_state, widened
+from rnnvg.bptt.stepping import widened
 from rnnvg.bptt.weights import plain_module
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
 from rnnvg.bptt.why.rank_one import Chunk, FirstPass, chunks_of, totals
@@ -63,39 +63,29 @@ def temporal_contributions(
     if lengths is not None:
         inputs = arguments.without_padding(module, inputs, lengths)
         output_grad = arguments.without_padding(module, output_grad, lengths)
-    if isinstance(module, nn.RNNBase) and module.bidirectional:
-        return _both_ways(module, inputs, state, output_grad, lengths)
-    linear = linearize(module, inputs, state)
-    assert isinstance(linear, ModuleLinearization)
+    if runs_both_ways(module):
+        linear = BothWays(module, inputs, state, lengths)
+    else:
+        linear = linearize(module, inputs, state)
     shape = (linear.n_steps, linear.batch, linear.n_outputs)
     direct = arguments.output_gradients(
         module, output_grad, shape, linear.device, finite=True, unbatched=inputs.ndim == 2
     )
+    if isinstance(linear, BothWays):
+        return contributions_both_ways(linear, direct)
+    assert isinstance(linear, ModuleLinearization)
     return contributions_of(module, linear, inputs, state, direct)
-
-
-def _both_ways(
-    module: nn.RNNBase, inputs: Tensor, state: Any, output_grad: Tensor, lengths: Any
-) -> TemporalContributions:
-    x = arguments.module_inputs(module, inputs)
-    steps, batch, _ = x.shape
-    valid = arguments.check_lengths(lengths, steps, batch)
-    shape = (steps, batch, 2 * (module.proj_size or module.hidden_size))
-    direct = arguments.output_gradients(module, output_grad, shape, x.device, finite=True, unbatched=inputs.ndim == 2)
-    if inputs.ndim == 2 and isinstance(state, (Tensor, tuple, list)):  # a batch of one, as the inputs are
-        state = map_state(state, lambda part: arguments.as_batch(part, 1, 1))
-    return contributions_both_ways(module, x, state, direct, np.full(batch, steps) if valid is None else valid)
 
 
 @dataclass(frozen=True)
 class _Origin:
-    """What the contributions were computed from, for `verify`: inputs and gradients [T, B, .], lengths [B]."""
+    """What the contributions were computed from, for `verify`; gradients as `contributions_both_ways` takes them."""
 
     module: nn.RNNBase
-    inputs: Tensor
-    state: Any
+    inputs: Tensor  # [T, B, I]
+    states: list[tuple[Tensor, ...]]  # of each direction of each layer
+    lengths: np.ndarray  # [B]
     output_grad: Tensor
-    lengths: np.ndarray
     finals: Sequence[Tensor]
     versions: tuple[tuple[int, int], ...]
 
@@ -103,11 +93,12 @@ class _Origin:
         """PyTorch's own module in float64, over packed sequences: the gradients of its parameters."""
         module = plain_module(self.module).double().requires_grad_()
         module.batch_first = False
+        inputs, lengths = self.inputs.double(), from_numpy(self.lengths)
+        state = [torch.stack(parts).double() for parts in zip(*self.states, strict=True)]
         with torch.enable_grad():
-            lengths = from_numpy(self.lengths)
-            packed = pack_padded_sequence(self.inputs.double(), lengths, enforce_sorted=False)
-            output, ends = module(packed, map_state(self.state, widened))
-            output = pad_packed_sequence(output, total_length=len(self.inputs))[0]
+            packed = pack_padded_sequence(inputs, lengths, enforce_sorted=False)
+            output, ends = module(packed, tuple(state) if len(state) > 1 else state[0])
+            output = pad_packed_sequence(output, total_length=len(inputs))[0]
             loss = (output * widened(self.output_grad)).sum()
             for end, grad in zip([ends] if isinstance(ends, Tensor) else ends, self.finals, strict=False):
                 loss = loss + (end * widened(grad)).sum()
@@ -115,24 +106,16 @@ class _Origin:
 
 
 def contributions_both_ways(
-    module: nn.RNNBase,
-    inputs: Tensor,
-    state: Any,
-    output_grad: Tensor,
-    lengths: np.ndarray,
-    finals: Sequence[Tensor] = (),
+    linear: BothWays, output_grad: Tensor, finals: Sequence[Tensor] = ()
 ) -> TemporalContributions:
     """What each time step adds to the gradient of each parameter of a bidirectional module.
 
     Args:
-        module: bidirectional; with `batch_first` or without.
-        inputs: [T, B, I], time first whatever the module says.
-        state: the initial state as the module takes it.
+        linear: the module linearised; the backward direction begins at each sequence's own last step.
         output_grad: direct gradients at the output, [T, B, 2 P].
-        lengths: [B] valid steps; the backward direction begins at each sequence's own last one.
         finals: direct gradients of h_n and c_n, [2 L, B, .] each, each direction's at the end of its own order; () for none.
     """
-    linear = BothWays(module, inputs.transpose(0, 1) if module.batch_first else inputs, state, lengths)
+    module = linear.made_from[0]
     first, share = FirstPass(linear.n_steps), {}
     valid = torch.arange(linear.n_steps, device="cpu")[:, None] < from_numpy(linear.lengths)
     onwards = torch.where(valid.unsqueeze(-1).to(output_grad.device), output_grad.double(), 0.0)
@@ -150,8 +133,6 @@ def contributions_both_ways(
         onwards = below
     total, log_norm_total = totals(module, first)
     names = [name for name in weight_names(module) if name in total]
-    versions = arguments.weight_versions(module)
-    origin = _Origin(module, inputs.detach(), state, output_grad, linear.lengths, finals, versions)
     return TemporalContributions(
         log_norm={name: first.log_norm[name] for name in names},
         share={name: share[name] for name in names},
@@ -159,7 +140,9 @@ def contributions_both_ways(
         log_norm_total={name: log_norm_total[name] for name in names},
         total={name: total[name] for name in names},
         note=linear.note,
-        origin=origin,
+        origin=_Origin(
+            module, linear.inputs, linear.states, linear.lengths, output_grad, finals, arguments.weight_versions(module)
+        ),
     )
 
 

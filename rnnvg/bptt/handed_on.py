@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.adjoints import Sources, adjoints
+from rnnvg.bptt.bidirectional import BothWays
 from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.contributions import contributions_both_ways
 from rnnvg.bptt.passes import check_sum, chosen_passes
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, gradient_profile
 from rnnvg.bptt.replay import Again, check_replay
 from rnnvg.bptt.segments import state_columns
-from rnnvg.bptt.sequences import Sequences, by_weights, collected, columns_of, reached_chains
+from rnnvg.bptt.sequences import Sequences, as_taken, by_weights, collected, columns_of, reached_chains
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.sweep import sweep
 from rnnvg.bptt.watched import MASKED, Run, contributions_one_way, note_of, profile_for, run_of, side_by_side
@@ -68,7 +69,7 @@ def profile_calls(
 
 def profile_seen(module: nn.RNNBase, found: Sequences, **how: Any) -> GradientProfile:
     """`gradient_profile` of the collected calls of a bidirectional module, for the direct gradients that came back."""
-    inputs, grad = (each.transpose(0, 1) if module.batch_first else each for each in (found.inputs, found.output_grad))
+    inputs, grad = as_taken(found.inputs, module), as_taken(found.output_grad, module)
     return gradient_profile(module, inputs, found.module_state, output_grad=grad, lengths=found.lengths, **how)
 
 
@@ -78,9 +79,8 @@ def contributions_of_calls(recorder: Recorder, backward: int | None) -> Temporal
     chains = reached_chains(recorder, chosen)
     if recorder.module.bidirectional:
         module, found = _both_ways_checked(recorder, chains, chosen)
-        contributions = contributions_both_ways(
-            module, found.inputs, found.module_state, found.output_grad, found.lengths, _at_the_ends(found)
-        )
+        linear = BothWays(module, as_taken(found.inputs, module), found.module_state, found.lengths)
+        contributions = contributions_both_ways(linear, found.output_grad, _at_the_ends(found))
         note = " ".join(filter(None, (contributions.note, note_of(recorder))))
         contributions = dataclasses.replace(contributions, note=note)
     else:

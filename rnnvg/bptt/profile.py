@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.autograd_check import Origin
-from rnnvg.bptt.bidirectional import profile_both_ways
+from rnnvg.bptt.bidirectional import BothWays, runs_both_ways, way_of
 from rnnvg.bptt.cells import cell_of
 from rnnvg.bptt.linearize import Recurrence, linearize
 from rnnvg.bptt.result import GradientProfile
@@ -102,26 +102,28 @@ def gradient_profiles(
     """`gradient_profile` by each of `wrt`, from one pass: the same covectors along the same trajectory."""
     if lengths is not None:
         inputs = arguments.without_padding(recurrence, inputs, lengths)
-    if isinstance(recurrence, nn.RNNBase) and recurrence.bidirectional:
-        return [
-            profile_both_ways(
-                recurrence, inputs, state, output_grad, sources, lengths, each, generator, layer, direction, max_bytes
-            )
-            for each in wrt
-        ]
-    if direction is not None:
+    if runs_both_ways(recurrence):
+        ways = [way_of(each, layer, direction) for each in wrt]
+        linear = BothWays(recurrence, inputs, state, lengths)
+        for each in wrt:
+            linear.check_columns(each, layer)
+    elif direction is not None:
         raise InputError(f"`direction` is {direction!r} and `recurrence` runs one way; pass direction=None.")
-    linear = linearize(recurrence, inputs, state)
+    else:
+        ways, linear = [], linearize(recurrence, inputs, state)
     lengths = arguments.check_lengths(lengths, linear.n_steps, linear.batch)
-    if lengths is not None:  # what happens in the padding is nobody's
-        linear.first_nonfinite[linear.first_nonfinite >= torch.as_tensor(lengths)] = -1
     shared, steps = arguments.source_steps(sources, linear.n_steps, lengths, linear.batch)
-    arguments.check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
+    n_distances = int(shared.max()) + 2 + isinstance(linear, BothWays) * linear.n_steps
+    arguments.check_size(len(steps), n_distances, linear.batch, max_bytes)
     shape = (linear.n_steps, linear.batch, linear.n_outputs)
     unbatched = cell_of(recurrence) is not None and inputs.ndim == 2
     outputs = arguments.source_covectors(
         recurrence, output_grad, steps, shape, generator, linear.device, linear.wide_dtype, unbatched
     )
+    if isinstance(linear, BothWays):
+        return [linear.profile(shared, steps, outputs, each, way, layer) for each, way in zip(wrt, ways, strict=True)]
+    if lengths is not None:  # what happens in the padding is nobody's
+        linear.first_nonfinite[linear.first_nonfinite >= torch.as_tensor(lengths)] = -1
     covectors = linear.covectors(outputs)
     origin = Origin(recurrence, inputs, state, steps, covectors, layer, arguments.weight_versions(recurrence))
     note = arguments.narrow_note(inputs.dtype) if linear.dtype != inputs.dtype else ""

@@ -294,6 +294,11 @@ def _by_time(sequence: Tensor | PackedSequence, module: nn.RNNBase) -> Tensor:
     return sequence.transpose(0, 1) if module.batch_first else sequence
 
 
+def as_taken(by_time: Tensor, module: nn.RNNBase) -> Tensor:
+    """The inverse: what is time first as the module takes it."""
+    return by_time.transpose(0, 1) if module.batch_first else by_time
+
+
 def _like(output: Tensor | PackedSequence, data: Tensor) -> Tensor | PackedSequence:
     """`data` laid out as the output is."""
     if isinstance(output, Tensor):

@@ -23,7 +23,7 @@ from rnnvg.bptt.linearize import linearize
 from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, profile_of
 from rnnvg.bptt.replay import Again, check_replay, narrowest_of
 from rnnvg.bptt.segments import Coordinate
-from rnnvg.bptt.sequences import Sequences, collected
+from rnnvg.bptt.sequences import Sequences, as_taken, collected
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.why.contributions import TemporalContributions, contributions_of
 from rnnvg.errors import check_int
@@ -119,7 +119,7 @@ def linearised(recorder: Recorder, module: nn.RNNBase, found: Sequences, checked
     `checked`: they are a part of what was checked as a whole.
     """
     state = found.module_state
-    inputs = found.inputs.transpose(0, 1) if module.batch_first else found.inputs
+    inputs = as_taken(found.inputs, module)
     linear = linearize(module, inputs, state, masks=found.masks or None)
     assert isinstance(linear, ModuleLinearization)
     if not checked:
