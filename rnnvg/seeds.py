@@ -15,9 +15,9 @@ def seed_of(text: str) -> int:
 
 
 def short_digest(text: str) -> str:
-    """8 hexadecimal digits of the SHA-256 of `text`, for names that people read.
+    """12 hexadecimal digits of the SHA-256 of `text`, for names that people read.
 
     >>> short_digest("rnnvg")
-    '227257b4'
+    '227257b46237'
     """
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -13,6 +13,7 @@ from rnnvg.advise.remedies import NONE, chosen
 from rnnvg.advise.settings import Settings, settings
 from rnnvg.advise.trial import EXPLODING, read_trial, spec_of
 from rnnvg.bench import Event, RunSpec, Store, execute, run_all
+from rnnvg.bench.spec import by_id
 from rnnvg.errors import InputError, bounded, check_int
 
 OnProgress = Callable[[int, int, str], object]
@@ -81,7 +82,7 @@ def _do(specs: dict[Job, RunSpec], folder: Path, jobs: int, tell: OnProgress) ->
     """Every run that the folder does not hold yet, in this process or in workers."""
     names = {spec.id: f"{remedy} s{seed}" for (remedy, seed), spec in specs.items()}
     # A remedy that changes nothing of some network would be the same run twice.
-    wanted = list({spec.id: spec for spec in specs.values()}.values())
+    wanted = list(by_id(specs.values()).values())
     store = Store(folder)
     if jobs == 1:
         store.check_settings(wanted)

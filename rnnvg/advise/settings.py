@@ -62,7 +62,7 @@ class Settings:
         own = {key: value for key, value in asdict(self).items() if key != "threshold"}
         if self.device == "cpu":  # as it was called before there was another
             del own["device"]
-        digest = short_digest(json.dumps(own, sort_keys=True))
+        digest = short_digest(json.dumps(own, sort_keys=True))[:8]
         sizes = [f"{letter}{self.task[key]}" for key, letter in (("length", "T"), ("delay", "D")) if key in self.task]
         init = [self.init] if self.init != "default" else []
         return "-".join([self.task["name"], *sizes, self.cell, f"h{self.hidden}", *init, digest])

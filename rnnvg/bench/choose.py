@@ -5,22 +5,29 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Sequence
 
-from rnnvg.bench.spec import RunSpec
+from rnnvg.bench.spec import RunSpec, is_cut_off, short_id
 from rnnvg.errors import InputError
 
 
 def matches(run: str, patterns: Sequence[str]) -> bool:
     """Whether an id matches one of `patterns`; none at all match every id.
 
-    A pattern with * or ? is held against the whole id, one without against whole words of it, between hyphens.
+    A pattern with * or ? is held against the whole id, one without against whole words of it, between hyphens. An id may be
+    cut off within its digits; cut to 8 of them it is as ids once were.
 
-    >>> run = "adding-T50-rnn-relu-h64-s1-1a2b3c4d"
+    >>> run = "adding-T50-rnn-relu-h64-s1-1a2b3c4d5e6f"
     >>> matches(run, ["s1"]), matches(run, ["s"]), matches(run, ["rnn-relu-h64"]), matches(run, ["adding-*-s2-*", "*T50*"])
     (True, False, True, True)
+    >>> matches(run, ["adding-T50-rnn-relu-h64-s1-1a2b"]), matches(run, ["1a2b3c4d"]), matches(run, ["adding-T5"])
+    (True, True, False)
     """
-    return not patterns or any(
-        fnmatch.fnmatchcase(run, each) if set("*?[") & set(each) else f"-{each}-" in f"-{run}-" for each in patterns
-    )
+    return not patterns or any(_matches(run, each) or _matches(short_id(run), each) for each in patterns)
+
+
+def _matches(run: str, pattern: str) -> bool:
+    if set("*?[") & set(pattern):
+        return fnmatch.fnmatchcase(run, pattern)
+    return f"-{pattern}-" in f"-{run}-" or is_cut_off(pattern, run)
 
 
 def only(specs: Sequence[RunSpec], patterns: Sequence[str]) -> list[RunSpec]:

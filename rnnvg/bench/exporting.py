@@ -51,7 +51,7 @@ def export(directory: str | Path, out: str | Path, form: str = "csv") -> list[Pa
     results = store.results()
     for source, file in tables.MERGED.items():
         if form == "csv":  # as it lies in the runs, piece by piece: no number is read and written again
-            contents[file] = tables.merge(results, store.runs, source)
+            contents[file] = tables.merge(results, store.folder, source)
             marks[file] = table_mark((*tables.NAMED, *tables.COLUMNS[source]))
         else:
             contents[f"{file.removesuffix('.csv')}.{form}"] = _bytes(store.frame(file), form)

@@ -34,7 +34,7 @@ from typing import Any
 from rnnvg.bench.check import PARTS, Check, Entry
 from rnnvg.bench.extras import Needs, Published
 from rnnvg.bench.faults import refusal
-from rnnvg.bench.spec import NETWORK, RunSpec
+from rnnvg.bench.spec import NETWORK, RunSpec, by_id
 from rnnvg.errors import InputError, bounded, check_name, nearest, shown
 from rnnvg.files import read_regular
 
@@ -97,7 +97,7 @@ class Grid:
         """
         found = [spec for entry in self.entries for spec in entry.specs]
         seeded = [RunSpec.model_validate({**spec.to_dict(), "seed": seed}) for seed in self.seeds for spec in found]
-        return list({spec.id: spec for spec in seeded}.values())
+        return list(by_id(seeded).values())
 
     def select(
         self,

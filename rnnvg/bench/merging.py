@@ -77,7 +77,7 @@ def merge(directories: Sequence[str | Path], out: str | Path, first: bool = Fals
     stores = _stores(directories, target)
     readings = [store.read() for store in stores]
     pairs = list(zip(stores, readings, strict=True))
-    damaged = {str(store.folder(run)): what for store, found in pairs for run, what in found.damaged.items()}
+    damaged = {str(store.runs / run): what for store, found in pairs for run, what in found.damaged.items()}
     for store, found in pairs:
         if not found.results:
             raise InputError(f"{shown(store.directory)} holds no results. Pass directories that rnnvg wrote.")

@@ -18,7 +18,7 @@ from typing import Any
 from rnnvg.bench.choose import matches, only
 from rnnvg.bench.grid import Grid, from_dict
 from rnnvg.bench.ladder import Climb
-from rnnvg.bench.spec import SCHEMA, RunSpec
+from rnnvg.bench.spec import SCHEMA, RunSpec, by_id
 from rnnvg.bench.stored import Benchmark
 from rnnvg.errors import InputError, shown
 from rnnvg.files import named_folder, write_set
@@ -84,16 +84,16 @@ class Plan:
         found: dict[str, RunSpec] = {}
         for grid, patterns in zip(self.grids, self.only, strict=True):
             climbed = {spec.id for entry in grid.entries if entry.ladder for spec in entry.specs}
-            seedless = {spec.id: spec for spec in grid.runs() if _of_seed_0(spec).id not in climbed}
-            found |= {run: spec for run, spec in seedless.items() if matches(run, patterns)}
+            seedless = by_id(spec for spec in grid.runs() if _of_seed_0(spec).id not in climbed)
+            found = by_id([*found.values(), *(spec for run, spec in seedless.items() if matches(run, patterns))])
         return self._shared(list(found.values()))
 
     def runs(self, results: Results) -> list[RunSpec]:
         """Every run that is known of with these results (by id): fixed ones, and those of every length climbed so far."""
-        found = {spec.id: spec for spec in self.fixed()}
+        found = self.fixed()
         for climb in self.climbs():
-            found |= {spec.id: spec for rung in climb.rungs(results) for spec in climb.runs(rung.length)}
-        return list(found.values())
+            found += [spec for rung in climb.rungs(results) for spec in climb.runs(rung.length)]
+        return list(by_id(found).values())
 
     def follow(self) -> Callable[[Results], Iterable[RunSpec]]:
         """For `run_all`: which runs come next, seen from the results."""

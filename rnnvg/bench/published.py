@@ -11,7 +11,7 @@ import pandas as pd
 
 from rnnvg.bench.extras import Published
 from rnnvg.bench.grid import Grid
-from rnnvg.bench.spec import GIVEN_UP
+from rnnvg.bench.spec import GIVEN_UP, by_id
 
 COLUMNS = (
     "benchmark", "task", "cell", "where", "metric", "published", "claim", "ours", "least", "most", "baseline", "runs",
@@ -40,13 +40,13 @@ def beside_published(grids: Iterable[Grid], results: Iterable[Mapping[str, Any]]
 def _row(grid: Grid, figure: Published, results: list[Mapping[str, Any]]) -> tuple[Any, ...]:
     task = figure.task or grid.tasks[0]
     entry = next(entry for entry in grid.entries if entry.name == task)
-    planned = {spec.id for spec in grid.runs()} if entry.ladder is None else None
+    planned = by_id(grid.runs()) if entry.ladder is None else None
     ours = [
         result
         for result in results
         if result["spec"]["task"]["name"] == task
         and result["spec"]["cell"] == figure.cell
-        and (planned is None or result["id"] in planned)
+        and (planned is None or ((spec := planned.get(result["id"])) and spec.is_same_as(result["spec"])))
         and all(_same(_setting(result["spec"], key), value) for key, value in figure.where.items())
     ]
     ended = [result for result in ours if result["status"] == "ok"]

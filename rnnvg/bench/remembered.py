@@ -6,12 +6,14 @@ Runs of delayed-recall alone: there the delay can be chosen. Nothing is trained;
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from rnnvg.bench.spec import short_id
 from rnnvg.bench.store import WEIGHTS, Store
 from rnnvg.errors import InputError, shown
 from rnnvg.files import has_mark, table_mark, write_set
@@ -75,8 +77,11 @@ def remember(directory: str | Path, n: int = 500, tell: Callable[[str], object] 
     return frame
 
 
-def answers(directory: str | Path) -> pd.DataFrame | None:
+def answers(directory: str | Path, runs: Iterable[str] = ()) -> pd.DataFrame | None:
     """What `remember` kept in a directory; None where it was not asked for.
+
+    Args:
+        runs: ids; answers that were kept when these had 8 digits come under them.
 
     Raises:
         InputError: the file is there and is not one that `remember` wrote.
@@ -91,7 +96,10 @@ def answers(directory: str | Path) -> pd.DataFrame | None:
             raise Damaged(f"{path.name} is damaged at right, line {wrong.index[0] + 2}: more or fewer than were asked")
     except Damaged as error:
         raise InputError(f"{shown(path)} is damaged: {error}. Delete it, and pass --functional again.") from None
-    return frame
+    runs = list(runs)
+    named = Counter(map(short_id, runs))
+    ids = {short_id(run): run for run in runs if named[short_id(run)] == 1}
+    return frame.replace({"id": ids})
 
 
 def _count(text: str) -> int:

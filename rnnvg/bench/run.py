@@ -23,13 +23,13 @@ import pandas as pd
 import torch
 
 from rnnvg import models, tasks, training
-from rnnvg.bench import causes, floor, measure, parts, tables
+from rnnvg.bench import causes, floor, folders, measure, parts, tables
 from rnnvg.bench.record import failure, record, stamp
-from rnnvg.bench.spec import RunSpec, check_spec
+from rnnvg.bench.spec import RunSpec, check_spec, short_id
 from rnnvg.bench.store import CAUSES, RESULT, VOCABULARY, WEIGHTS, Store
 from rnnvg.errors import InputError, check_function
 from rnnvg.faults import MachineError, disk_faults_named, machine_fault
-from rnnvg.files import make_folder, move_aside
+from rnnvg.files import move_aside
 from rnnvg.stored import Damaged
 from rnnvg.training import device
 from rnnvg.training.resume import measured_until
@@ -39,7 +39,7 @@ RESUME = "resume.safetensors"
 # Seconds of training that a killed process may cost.
 RESUME_EVERY = 10.0
 # What a run needs only until it is done, and what a killed one may leave half written.
-_LEFTOVERS = ("part-*.csv", "cause-*.csv", RESUME, ".*.tmp", "*.partial")
+_LEFTOVERS = ("part-*.csv", "cause-*.csv", RESUME, folders.SPEC, ".*.tmp", "*.partial")
 
 
 def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None = None) -> dict[str, Any]:
@@ -58,6 +58,7 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
         stopping rule ended (where the specification has it), "failed" anything that was raised inside it, with the reason.
 
     Raises:
+        InputError: another run in the directory has the same id.
         MachineError: no memory, no more open files, or (a StorageError) the directory cannot be written. The run is then
             left to do: it is not the run that failed.
         KeyboardInterrupt: passed on.
@@ -74,15 +75,16 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
     if on_progress is not None:
         check_function("on_progress", on_progress, "of step, steps and loss")
     store, began, clock = Store(directory), datetime.now(UTC), time.perf_counter()
-    folder = store.folder(spec.id)
     store.check_tables()
-    if (folder / RESULT).exists():
+    if (store.folder(spec.id) / RESULT).exists():
         if spec.is_done_by(standing := store.result(spec.id)) and standing is not None:
             return standing
         store.set_aside(spec.id)
+    store.check_run(spec)
+    folder = store.folder(spec.id)
     try:
         with disk_faults_named(store.directory):
-            make_folder(folder)
+            folders.begin(folder, spec)
             outcome, files = _Run(spec, folder, on_progress).outcome()
     except MachineError:
         # Another process may have done the run meanwhile, and what this one needed was in its way.
@@ -125,7 +127,8 @@ class _Run:
         with _own_arithmetic(), device.deterministic(self.spec.training.device):
             model, result = self._train()
             models.unconstrain(model.core)  # a weight file holds the weights that the network has
-            models.save(model, self.folder / WEIGHTS, id=self.spec.id, task=self.spec.task, step=result.steps)
+            # Named by 8 digits, as runs were before they had 12: equal weights are then equal bytes.
+            models.save(model, self.folder / WEIGHTS, id=short_id(self.spec.id), task=self.spec.task, step=result.steps)
             certificate, last = None, []
             if result.status == "ok" and self.spec.measure.why:
                 last = causes.after_training(model, task, self.probe, result.steps, self.spec.subseed("covectors"))

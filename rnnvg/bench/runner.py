@@ -13,7 +13,7 @@ from rnnvg.bench import given_up
 from rnnvg.bench.events import Event, Observer
 from rnnvg.bench.record import version
 from rnnvg.bench.silence import LONGEST_SILENCE
-from rnnvg.bench.spec import RunSpec, check_spec
+from rnnvg.bench.spec import RunSpec, by_id, check_spec
 from rnnvg.bench.store import Store
 from rnnvg.errors import InputError, bounded, check_flag, check_float, check_function, check_int, shown
 from rnnvg.faults import WITH_WORKERS, StorageError, check_memory_limit
@@ -96,7 +96,7 @@ def run_all(
             check_function(name, function, form)
     if isinstance(axes, str):
         raise InputError(f"`axes` is {shown(axes)}; pass a list of settings: [{shown(axes)}].")
-    wanted = {check_spec("specs", spec).id: spec for spec in bounded("specs", specs)}
+    wanted = by_id(check_spec("specs", spec) for spec in bounded("specs", specs))
     if not wanted:
         raise InputError("`specs` is empty. Pass at least one run.")
     store, tell = Store(directory), observer or (lambda event: None)
@@ -139,8 +139,8 @@ def _followers(
     if follow is None:
         return []
     results = {result["id"]: result for result in _results(store, sorted(wanted))} | store.read().results
-    found = {spec.id: spec for spec in follow(results)}
-    wanted |= found
+    found = by_id(follow(results))
+    wanted |= by_id([*wanted.values(), *found.values()])
     return [spec for run, spec in found.items() if not spec.is_done_by(results.get(run))]
 
 
@@ -148,7 +148,7 @@ def _to_do(store: Store, wanted: dict[str, RunSpec], retry_failed: bool, tell: O
     """The runs without a sound result, in their order. What is damaged is set aside first."""
     reading = store.read()
     for run, what in reading.damaged.items():
-        tell(Event("note", text=f"{run}: {what}. It was moved to {store.set_aside(run)}."))
+        tell(Event("note", text=f"{run}: {what}. It was moved to {store.move_aside(store.runs / run)}."))
     done = dict(reading.results)
     for run in [run for run in wanted if retry_failed and done.get(run, {}).get("status") == "failed"]:
         store.set_aside(run)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -158,16 +158,27 @@ class RunSpec(_Part):
         found["training"].pop("give_up", None)
         return json.dumps(found, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
+    def is_same_as(self, stored: Mapping[str, Any]) -> bool:
+        """Whether a specification that was stored, as `to_dict` gives it, is of this run. The ids alone do not say so."""
+        return stored == self.to_dict() or RunSpec.model_validate(stored).canonical == self.canonical
+
     def is_done_by(self, result: Mapping[str, Any] | None) -> bool:
         """Whether the content of a result.json (None: there is none) is what this run comes to.
 
         A run that was given up is done where it may be given up; otherwise it is to be done again.
+
+        Raises:
+            InputError: the result is of another run that has the same id.
         """
-        return result is not None and (self.training.give_up or result["status"] != GIVEN_UP)
+        if result is None:
+            return False
+        if not self.is_same_as(result["spec"]):
+            raise InputError(_two_named(self.id))
+        return self.training.give_up or result["status"] != GIVEN_UP
 
     @property
     def id(self) -> str:
-        """Readable name and 8 hex digits of the SHA-256 of `canonical`, e.g. adding-T50-lstm-h64-s0-1a2b3c4d."""
+        """Readable name and 12 hex digits of the SHA-256 of `canonical`, e.g. adding-T50-lstm-h64-s0-1a2b3c4d5e6f."""
         parts = [_word(self.task["name"])]
         parts += [f"{letter}{_word(self.task[key])}" for key, letter in _SIZES.items() if key in self.task]
         parts += [_word(self.cell), f"h{self.hidden}"]
@@ -183,7 +194,8 @@ class RunSpec(_Part):
     def subseed(self, purpose: str) -> int:
         """A seed for one purpose of this run: a function of the id (where `paired`, of the seed) and the purpose's name,
         in [0, 2^63)."""
-        of = f"paired/{self.seed}" if self.paired else self.id
+        # Of 8 digits, for ids had no more when the first results were published: the same weights and batches are drawn.
+        of = f"paired/{self.seed}" if self.paired else short_id(self.id)
         return seed_of(f"{of}/{purpose}")
 
     def settings(self) -> dict[str, Any]:
@@ -203,7 +215,7 @@ def run_spec(task: str | Mapping[str, Any], cell: str, *, hidden: int, **fields:
         InputError: no such task, setting, cell or initialiser, or a value that cannot be; one line for each fault.
 
     >>> run_spec({"name": "adding", "length": 50}, "gru", hidden=64, seed=1).id
-    'adding-T50-gru-h64-s1-deacd6f5'
+    'adding-T50-gru-h64-s1-deacd6f53484'
     """
     # torch is imported by the rooms that know the names, not by this module.
     from rnnvg import models, tasks
@@ -219,6 +231,44 @@ def run_spec(task: str | Mapping[str, Any], cell: str, *, hidden: int, **fields:
         return RunSpec.model_validate({"task": settings_of(made), "cell": cell, "hidden": hidden, **fields})
     except ValidationError as error:
         raise InputError("\n".join(in_plain_words(error, RunSpec))) from None
+
+
+def by_id(specs: Iterable[RunSpec]) -> dict[str, RunSpec]:
+    """Specifications by id, each run once.
+
+    Raises:
+        InputError: two different ones have one id.
+    """
+    found: dict[str, RunSpec] = {}
+    for spec in specs:
+        if (other := found.get(run := spec.id)) is not None and other.canonical != spec.canonical:
+            raise InputError(_two_named(run))
+        found[run] = spec
+    return found
+
+
+def short_id(run: str) -> str:
+    """An id as ids were before they had 12 digits, with 8; what is none stays as it is.
+
+    >>> short_id("adding-T50-lstm-h64-s0-1a2b3c4d5e6f")
+    'adding-T50-lstm-h64-s0-1a2b3c4d'
+    """
+    return re.sub(r"(-[0-9a-f]{8})[0-9a-f]{4}\Z", r"\1", run)
+
+
+def is_cut_off(text: str, run: str) -> bool:
+    """Whether a text is the beginning of an id that reaches into its digits, or all of it.
+
+    >>> run = "adding-T50-lstm-h64-s0-1a2b3c4d5e6f"
+    >>> is_cut_off("adding-T50-lstm-h64-s0-1a2b", run), is_cut_off("adding-T5", run)
+    (True, False)
+    """
+    digits = re.search(r"-[0-9a-f]{8,12}\Z", run)
+    return digits is not None and len(text) > digits.start() + 1 and run.startswith(text)
+
+
+def _two_named(run: str) -> str:
+    return f"Two runs with different settings are named {run} by chance. Change a setting of one of them, such as its seed."
 
 
 def check_spec(argument: str, value: object) -> RunSpec:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rnnvg.bench.claims import claimed
 from rnnvg.bench.estimate import Timings
 from rnnvg.bench.plan import Plan, kept
-from rnnvg.bench.spec import GIVEN_UP
+from rnnvg.bench.spec import GIVEN_UP, by_id
 from rnnvg.bench.store import Store
 
 
@@ -70,7 +70,7 @@ class State:
         store = Store(directory)
         reading = store.read()
         results = reading.results
-        specs = {spec.id: spec for spec in plan.runs(results)}
+        specs = by_id(plan.runs(results))
         here = [results[run] for run, spec in specs.items() if spec.is_done_by(results.get(run))]
         open_runs = [spec for run, spec in specs.items() if not spec.is_done_by(results.get(run))]
         claims = {spec.id: who for spec in open_runs if (who := claimed(store.folder(spec.id)))}

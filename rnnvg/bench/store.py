@@ -1,5 +1,6 @@
 """A directory of results: a folder a run, and tables merged from them.
 
+    runs/<id>/spec.json      what is being done, until the run is done
     runs/<id>/result.json    written last and in one move: its presence means that the run is done
     runs/<id>/curve.csv  training.csv  horizons.csv  weights.safetensors
     curves.csv  training.csv  horizons.csv                        the same of all runs, sorted by id
@@ -7,6 +8,8 @@
 
 result.json holds the SHA-256 of the run's other files and of itself, so that a file that was cut off or edited is
 found. Nothing is ever deleted but a run's own temporary files.
+
+Ids had 8 digits before they had 12: a folder that is named so holds a run where its stored specification is that run's.
 """
 
 from __future__ import annotations
@@ -20,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
-from rnnvg.bench import tables
-from rnnvg.bench.spec import SCHEMA, RunSpec
+from rnnvg.bench import folders, tables
+from rnnvg.bench.folders import RESULT
+from rnnvg.bench.spec import SCHEMA, RunSpec, by_id, short_id
 from rnnvg.bench.stored import Result
 from rnnvg.errors import InputError, shown
 from rnnvg.faults import disk_faults_named
@@ -31,7 +34,6 @@ from rnnvg.files import check_ours, make_folder, move_aside, named_folder, read_
 from rnnvg.missing import finite
 from rnnvg.stored import Damaged, fit, read_json
 
-RESULT = "result.json"
 WEIGHTS = "weights.safetensors"
 CAUSES = "causes.csv"  # why the gradient vanishes, of runs that came to an end
 VOCABULARY = "vocabulary.json"  # of next-word runs
@@ -43,7 +45,7 @@ class Contents:
 
     Attributes:
         results: content of result.json by id, sorted; only runs whose files are all as they were written.
-        damaged: id -> what is wrong, of every other run that has a result.json.
+        damaged: name of a folder in `runs` -> what is wrong, of every other run that has a result.json.
     """
 
     results: dict[str, dict[str, Any]]
@@ -82,8 +84,19 @@ class Store:
         self._known: dict[Path, tuple[tuple[int, int, int], dict[str, Any]]] = {}
 
     def folder(self, run: str) -> Path:
-        """Where a run's files are."""
-        return self.runs / run
+        """Where a run's files are, by its id: in the folder of that name, or in one that was named by 8 digits."""
+        return folders.find(self.runs, run, lambda folder: isinstance(self._checked(folder / RESULT), dict))
+
+    def check_run(self, spec: RunSpec) -> None:
+        """Nothing where the folder of a run is free, or holds this run, done or not.
+
+        Raises:
+            InputError: it holds another run that has the same id.
+        """
+        done = self.result(spec.id)
+        other = folders.stored_spec(self.folder(spec.id)) if done is None else folders.specified(done["spec"])
+        if other is not None and other.id == spec.id:
+            by_id([other, spec])
 
     def read(self) -> Contents:
         """Every run that is done, checked against what was written.
@@ -96,9 +109,9 @@ class Store:
             content = self._checked(path)
             if isinstance(content, str):
                 damaged[path.parent.name] = content
-            else:
-                results[path.parent.name] = content
-        return Contents(results, damaged)
+            else:  # of a folder named by 8 digits and one by 12, the second comes later and stands
+                results[content["id"]] = content
+        return Contents(dict(sorted(results.items())), damaged)
 
     def results(self) -> list[dict[str, Any]]:
         """Content of every result.json, sorted by id."""
@@ -117,8 +130,10 @@ class Store:
             files: name -> text. Files that the result should vouch for and that lie in the folder already: WEIGHTS.
 
         Raises:
+            InputError: another run has the same id.
             StorageError: the directory cannot be written.
         """
+        self.check_run(RunSpec.model_validate(result["spec"]))
         folder = self.folder(result["id"])
         if (standing := self.result(result["id"])) is not None:
             return standing
@@ -156,7 +171,7 @@ class Store:
     def frame(self, file: str) -> pd.DataFrame:
         """ "curves.csv", "training.csv" or "horizons.csv" as a frame, from the runs that are done now."""
         source = next(each for each, merged in tables.MERGED.items() if merged == file)
-        return tables.to_frame(tables.merge(self.results(), self.runs, source))
+        return tables.to_frame(tables.merge(self.results(), self.folder, source))
 
     def merge(self) -> None:
         """Writes the merged tables, sorted by id.
@@ -172,7 +187,7 @@ class Store:
             merged = list(results)
             with disk_faults_named(self.directory):
                 for source, target in tables.MERGED.items():
-                    write_whole(self.directory / target, tables.merge(results.values(), self.runs, source))
+                    write_whole(self.directory / target, tables.merge(results.values(), self.folder, source))
             results = self.read().results
 
     def check_tables(self) -> None:
@@ -210,7 +225,7 @@ class Store:
         new = list(specs)
         standing = {spec.id: spec.canonical for spec in old}
         for spec in new:
-            if standing.get(spec.id, spec.canonical) != spec.canonical:  # 8 digits of a hash agree by chance
+            if standing.get(spec.id, spec.canonical) != spec.canonical:  # digits of a hash agree by chance
                 raise InputError(
                     f"`out` {str(self.directory)!r} holds another run that is named {spec.id} too. Pass another --out."
                 )
@@ -258,12 +273,10 @@ class Store:
                     return f"{name} was changed after it was written"
             except InputError:
                 return f"{name} is missing"
-        try:
-            named = RunSpec.model_validate(content["spec"]).id
-        except (ValidationError, InputError, RecursionError, KeyError, TypeError, ValueError):
-            named = None
-        if named != path.parent.name:
+        spec = folders.specified(content["spec"])
+        if spec is None or path.parent.name not in (spec.id, short_id(spec.id)):
             return f"{RESULT} belongs to another run"
+        content |= {"id": spec.id}
         self._known[path] = (sign, content)
         return content
 

@@ -27,7 +27,7 @@ from rnnvg.bench.events import Event, Observer
 from rnnvg.bench.record import write_off
 from rnnvg.bench.silence import LONGEST_SILENCE, Silence
 from rnnvg.bench.spec import RunSpec
-from rnnvg.bench.store import RESULT, Store
+from rnnvg.bench.store import Store
 from rnnvg.faults import MachineError, StorageError, disk_faults_named
 from rnnvg.files import make_folder
 
@@ -145,12 +145,12 @@ class Sweep:
         """A run that nobody has done or is doing, now claimed; None where there is none at the moment."""
         for _ in range(len(self.waiting)):
             spec = self.waiting.popleft()
-            folder = self.store.folder(spec.id)
-            if (folder / RESULT).exists() and (given := self.store.result(spec.id)) and not spec.is_done_by(given):
+            self.store.check_run(spec)
+            if (given := self.store.result(spec.id)) and not spec.is_done_by(given):
                 self.store.set_aside(spec.id)
-            make_folder(folder)
+            make_folder(folder := self.store.folder(spec.id))
             ours = self.claims.take(folder)
-            if (folder / RESULT).exists() and (result := self.store.result(spec.id)) is not None:
+            if (result := self.store.result(spec.id)) is not None:
                 self.claims.drop(folder)
                 self.tell(Event("done", spec.id, status=result["status"], text=result["reason"]))
             elif ours:

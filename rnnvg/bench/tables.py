@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,14 @@ def to_csv(rows: pd.DataFrame | Iterable[Sequence[Any]], columns: Sequence[str])
     return frame[list(columns)].to_csv(index=False, lineterminator="\n")
 
 
-def merge(results: Iterable[dict[str, Any]], runs: Path, file: str) -> Iterator[str]:
+def merge(results: Iterable[dict[str, Any]], folder: Callable[[str], Path], file: str) -> Iterator[str]:
     """The lines of a merged table: those of `file` in every run's folder, in the order of `results`."""
     header = ",".join(COLUMNS[file])
     yield ",".join(NAMED) + f",{header}\n"
     for result in results:
         spec = result["spec"]
         name = f"{result['id']},{spec['task']['name']},{spec['cell']},{spec['init']},{spec['hidden']},{spec['seed']},"
-        with open(runs / result["id"] / file, encoding="utf-8") as lines:
+        with open(folder(result["id"]) / file, encoding="utf-8") as lines:
             next(lines)
             yield from (name + line for line in lines)
 

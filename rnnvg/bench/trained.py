@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnvg.bench.spec import is_cut_off, short_id
 from rnnvg.bench.store import VOCABULARY, WEIGHTS
 from rnnvg.errors import InputError
 
@@ -62,6 +63,8 @@ def language_model(path: str | Path) -> LanguageModel:
             "pass a run whose files belong together."
         )
     name = str(header.get("id") or weights.name)
+    folder = weights.parent.name
+    name = folder if short_id(folder) == name else name  # the file names its run by 8 digits
     return LanguageModel(models.load(weights).eval(), vocabulary, dict(header.get("task") or {}), name)
 
 
@@ -69,7 +72,8 @@ def weights_file(path: str | Path, task: str | None = None) -> Path:
     """The weights file that `path` stands for.
 
     Args:
-        path: a weights file, the folder of a run, or a directory of results that holds one run with weights.
+        path: a weights file, the folder of a run or the beginning of its name, or a directory of results that holds one run
+            with weights.
         task: of a directory of results, look at the runs of this task alone.
 
     Raises:
@@ -78,6 +82,14 @@ def weights_file(path: str | Path, task: str | None = None) -> Path:
     path = Path(path)
     if path.is_file():
         return path
+    if not path.exists() and path.parent.is_dir():
+        # The folder of a run by the beginning of its id, which once had 8 digits.
+        begun = sorted(folder for folder in path.parent.iterdir() if is_cut_off(path.name, folder.name))
+        if len(begun) > 1:
+            raise InputError(
+                f"{str(path)!r} is the beginning of {len(begun)} runs; pass one of them, such as {str(begun[0])!r}."
+            )
+        path = begun[0] if begun else path
     if not path.is_dir():
         raise InputError(f"There is no run {str(path)!r}; pass the folder of a run, or its {WEIGHTS}.")
     if (path / WEIGHTS).is_file():

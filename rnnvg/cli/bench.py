@@ -22,7 +22,7 @@ _only = click.option(
     "--only",
     metavar="PATTERN",
     multiple=True,
-    help="Runs whose ids have these words (lstm, s0, T50) or match a pattern with *; as often as needed.",
+    help="Runs by an id, words of their ids (lstm, s0, T50) or a pattern with *; as often as needed.",
 )
 _shard = click.option(
     "--shard", metavar="I/N", default="1/1", help="One of N equal shares, such as 3/8; all may write one directory."
@@ -240,6 +240,7 @@ def _go(out: Path, plan: Plan, *, dry_run: bool, keep: bool = True, **how: Any) 
     from rnnvg.bench.cluster import check_address, exposure
     from rnnvg.bench.given_up import saving
     from rnnvg.bench.outcome import write_outcome
+    from rnnvg.bench.spec import by_id
     from rnnvg.cli import bench_text
     from rnnvg.cli.report import rendered
     from rnnvg.files import check_room
@@ -250,7 +251,7 @@ def _go(out: Path, plan: Plan, *, dry_run: bool, keep: bool = True, **how: Any) 
         return
     store = bench.Store(out)
     follow = plan.follow() if plan.climbs() else None
-    specs = {spec.id: spec for spec in plan.runs(store.read().results)}
+    specs = by_id(plan.runs(store.read().results))
     for task, what in plan.missing.items():
         output.tell(f"{task} is not run. {what}")
     if not specs and not plan.missing:

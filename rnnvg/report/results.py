@@ -154,7 +154,7 @@ def read(directory: str | Path) -> Results:
     frames = [_curves(store, reading.results), *(store.frame(name) for name in ("horizons.csv", "training.csv"))]
     damaged, recall = dict(reading.damaged), None
     try:
-        recall = answers(directory)
+        recall = answers(directory, reading.results)
     except InputError as error:
         damaged[RECALL] = str(error)
     results = collect(reading.results.values(), *frames, damaged=damaged, causes=_causes(store, reading.results))
