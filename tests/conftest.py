@@ -4,8 +4,10 @@ import os
 import random
 import signal
 
+import lighter
 import numpy as np
 import pytest
+import shared_pages
 from hypothesis import settings
 
 # The tests run side by side already; threads that wait for each other on the same cores would slow all of them.
@@ -20,6 +22,22 @@ settings.load_profile("rnnvg")
 # interrupts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Fixtures of a conftest are found by every test.
+comparison_page, depth_run = shared_pages.comparison_page, shared_pages.depth_run
+
+
+@pytest.fixture
+def one_figure():
+    with lighter.one_figure():
+        yield
+
+
+@pytest.fixture
+def worker_here():
+    with lighter.worker_here():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ def text_of(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_snippets_run(page, tmp_path, monkeypatch):
+def test_snippets_run(page, tmp_path, monkeypatch, one_figure, worker_here):
     monkeypatch.chdir(tmp_path)
     for number, (kind, text) in enumerate(BLOCK.findall(text_of(page))):
         if kind == "python":

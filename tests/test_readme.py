@@ -42,7 +42,7 @@ def test_each_of_the_three_uses_has_snippets_that_are_run():
     ]
 
 
-def test_command_lines(folder, monkeypatch):
+def test_command_lines(folder, monkeypatch, worker_here):
     monkeypatch.chdir(folder)
     for line in command_lines():
         program, *words = shlex.split(line)
@@ -57,7 +57,7 @@ def test_command_lines(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_python(number, folder, monkeypatch, capsys):
+def test_python(number, folder, monkeypatch, capsys, worker_here):
     monkeypatch.chdir(folder)
     for text in blocks("toml"):
         (folder / text.split("\n")[0].removeprefix("# ")).write_text(text)

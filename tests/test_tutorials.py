@@ -16,7 +16,7 @@ def test_there_are_five():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_cells_run(page, monkeypatch, tmp_path):
+def test_cells_run(page, monkeypatch, tmp_path, one_figure, worker_here):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
     cells = CELL.findall((TUTORIALS / page).read_text(encoding="utf-8"))

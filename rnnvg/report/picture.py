@@ -52,7 +52,6 @@ class Picture:
                 columns.setdefault(-1 if place is None else place.colspan.start, []).append(ax)
             groups = [*([each] for each in figure.legends), *columns.values()]
         with style.applied():
-            document = drawing.to_svg(figure)
-            figure.set_layout_engine("none")  # the places found for the first hold for the second: half of the work
+            drawing.lay_out(figure)
             pieces = drawing.pieces(figure, groups, labels) if len(groups) > 1 else []
-            return cls(name, alt, caption, document, drawing.to_png(figure), tuple(pieces))
+            return cls(name, alt, caption, drawing.to_svg(figure), drawing.to_png(figure), tuple(pieces))

@@ -31,6 +31,19 @@ _LINE = 24.0  # points; what is lower is a line of a legend
 _PIXELS_A_POINT = 1.45  # the widest a point of a figure gets on the page, letters then being as large as the text's
 
 
+def lay_out(figure: Figure) -> None:
+    """Finds the places of everything as an SVG has them, once for all that is made of the figure: each would find them anew.
+
+    Call it inside `style.applied()`, before `pieces`.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    FigureCanvasSVG(figure)  # whose renderer says how wide letters are
+    figure.set_dpi(72)
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
+
+
 def to_svg(figure: Figure) -> str:
     """The figure as an SVG document; the same figure gives the same text. Call it inside `style.applied()`."""
     return to_bytes(figure, ".svg").decode()
@@ -61,32 +74,26 @@ def pieces(figure: Figure, groups: Sequence[Sequence[Artist]], labels: Axes | No
     """The places of the parts of a figure in its SVG, a little room around included; of a legend the place of each entry.
 
     Args:
-        figure: finished; its layout stays as it is.
+        figure: finished and laid out.
         groups: artists (axes, legends) of each part.
         labels: the axes whose labels of rows belong to the other axes too: every part without them gets them beside it.
     """
     from matplotlib.backends.backend_svg import RendererSVG
     from matplotlib.transforms import Bbox
 
-    dpi, height = figure.dpi, 72 * figure.get_figheight()
-    figure.set_dpi(72)
-    try:
-        # Letters are as wide as this renderer says; that of a bitmap puts them on whole pixels.
-        renderer = RendererSVG(72 * figure.get_figwidth(), height, io.StringIO())
-        with renderer._draw_disabled():  # type: ignore[attr-defined]
-            figure.draw(renderer)
-        boxes = [(group, box) for group in groups for box in _boxes(group, renderer)]
-        rows = [] if labels is None else [each for each in labels.get_yticklabels() if each.get_text()]
-        if labels is None or not rows:
-            return [(_box(box, height),) for _, box in boxes]
-        names = _box(Bbox.union([each.get_window_extent(renderer) for each in rows]).padded(4), height)
-        placed: list[Piece] = []
-        for group, box in boxes:
-            panel = any(hasattr(each, "get_yticklabels") and each is not labels for each in group)
-            placed.append((names, _box(box, height)) if panel else (_box(box, height),))
-        return placed
-    finally:
-        figure.set_dpi(dpi)
+    height = 72 * figure.get_figheight()
+    # Letters are as wide as this renderer says; that of a bitmap puts them on whole pixels.
+    renderer = RendererSVG(72 * figure.get_figwidth(), height, io.StringIO())
+    boxes = [(group, box) for group in groups for box in _boxes(group, renderer)]
+    rows = [] if labels is None else [each for each in labels.get_yticklabels() if each.get_text()]
+    if labels is None or not rows:
+        return [(_box(box, height),) for _, box in boxes]
+    names = _box(Bbox.union([each.get_window_extent(renderer) for each in rows]).padded(4), height)
+    placed: list[Piece] = []
+    for group, box in boxes:
+        panel = any(hasattr(each, "get_yticklabels") and each is not labels for each in group)
+        placed.append((names, _box(box, height)) if panel else (_box(box, height),))
+    return placed
 
 
 def _boxes(artists: Sequence[Artist], renderer: Any) -> list[Bbox]:

@@ -52,6 +52,7 @@ def write(directory: str | Path, name: str, figure: Figure, tables: Mapping[str,
     from rnnvg.report import svg
 
     folder = Path(directory)
+    svg.lay_out(figure)
     contents: dict[str, str | bytes] = {f"{name}.svg": svg.to_svg(figure), f"{name}.png": svg.to_png(figure)}
     for table, frame in tables.items():
         contents[f"{table}.csv"] = frame.to_csv(index=False, lineterminator="\n")

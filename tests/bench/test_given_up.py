@@ -408,7 +408,7 @@ def test_the_closing_line_counts_what_was_not_done():
     assert saving([result_of(spec(), "ok")]) == ""
 
 
-def test_from_the_command_line_with_and_without(tmp_path, monkeypatch):
+def test_from_the_command_line_with_and_without(tmp_path, monkeypatch, one_figure, worker_here):
     monkeypatch.setenv("COLUMNS", "200")  # cells in one line each
     path, out = tmp_path / "small.toml", tmp_path / "out"
     path.write_text(SPEC)
@@ -429,7 +429,7 @@ def test_from_the_command_line_with_and_without(tmp_path, monkeypatch):
     assert ahead["to_do"] == 0
 
 
-def test_compare_has_it_in_python(tmp_path):
+def test_compare_has_it_in_python(tmp_path, one_figure, worker_here):
     from rnnvg import compare
 
     asked = {"out": tmp_path, "jobs": 1, "max_steps": 20, "length": 30, "quiet": True}

@@ -91,30 +91,28 @@ def log(square: float) -> float:
 
 def reference(module, inputs, grad, lengths, source, b, wrt, way, distance, layer=None):
     """ln ||dL/d(wrt)|| at each of `distance` for one source and sequence; nan outside the sequence."""
-    x = inputs.clone().requires_grad_()
-    outputs, leaves = unrolled(module, x, lengths)
-    loss = (outputs[b][source] * grad[source, b]).sum()
+    x = inputs[:, b : b + 1].clone().requires_grad_()
+    (outputs,), leaves = unrolled(module, x, lengths[b : b + 1])
+    loss = (outputs[source] * grad[source, b]).sum()
+    if wrt == "input":
+        (gradient,) = torch.autograd.grad(loss, x)
+        steps = [source - k for k in distance]
+        return np.array([log(float(gradient[t, 0].square().sum())) if 0 <= t < lengths[b] else np.nan for t in steps])
+    every = [part for parts in leaves.values() for part in parts]
+    gradients = dict(zip(map(id, every), torch.autograd.grad(loss, every, allow_unused=True), strict=True))
     result = []
-    for k in distance:
-        t = source - k
-        if wrt == "input":
-            if not 0 <= t < lengths[b]:
-                result.append(np.nan)
-                continue
-            (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
-            result.append(log(float(gradient[t, b].square().sum())))
-            continue
-        if (0, way, t, b) not in leaves:
+    for t in (source - k for k in distance):
+        if (0, way, t, 0) not in leaves:
             result.append(np.nan)
             continue
         square = 0.0
         for each in range(module.num_layers):
             if layer not in (None, each):
                 continue
-            parts = leaves[each, way, t, b]
+            parts = leaves[each, way, t, 0]
             chosen = {"state": range(len(parts)), "hidden": [0], "cell": [1]}[wrt]
             for index in chosen:
-                (gradient,) = torch.autograd.grad(loss, parts[index], retain_graph=True, allow_unused=True)
+                gradient = gradients[id(parts[index])]
                 gradient = torch.zeros_like(parts[index]) if gradient is None else gradient
                 if index == 0 and each == module.num_layers - 1 and t == source:  # what the loss reads itself
                     gradient = gradient + grad[source, b][way * width(module) : (way + 1) * width(module)]

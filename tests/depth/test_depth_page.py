@@ -5,13 +5,12 @@ import json
 import math
 import re
 import struct
-from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from shared_pages import PAGES
 
 from rnnvg.bptt.threads import OneThread
 from rnnvg.cli import depth as depth_command
@@ -21,32 +20,19 @@ from rnnvg.depth import story as stories
 from rnnvg.depth.names import CHAIN_ACTIVATIONS
 from rnnvg.depth.planted import PLANTED
 from rnnvg.depth.remedies import REMEDIES
-from rnnvg.depth.story import measure
-from rnnvg.report import depth_cures, depth_figures, depth_page, depth_tables, depth_words, style, svg
+from rnnvg.report import depth_cures, depth_figures, depth_page, depth_tables, depth_words, style
 from rnnvg.tasks.images import digits
 
-pytestmark = pytest.mark.xdist_group("depth page")  # one process runs the command
+pytestmark = PAGES
 
 
 def call(*arguments):
     return CliRunner().invoke(main, ["depth", *map(str, arguments)])
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """One run of the command: what it measured, what it said, and the folder that it wrote."""
-    folder, kept = tmp_path_factory.mktemp("depth") / "new", []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stories, "BLOCKS", (5, 20))
-        patch.setattr(svg, "to_png", partial(svg.to_png, dpi=40))
-        patch.setattr(stories, "measure", lambda *a, **k: kept.append(measure(*a, **k)) or kept[0])
-        said = call("--report", "--depth", 4, "--width", 16, "--steps", 8, "--out", folder)
-    return SimpleNamespace(story=kept[0], said=said, folder=folder)
-
-
 @pytest.fixture
-def story(told):
-    return told.story
+def story(depth_run):
+    return depth_run.story
 
 
 def test_the_story_holds_every_part(story):
@@ -89,8 +75,8 @@ def test_every_figure_has_axes_that_say_what_they_are(story, chapter):
     assert all(ax.has_data() for ax in figure.axes)
 
 
-def test_the_page_is_one_file_that_needs_nothing_else(told):
-    path = told.folder / "depth.html"
+def test_the_page_is_one_file_that_needs_nothing_else(depth_run):
+    path = depth_run.folder / "depth.html"
     page = path.read_text()
     assert not re.search(r'(src|href)="(?!#|data:)', page)
     assert "<script src" not in page
@@ -178,10 +164,10 @@ def test_idx_files_from_a_folder(tmp_path):
     assert f"on {tmp_path.name}:" in told.stdout
 
 
-def test_the_report_from_the_command_line(told):
-    assert told.said.exit_code == 0, told.said.stderr
-    assert told.said.stdout == f"Report: {told.folder / 'depth.html'}\n"
-    lines = told.said.stderr.splitlines()
+def test_the_report_from_the_command_line(depth_run):
+    assert depth_run.said.exit_code == 0, depth_run.said.stderr
+    assert depth_run.said.stdout == f"Report: {depth_run.folder / 'depth.html'}\n"
+    lines = depth_run.said.stderr.splitlines()
     parts = len(REMEDIES) + 6
     assert lines[0] == f"1 of {parts}: at the start"
     assert lines[1 : 1 + len(REMEDIES)] == [

@@ -250,7 +250,7 @@ def test_a_task_that_is_none_is_told_so(tmp_path, monkeypatch):
     )
 
 
-def test_a_cell_from_elsewhere_is_advised_climbed_and_reported(tmp_path):
+def test_a_cell_from_elsewhere_is_advised_climbed_and_reported(tmp_path, one_figure, worker_here):
     advice = advise(
         {"name": "adding", "length": 6},
         CELL,

@@ -2,6 +2,7 @@
 
 import filecmp
 
+import lighter
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -11,18 +12,20 @@ from rnnvg.bench.progress import _kind
 from rnnvg.cli import main
 from rnnvg.errors import InputError
 
-TINY = {"tasks": ["adding"], "cells": "rnn,gru", "seeds": 2, "max_steps": 2, "jobs": 1, "quiet": True}
+TINY = {"tasks": ["adding"], "cells": "rnn,gru", "seeds": 2, "max_steps": 2, "length": 20, "jobs": 1, "quiet": True}
 
 pytestmark = pytest.mark.xdist_group("both")  # one process runs the two comparisons
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """The call and the command, each in a directory of its own."""
+    """The call and the command, each in a directory of its own; only the first figure is drawn."""
     where = tmp_path_factory.mktemp("both")
-    found = rnnvg.compare(**TINY, out=where / "python")
     command = ["compare", "--tasks", "adding", "--cells", "rnn,gru", "--seeds", "2", "--max-steps", "2", "--jobs", "1"]
-    finished = CliRunner().invoke(main, [*command, "--out", str(where / "command"), "--quiet"])
+    command += ["--length", "20", "--out", str(where / "command"), "--quiet"]
+    with lighter.one_figure(), lighter.worker_here():
+        found = rnnvg.compare(**TINY, out=where / "python")
+        finished = CliRunner().invoke(main, command)
     assert finished.exit_code == 0, finished.output
     return found, where / "command", finished.stdout
 

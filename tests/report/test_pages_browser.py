@@ -11,41 +11,37 @@ import pytest
 import torch
 from browser import CHROMIUM, WIDTHS, browser, resize
 from hand_made_advice import made
-from synthetic_results import write_results
+from shared_pages import PAGES
 
-from rnnvg import models, report, tasks
-from rnnvg.depth import story
+from rnnvg import models, tasks
 from rnnvg.functional import context_loss, influence
-from rnnvg.report import advise_page, depth_page
+from rnnvg.report import advise_page
 from rnnvg.report.influence_page import ReadText, write_influence
 from rnnvg.report.page import render
-from rnnvg.tasks.images import digits
 
 ROOT = Path(__file__).parents[2]
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium"),
-    pytest.mark.xdist_group("pages in a browser"),  # each page is made once
+    PAGES,
 ]
 
 
-def comparison(folder):
-    return report.write(write_results(folder, tasks=("copy", "adding"), cells=("rnn", "lstm"), seeds=2), quiet=True)
+def comparison(request):
+    return request.getfixturevalue("comparison_page")
 
 
-def depth(folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(story, "BLOCKS", (5, 20))
-        return depth_page.write(story.measure(digits(), depth=4, width=16, steps=4), folder)
+def depth(request):
+    return request.getfixturevalue("depth_run").folder / "depth.html"
 
 
-def advice(folder):
-    path = folder / "advice.html"
+def advice(request):
+    path = request.getfixturevalue("folder") / "advice.html"
     path.write_text(render(advise_page.page(made())), encoding="utf-8")
     return path
 
 
-def words(folder):
+def words(request):
     task = tasks.make("next-word", distance=4, n_words=6000, bptt=10)
     ids = task.corpus.valid[:60]
     torch.manual_seed(3)
@@ -55,20 +51,24 @@ def words(folder):
     text = ReadText(
         seen, [True] * len(seen), task.vocabulary.decode(found.first_choice.tolist()), "GRU x-h12-s0", "text"
     )
-    return write_influence(folder, text, found, context_loss(model, ids))["influence.html"]
+    return write_influence(request.getfixturevalue("folder"), text, found, context_loss(model, ids))["influence.html"]
 
 
-def published(folder):
+def published(request):
     return ROOT / "results" / "index.html"
 
 
-PAGES = (comparison, depth, advice, words, published)
 FIRST = "header > section > *, header > .finding, header > h1"
 
 
-@pytest.fixture(scope="module", params=PAGES, ids=lambda make: make.__name__)
-def page(request, tmp_path_factory):
-    return request.param(tmp_path_factory.mktemp(request.param.__name__))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pages")
+
+
+@pytest.fixture(scope="module", params=(comparison, depth, advice, words, published), ids=lambda make: make.__name__)
+def page(request):
+    return request.param(request)
 
 
 @pytest.fixture(scope="module")

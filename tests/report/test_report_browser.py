@@ -4,26 +4,18 @@ import json
 
 import pytest
 from browser import CHROMIUM, WIDTHS, browser, resize
-from synthetic_results import write_results
-
-from rnnvg import report
+from shared_pages import PAGES
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium"),
-    pytest.mark.xdist_group("report in a browser"),  # each page is made once
+    PAGES,
 ]
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    where = write_results(tmp_path_factory.mktemp("shown"), tasks=("copy", "adding"), cells=("rnn", "lstm"), seeds=2)
-    return report.write(where)
-
-
-@pytest.fixture(scope="module")
-def tab(page, tmp_path_factory):
+def tab(comparison_page, tmp_path_factory):
     with browser(tmp_path_factory.mktemp("profile")) as tab:
-        tab.open(page)
+        tab.open(comparison_page)
         yield tab
 
 
@@ -92,6 +84,6 @@ def test_a_link_opens_the_folded_section_that_it_names(tab):
     assert tab.ask(opened)
 
 
-def test_the_page_complains_of_nothing_and_asks_for_nothing(tab, page):
-    assert [url for url in tab.requested() if not url.startswith("data:")] == [page.as_uri()]
+def test_the_page_complains_of_nothing_and_asks_for_nothing(tab, comparison_page):
+    assert [url for url in tab.requested() if not url.startswith("data:")] == [comparison_page.as_uri()]
     assert tab.complaints() == []

@@ -1,5 +1,6 @@
 """The figures, read back from their artists: what is drawn is what the frames say."""
 
+import functools
 import math
 
 import matplotlib
@@ -19,6 +20,7 @@ from rnnvg.report.style import AFTER, BEFORE
 DRAW = {"curves": gradient.PART, "horizons": finding.PART, "opening": opening.PART, "losses": learned.PART}
 ELSEWHERE = {"why-it-vanishes", "every-source", "exponents-through-training", "theory-at-initialisation"}
 ELSEWHERE |= {"functional-horizon", "length-solved"}
+pytestmark = pytest.mark.xdist_group("report figures")  # one process draws them
 
 
 def drawn(results, name) -> Figure:
@@ -26,6 +28,11 @@ def drawn(results, name) -> Figure:
     with style.applied():
         figure.draw_without_rendering()
     return figure
+
+
+@functools.cache
+def shaped(shape, name) -> Figure:
+    return drawn(in_memory(*SHAPES[shape]), name)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +101,7 @@ SHAPES = {
 @pytest.mark.parametrize("name", DRAW)
 @pytest.mark.parametrize("shape", ["comparison", *SHAPES])
 def test_the_legend_is_inside_the_figure_and_clear_of_the_axes(name, shape, figures):
-    figure = drawn(in_memory(*SHAPES[shape]), name) if shape in SHAPES else figures[name]
+    figure = shaped(shape, name) if shape in SHAPES else figures[name]
     (words,) = figure.legends
     box = words.get_window_extent()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
@@ -105,7 +112,7 @@ def test_the_legend_is_inside_the_figure_and_clear_of_the_axes(name, shape, figu
 @pytest.mark.parametrize("name", DRAW)
 @pytest.mark.parametrize("shape", ["comparison", "seven lengths"])
 def test_titles_stay_inside_the_figure_and_apart(figures, name, shape):
-    figure = drawn(in_memory(*SHAPES[shape]), name) if shape in SHAPES else figures[name]
+    figure = shaped(shape, name) if shape in SHAPES else figures[name]
     boxes = [ax.title.get_window_extent() for ax in figure.axes if ax.get_title()]
     for place, box in enumerate(boxes):
         assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
@@ -115,14 +122,14 @@ def test_titles_stay_inside_the_figure_and_apart(figures, name, shape):
 @pytest.mark.parametrize("name", DRAW)
 @pytest.mark.parametrize("shape", ["comparison", "seven lengths"])
 def test_neighbouring_panels_do_not_overlap(figures, name, shape):
-    figure = drawn(in_memory(*SHAPES[shape]), name) if shape in SHAPES else figures[name]
+    figure = shaped(shape, name) if shape in SHAPES else figures[name]
     boxes = [ax.get_tightbbox().padded(-3) for ax in figure.axes]  # the gap between neighbours is as wide
     for place, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[place + 1 :])
 
 
 def test_many_problems_stand_in_rows_of_three():
-    figure = drawn(in_memory(*SHAPES["seven lengths"]), "curves")
+    figure = shaped("seven lengths", "curves")
     assert len(figure.axes) == 14
     assert figure.get_figwidth() < 11
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]

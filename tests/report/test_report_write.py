@@ -25,6 +25,9 @@ NAMES = [
 ]
 
 
+pytestmark = pytest.mark.xdist_group("report write")  # one process draws the small one
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """One task, two cells, two seeds; with its report."""
@@ -46,7 +49,8 @@ def test_it_writes_a_page_figures_and_tables(small):
     assert len(files["report.html"]) < 3_000_000
 
 
-def test_it_says_where(small, capsys):
+def test_it_says_where(small, tmp_path, capsys, one_figure):
+    small = shutil.copytree(small, tmp_path / "small")
     assert report.write(small, quiet=False) == small / "report.html"
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -70,7 +74,7 @@ def test_svg_files_carry_no_date_and_png_files_open(small):
             assert image.width >= 800
 
 
-def test_more_results_change_the_report(small, tmp_path):
+def test_more_results_change_the_report(small, tmp_path, one_figure):
     more = shutil.copytree(small, tmp_path / "more")
     write_results(more, tasks=("copy",), cells=("rnn", "gru"), seeds=1)
     report.write(more)
@@ -83,7 +87,7 @@ def test_a_directory_without_results_is_refused_and_left_alone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_in_the_way_is_named(small, tmp_path):
+def test_a_file_in_the_way_is_named(small, tmp_path, one_figure):
     blocked = shutil.copytree(small, tmp_path / "blocked", ignore=shutil.ignore_patterns("figures"))
     (blocked / "figures").write_text("mine")
     with pytest.raises(InputError) as error:

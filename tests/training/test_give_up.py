@@ -232,17 +232,17 @@ def interrupted(path, at, asked=True, **more):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(steps=400, asked=asked, resume=path, on_progress=on_progress, **more)
+        trained(steps=210, asked=asked, resume=path, on_progress=on_progress, **more)
 
 
 @pytest.mark.parametrize("threshold", [1e9, -1e9])
-@pytest.mark.parametrize("at", [20, 60])
+@pytest.mark.parametrize("at", [20, 30])
 def test_taken_up_it_comes_to_the_same(at, threshold, tmp_path, monkeypatch):
     monkeypatch.setattr(give_up, "THRESHOLD", threshold)
-    whole = trained(steps=400)
+    whole = trained(steps=210)
     if whole[1].steps > at:
         interrupted(tmp_path / "resume", at)
-        again = trained(steps=400, resume=tmp_path / "resume")
+        again = trained(steps=210, resume=tmp_path / "resume")
         assert torch.equal(weights(whole[0]), weights(again[0]))
         assert whole[1].history.equals(again[1].history)
         assert whole[1].verdict == again[1].verdict
@@ -251,7 +251,7 @@ def test_taken_up_it_comes_to_the_same(at, threshold, tmp_path, monkeypatch):
 
 def test_interrupted_in_the_middle_of_the_look(tmp_path, monkeypatch):
     always(monkeypatch)
-    whole = trained(steps=400)
+    whole = trained(steps=210)
     with monkeypatch.context() as patch:
 
         def stopped(*_, **__):
@@ -259,26 +259,26 @@ def test_interrupted_in_the_middle_of_the_look(tmp_path, monkeypatch):
 
         patch.setattr(give_up, "gradient_profiles", stopped)
         with pytest.raises(KeyboardInterrupt):
-            trained(steps=400, resume=tmp_path / "resume")
-    again = trained(steps=400, resume=tmp_path / "resume")
+            trained(steps=210, resume=tmp_path / "resume")
+    again = trained(steps=210, resume=tmp_path / "resume")
     assert torch.equal(weights(whole[0]), weights(again[0]))
     assert whole[1].verdict == again[1].verdict
-    assert (again[1].status, again[1].steps) == ("given-up", 40)
+    assert (again[1].status, again[1].steps) == ("given-up", 21)
 
 
 def test_asked_for_after_its_step_it_is_not_applied(tmp_path, monkeypatch):
     always(monkeypatch)
-    interrupted(tmp_path / "resume", 60, asked=False)
-    _, result = trained(steps=400, resume=tmp_path / "resume")
-    assert (result.status, result.steps) == ("ok", 400)
-    assert result.verdict["because"] == "the training was past step 40 when it was asked for"
+    interrupted(tmp_path / "resume", 30, asked=False)
+    _, result = trained(steps=210, resume=tmp_path / "resume")
+    assert (result.status, result.steps) == ("ok", 210)
+    assert result.verdict["because"] == "the training was past step 21 when it was asked for"
 
 
 def test_no_longer_asked_for_a_kept_training_goes_on(tmp_path, monkeypatch):
     never(monkeypatch)
-    interrupted(tmp_path / "resume", 60)
-    model, result = trained(steps=400, asked=False, resume=tmp_path / "resume")
-    plain, _ = trained(steps=400, asked=False)
+    interrupted(tmp_path / "resume", 30)
+    model, result = trained(steps=210, asked=False, resume=tmp_path / "resume")
+    plain, _ = trained(steps=210, asked=False)
     assert torch.equal(weights(model), weights(plain))
     assert result.verdict is None
 
@@ -294,14 +294,14 @@ def test_the_resume_file_of_a_training_that_was_given_up_is_no_start_for_a_whole
 
         patch.setattr(kind, "final_score", stopped)
         with pytest.raises(KeyboardInterrupt):
-            trained(steps=400, resume=path)
+            trained(steps=210, resume=path)
     with pytest.raises(InputError) as caught:
-        trained(steps=400, asked=False, resume=path)
+        trained(steps=210, asked=False, resume=path)
     assert str(caught.value) == (
         f"`resume` {path} belongs to a training that was given up. Pass give_up=True, another path, or delete the file to "
         "start again."
     )
-    assert trained(steps=400, resume=path)[1].status == "given-up"
+    assert trained(steps=210, resume=path)[1].status == "given-up"
 
 
 def test_arrays_and_numbers_score_alike():

@@ -99,9 +99,9 @@ def jacobian_singular_values(
         InputError: an argument that does not fit: which, what was found, what to pass.
 
     >>> half = lambda x, s: s * torch.tensor([0.5, 0.125], dtype=torch.float64)
-    >>> found = jacobian_singular_values(half, torch.zeros(5000, 1, 1), torch.ones(1, 2, dtype=torch.float64))
+    >>> found = jacobian_singular_values(half, torch.zeros(1500, 1, 1), torch.ones(1, 2, dtype=torch.float64))
     >>> (found.log_values / np.log(2)).round(6).tolist()
-    [[-5000.0, -15000.0]]
+    [[-1500.0, -4500.0]]
     """
     linear = frames.linearize_wide(recurrence, inputs, state)
     stop = linear.n_steps if stop is None else check_int("stop", stop, least=1, most=linear.n_steps)
