@@ -236,7 +236,7 @@ def interrupted(path, at, asked=True, **more):
 
 
 @pytest.mark.parametrize("threshold", [1e9, -1e9])
-@pytest.mark.parametrize("at", [20, 30])
+@pytest.mark.parametrize("at", [20, 40])
 def test_taken_up_it_comes_to_the_same(at, threshold, tmp_path, monkeypatch):
     monkeypatch.setattr(give_up, "THRESHOLD", threshold)
     whole = trained(steps=210)
@@ -268,7 +268,7 @@ def test_interrupted_in_the_middle_of_the_look(tmp_path, monkeypatch):
 
 def test_asked_for_after_its_step_it_is_not_applied(tmp_path, monkeypatch):
     always(monkeypatch)
-    interrupted(tmp_path / "resume", 30, asked=False)
+    interrupted(tmp_path / "resume", 40, asked=False)
     _, result = trained(steps=210, resume=tmp_path / "resume")
     assert (result.status, result.steps) == ("ok", 210)
     assert result.verdict["because"] == "the training was past step 21 when it was asked for"
@@ -276,7 +276,7 @@ def test_asked_for_after_its_step_it_is_not_applied(tmp_path, monkeypatch):
 
 def test_no_longer_asked_for_a_kept_training_goes_on(tmp_path, monkeypatch):
     never(monkeypatch)
-    interrupted(tmp_path / "resume", 30)
+    interrupted(tmp_path / "resume", 40)
     model, result = trained(steps=210, asked=False, resume=tmp_path / "resume")
     plain, _ = trained(steps=210, asked=False)
     assert torch.equal(weights(model), weights(plain))
