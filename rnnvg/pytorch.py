@@ -1,7 +1,5 @@
 """PyTorch's functions that have no types there, or private names alone: here, and nowhere else, with their types."""
 
-# pyright: basic
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -15,6 +13,7 @@ from torch._C._dynamo import eval_frame
 from torch._C._functorch import peek_interpreter_stack
 from torch.nn.utils.prune import BasePruningMethod
 
+fork_rng: Callable[..., AbstractContextManager[None]] = torch.random.fork_rng
 from_numpy: Callable[[np.ndarray], Tensor] = torch.from_numpy
 block_diag: Callable[..., Tensor] = torch.block_diag
 vector_norm: Callable[..., Tensor] = torch.linalg.vector_norm
@@ -67,11 +66,6 @@ def forward_pre_hooks(module: nn.Module) -> list[Callable[..., object]]:
 def apply(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> None:
     """`convert` every parameter and buffer in place, as module.to() does."""
     module._apply(convert)
-
-
-def fork_rng() -> AbstractContextManager[None]:
-    """What is drawn inside leaves the CPU's random state as it was."""
-    return torch.random.fork_rng(devices=[])
 
 
 def leave_uncompiled(code: CodeType) -> None:

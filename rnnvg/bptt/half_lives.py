@@ -64,7 +64,8 @@ class HalfLives(Shown):
         """A histogram on a log axis, with 2 steps marked. Returns the Axes."""
         from rnnvg.bptt import plots
 
-        ax = plots.draw_histogram(self.steps, 2, ax)
+        ax = plots.draw_histogram(self.steps, ax)
+        plots.mark(ax, 2)
         return plots.lettered(ax, "half-life (steps)", "channels", legend=False)
 
     def __str__(self) -> str:

@@ -141,7 +141,7 @@ def _steps_to_look_ahead_from(shared: np.ndarray, passes: Passes, causal: bool) 
 
 def _without_a_graph(subject: Subject, forward: Forward) -> str:
     moved = [leaf.detach() + 0.1 * torch.randn_like(leaf) for leaf in forward.leaves]
-    with fork_rng():
+    with fork_rng(devices=[]):
         after = subject.forward(moved, grad=False).output
     if after.shape == forward.output.shape and torch.equal(after, forward.output.detach()):
         return "`model`'s output does not depend on `inputs`; pass outputs= or at= where another tensor is meant."

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from rnnvg.horizon import NATS_PER_DECADE
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
 
 MAP_FROM = 24  # as many sources as make a picture rather than a few stripes
 MAP_CELLS = 640  # rows, and columns, of a map: the dots of a picture of the usual size
@@ -53,17 +54,19 @@ def new_axes() -> Axes:
     return Figure(figsize=(6.4, 4.0), layout="constrained").add_subplot()
 
 
-def lettered(ax: Axes, x: str, y: str, title: str = "", legend: bool = True) -> Axes:
-    """The axes with their labels, a sentence over them in lines that fit, and a legend without a frame."""
+def lettered(
+    ax: Axes, x: str, y: str, title: str = "", legend: bool = True, loc: Literal["upper right"] | None = None
+) -> Axes:
+    """The axes with their labels, a sentence over them in lines that fit, and a legend without a frame at `loc`."""
     ax.set(xlabel=x, ylabel=y)
     if title:
         ax.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize="medium")
     if legend:
-        ax.legend(frameon=False)
+        ax.legend(frameon=False, loc=loc)
     return ax
 
 
-def line(ax: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> None:
+def line(ax: Axes, x: ArrayLike, y: ArrayLike, **style: Any) -> None:
     ax.plot(x, y, **style)
 
 
@@ -72,8 +75,13 @@ def level(ax: Axes, y: float, label: str | None = None) -> None:
     ax.axhline(y, color="0.4", linestyle=":", linewidth=1, label=label)
 
 
-def band(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, **style: Any) -> None:
-    ax.fill_between(x, low, high, color=COLOUR, linewidth=0, **style)
+def mark(ax: Axes, x: float, color: str = "0.4", linestyle: str = ":", label: str | None = None) -> None:
+    """A line from top to bottom, for a place of its own."""
+    ax.axvline(x, color=color, linestyle=linestyle, linewidth=1, label=label)
+
+
+def band(ax: Axes, x: ArrayLike, low: ArrayLike, high: ArrayLike, color: str = COLOUR, **style: Any) -> None:
+    ax.fill_between(x, low, high, color=color, linewidth=0, **style)
 
 
 def with_errors(ax: Axes, x: np.ndarray, y: np.ndarray, error: np.ndarray) -> None:
@@ -81,14 +89,18 @@ def with_errors(ax: Axes, x: np.ndarray, y: np.ndarray, error: np.ndarray) -> No
     ax.errorbar(x, y, yerr=error, color=COLOUR, marker=".", linewidth=1, elinewidth=1, alpha=0.7)
 
 
-def draw_histogram(values: np.ndarray, mark: float, ax: Axes | None = None) -> Axes:
-    """What is finite and positive of `values` in bins on a log axis, and a dotted line at `mark`."""
+def right_axis(ax: Axes) -> Axes:
+    """Axes over the same distances, with a scale of their own on the right."""
+    return ax.twinx()
+
+
+def draw_histogram(values: np.ndarray, ax: Axes | None = None) -> Axes:
+    """What is finite and positive of `values` in bins on a log axis."""
     ax = new_axes() if ax is None else ax
     seen = values[np.isfinite(values) & (values > 0)]
     if seen.size:
         low, high = math.log10(seen.min()) - 0.05, math.log10(seen.max()) + 0.05
         ax.hist(seen, bins=np.logspace(low, high, 25).tolist(), color=COLOUR)
-    ax.axvline(mark, color="0.4", linestyle=":", linewidth=1)
     ax.set(xscale="log")
     return ax
 
@@ -106,7 +118,7 @@ def draw_curve(curve: pd.DataFrame, wrt: str, horizon: str, ax: Axes | None = No
     curve = curve.iloc[seen_points(curve["log10_gain"], curve["low"], curve["high"])]
     ax.plot(curve["distance"], curve["log10_gain"], color=COLOUR, label="geometric mean")
     low, high = (np.where(np.isfinite(curve[side]), curve[side], np.nan) for side in ("low", "high"))
-    band(ax, curve["distance"].to_numpy(), low, high, alpha=0.2, label="10 to 90 %")
+    band(ax, curve["distance"], low, high, alpha=0.2, label="10 to 90 %")
     level(ax, -math.log10(math.e), label=f"1/e, reached at {horizon}")
     future = "; negative: the future" if (curve["distance"].to_numpy() < 0).any() else ""
     return lettered(ax, f"{BACK[:-1]}{future})", f"log10 gain of the gradient, wrt {wrt}")

@@ -102,7 +102,10 @@ def one_layer(module: nn.RNNBase, layer: int, way: int = 0) -> nn.RNNBase:
 
 def _blank(kind: type, module: Any, n_inputs: int, **settings: Any) -> Any:
     """A module or cell of PyTorch's own with the hidden size and equations of `module`, without weights."""
-    settings |= {name: getattr(module, name) for name in ("nonlinearity", "proj_size") if getattr(module, name, 0)}
+    if isinstance(module, (nn.RNN, nn.RNNCell)):
+        settings["nonlinearity"] = getattr(module, "nonlinearity", "tanh")
+    if getattr(module, "proj_size", 0):
+        settings["proj_size"] = module.proj_size
     blank = BLANK[kind](n_inputs, module.hidden_size, bias=module.bias, device="meta", **settings)
     blank.__class__ = kind
     return blank

@@ -1,5 +1,8 @@
 """What a trained network remembers: how long it knows a symbol, which earlier words it leans on, what losing them costs."""
 
+# pyright: basic
+# lazy_loader has no types; __init__.pyi has those of the names here.
+
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

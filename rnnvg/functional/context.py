@@ -59,11 +59,11 @@ class ContextLoss(Shown):
     def to_frame(self) -> pd.DataFrame:
         """A row per way and k: how, context (k, words), loss (nats), increase (mean loss less that of the same words
         with the whole context), n (words). Words of one text and one model are no replications: no interval."""
-        rows = []
+        rows: list[tuple[str, int, float, float, int]] = []
         for how, by_k in self.changed.items():
             for k, loss in by_k.items():
                 increase = (loss - self.loss)[~np.isnan(loss)]
-                rows.append((how, k, np.nanmean(loss), increase.mean(), len(increase)))
+                rows.append((how, k, float(np.nanmean(loss)), float(increase.mean()), len(increase)))
         return pd.DataFrame(rows, columns=["how", "context", "loss", "increase", "n"])
 
 
@@ -179,8 +179,8 @@ def _shuffled(model: SequenceModel, text: Tensor, k: int, state: State, generato
     most = max(1, READ_AT_ONCE // size)
     for start in range(k + 1, size, most):
         at = torch.arange(start, min(start + most, size))
-        texts = []
-        for s in at.tolist():
+        texts: list[Tensor] = []
+        for s in range(start, min(start + most, size)):
             order = torch.randperm(s - k + 1, generator=generator)
             texts.append(torch.cat([text[order], text[s - k + 1 : s + 1]]))
         loss[at.numpy()] = _price(model, texts, text[at + 1], state)
@@ -198,6 +198,6 @@ def _price(model: SequenceModel, texts: list[Tensor], due: Tensor, state: State)
         state = tuple(wide) if isinstance(state, tuple) else wide[0]
     packed = nn.utils.rnn.pack_padded_sequence(model.encode(padded), lengths, enforce_sorted=False)
     _, after = model.core(packed, state)
-    last = (after[0] if isinstance(after, tuple) else after)[-1].double()
-    logits = last @ model.readout.weight.double().T + model.readout.bias.double()
+    last: Tensor = (after if isinstance(after, Tensor) else after[0])[-1].double()
+    logits: Tensor = last @ model.readout.weight.double().T + model.readout.bias.double()
     return -logits.log_softmax(-1).gather(1, due[:, None].to(device))[:, 0].cpu().numpy()

@@ -111,16 +111,16 @@ class Influence(Shown):
         Of more than LINES words as many are drawn, evenly spread.
         """
         from rnnvg.bptt.curves import log_gain
-        from rnnvg.bptt.plots import COLOUR, lettered, new_axes, seen_points
+        from rnnvg.bptt.plots import COLOUR, lettered, line, new_axes, seen_points
 
         ax = new_axes() if ax is None else ax
         rows = np.unique(np.linspace(0, len(self.profile.sources) - 1, LINES).round().astype(int))
         for row in log_gain(self.profile.log_norm[rows], self.profile.distance, 0)[:, :-1, 0] / NATS_PER_DECADE:
             seen = seen_points(row, log=True)
-            ax.plot(seen + 1, row[seen], color="0.6", linewidth=0.5, alpha=0.35)
+            line(ax, seen + 1, row[seen], color="0.6", linewidth=0.5, alpha=0.35)
         curve = self.curve()
-        ax.plot(curve["distance"], curve["log10_gain"], color=COLOUR, linewidth=2, label="geometric mean")
-        ax.set_xscale("log")
+        line(ax, curve["distance"], curve["log10_gain"], color=COLOUR, linewidth=2, label="geometric mean")
+        ax.set(xscale="log")
         return lettered(
             ax, "distance back from the predicted word (words)", "log10 influence, relative to the word before"
         )

@@ -7,6 +7,7 @@ at a delay being binomial (as psychometric functions are: Wichmann & Hill 2001).
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,14 +113,11 @@ def pool_recall(horizons: Sequence[RecallHorizon]) -> HorizonEstimate:
 
 
 def _accuracy(delays: np.ndarray, centre: float, slope: float, chance: float) -> np.ndarray:
-    from scipy.special import expit
-
+    expit = importlib.import_module("scipy.special").expit
     return chance + (1 - chance) * expit(slope * (centre - np.log(delays)))
 
 
 def _fitted(delays: np.ndarray, hits: np.ndarray, questions: np.ndarray, chance: float) -> tuple[float, float]:
-    from scipy.optimize import minimize
-
     logs = np.log(delays)
     ends = [(logs[0] - 2, logs[-1] + 2), (math.log(_SLOPES[0]), math.log(_SLOPES[1]))]
 
@@ -135,7 +133,10 @@ def _fitted(delays: np.ndarray, hits: np.ndarray, questions: np.ndarray, chance:
         for slope in (1.0, 3.0, 10.0, 40.0)
     ]
     best = min(starts, key=price)
-    found = minimize(price, best, method="Nelder-Mead", bounds=ends, options={"xatol": 1e-7, "fatol": 1e-13}).x
+    minimize = importlib.import_module("scipy.optimize").minimize
+    found: np.ndarray = minimize(
+        price, best, method="Nelder-Mead", bounds=ends, options={"xatol": 1e-7, "fatol": 1e-13}
+    ).x
     return float(found[0]), math.exp(found[1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,8 +70,6 @@ def rank_correlation(gradient: ArrayLike, functional: ArrayLike) -> RankCorrelat
     >>> found.rho, found.n
     (1.0, 4)
     """
-    from scipy.stats import rankdata
-
     first, second = (np.asarray(each, dtype=np.float64) for each in (gradient, functional))
     if first.ndim != 1 or first.shape != second.shape or not len(first):
         raise InputError(
@@ -79,7 +78,8 @@ def rank_correlation(gradient: ArrayLike, functional: ArrayLike) -> RankCorrelat
     if np.isnan(first).any() or np.isnan(second).any():
         raise InputError("`gradient` and `functional` must be numbers of steps; got nan. Leave such networks out.")
     n = len(first)
-    ranks = [rankdata(each) - (n + 1) / 2 for each in (first, second)]
+    rankdata = importlib.import_module("scipy.stats").rankdata
+    ranks: list[np.ndarray] = [rankdata(each) - (n + 1) / 2 for each in (first, second)]
     size = math.sqrt(float((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
     if n < 3 or size == 0:
         return RankCorrelation(None, None, None, n)

@@ -15,6 +15,7 @@ from torch import Tensor
 from rnnvg.errors import InputError
 from rnnvg.models import SequenceModel
 from rnnvg.models.sequence_model import State
+from rnnvg.pytorch import from_numpy
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def check_text(model: object, ids: Any, argument: str = "ids", least: int = 2) -
     strange = numbers[(numbers < 0) | (numbers >= known)]
     if len(strange):
         raise InputError(f"`{argument}` holds {int(strange[0])}, and the model knows the ids 0 to {known - 1}.")
-    return torch.from_numpy(numbers.astype(np.int64))
+    return from_numpy(numbers.astype(np.int64))
 
 
 def read(model: SequenceModel, ids: Tensor, state: State = None) -> Reading:

@@ -72,18 +72,17 @@ class RecallCurve(Shown):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Accuracy against delay on a log axis, the logistic fit, the guess, and the delay of 50 %."""
-        from rnnvg.bptt.plots import COLOUR, lettered, new_axes
+        from rnnvg.bptt.plots import COLOUR, lettered, level, line, mark, new_axes
 
         ax = new_axes() if ax is None else ax
         found = self.horizon()
-        ax.plot(self.delay, self.accuracy, "o", color=COLOUR, label="measured")
+        line(ax, self.delay, self.accuracy, marker="o", linestyle="", color=COLOUR, label="measured")
         if found.slope is not None:
-            at = np.geomspace(self.delay[0], self.delay[-1], 200)
-            ax.plot(at, accuracy_at(at, found), color=COLOUR, linewidth=1.5, label="logistic fit")
-            ax.axvline(found.d50, color="0.4", linewidth=0.9, linestyle="--", label=f"50 %: {found} steps")
-        ax.axhline(self.chance, color="0.4", linewidth=0.9, linestyle=":", label="a guess")
-        ax.set_xscale("log")
-        ax.set_ylim(0, 1.04)
+            at = np.geomspace(float(self.delay[0]), float(self.delay[-1]), 200)
+            line(ax, at, accuracy_at(at, found), color=COLOUR, linewidth=1.5, label="logistic fit")
+            mark(ax, found.d50, linestyle="--", label=f"50 %: {found} steps")
+        level(ax, self.chance, label="a guess")
+        ax.set(xscale="log", ylim=(0, 1.04))
         return lettered(ax, "delay between symbol and query (steps)", "share of right answers")
 
 

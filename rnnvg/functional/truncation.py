@@ -56,7 +56,7 @@ class Truncation(Shown):
         over the words whose gradient was not cut off (nan where all were); cut, the share that was; n."""
         import pandas as pd
 
-        rows = []
+        rows: list[tuple[int, float, float, float, int]] = []
         size = len(self.log_norm)
         norms = self.whole.log_norm  # made anew whenever it is asked for
         near = np.diagonal(norms)
@@ -71,29 +71,21 @@ class Truncation(Shown):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Influence against distance, whole and as training sees it, and the share of words for which it is cut off."""
-        from rnnvg.bptt.plots import COLOUR, ORANGE, new_axes
+        from rnnvg.bptt import plots
 
-        ax = new_axes() if ax is None else ax
+        ax = plots.new_axes() if ax is None else ax
         frame = self.to_frame()
-        ax.plot(
-            frame["distance"], frame["log10_whole"], color="0.45", linestyle="--", label="whole text: vanishing alone"
+        distance, seen = frame["distance"], f"windows of {self.bptt}: not cut off"
+        plots.line(
+            ax, distance, frame["log10_whole"], color="0.45", linestyle="--", label="whole text: vanishing alone"
         )
-        ax.plot(
-            frame["distance"],
-            frame["log10_seen"],
-            color=COLOUR,
-            linewidth=2,
-            label=f"windows of {self.bptt}: not cut off",
-        )
-        ax.set_xlabel("distance back from the predicted word (words)")
-        ax.set_ylabel("log10 influence, relative to the word before")
-        share = ax.twinx()
-        share.fill_between(frame["distance"], frame["cut"], step="mid", color=ORANGE, alpha=0.18, linewidth=0)
-        share.set_ylim(0, 1)
-        share.set_ylabel("share cut off: exactly zero")
-        ax.axvline(self.bptt, color=ORANGE, linewidth=1, linestyle=":")
-        ax.legend(frameon=False, loc="upper right")
-        return ax
+        plots.line(ax, distance, frame["log10_seen"], color=plots.COLOUR, linewidth=2, label=seen)
+        share = plots.right_axis(ax)
+        plots.band(share, distance, 0, frame["cut"], color=plots.ORANGE, step="mid", alpha=0.18)
+        share.set(ylim=(0, 1), ylabel="share cut off: exactly zero")
+        plots.mark(ax, self.bptt, color=plots.ORANGE)
+        x, y = "distance back from the predicted word (words)", "log10 influence, relative to the word before"
+        return plots.lettered(ax, x, y, loc="upper right")
 
 
 def truncation(model: SequenceModel, ids: Any, bptt: int) -> Truncation:

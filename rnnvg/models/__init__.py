@@ -1,5 +1,8 @@
 """Networks that remember: recurrent cores with an encoder and a readout, their initialisers and weight files."""
 
+# pyright: basic
+# lazy_loader has no types; __init__.pyi has those of the names here.
+
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rnnvg.bptt.tensors import members, sequence, shape_of
 from rnnvg.errors import InputError
 from rnnvg.models.cores.stepped import StepState
+from rnnvg.pytorch import fork_rng
 from rnnvg.tasks import imported
 
 _STEPS, _BATCH, _INPUTS, _HIDDEN = 3, 2, 5, 4
@@ -48,7 +50,7 @@ class Unrolled(nn.Module):
 
     def forward(self, inputs: Tensor, state: StepState | None = None) -> tuple[Tensor, StepState]:
         state = self.start(inputs) if state is None else state
-        outputs = []
+        outputs: list[Tensor] = []
         for x in inputs:
             state = self.step(x, state)
             outputs.append(_first(state))
@@ -85,7 +87,7 @@ def check(path: str) -> None:
     Raises:
         InputError: as `make`.
     """
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
+    with fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
         core = _make(path, _INPUTS, _HIDDEN)
         inputs = torch.randn(_STEPS, _BATCH, _INPUTS)
         with _as_one_sentence(path, inputs):
@@ -98,12 +100,12 @@ def check(path: str) -> None:
         raise InputError(
             f"`cell` {path!r} must give outputs [T, B, hidden] = [{_STEPS}, {_BATCH}, {_HIDDEN}]; it gave {found}."
         )
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
+    with fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
         _check_what_it_reads(path, core.eval())
 
 
 @contextlib.contextmanager
-def _as_one_sentence(path: str, inputs: Tensor) -> Iterator[None]:
+def _as_one_sentence(path: str, inputs: Tensor) -> Generator[None]:
     try:
         yield
     except InputError:
@@ -119,7 +121,7 @@ def _check_what_it_reads(path: str, core: nn.Module) -> None:
     """Outputs change with the inputs, and none with those that come after it; in evaluation mode, with the same draws."""
 
     def outputs(inputs: Tensor) -> Tensor:
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         with _as_one_sentence(path, inputs):
             return core(inputs)[0]
 
@@ -168,7 +170,6 @@ def _first(state: StepState) -> Tensor:
     return state[0] if isinstance(state, tuple) else state
 
 
-def _shapes(state: Any) -> str:
-    parts = state if isinstance(state, tuple) else (state,)
-    shapes = [str(list(each.shape)) if isinstance(each, Tensor) else type(each).__name__ for each in parts]
-    return shapes[0] if not isinstance(state, tuple) else f"({', '.join(shapes)})"
+def _shapes(state: object) -> str:
+    shapes = ", ".join(str(shape_of(each)) for each in members(state))
+    return shapes if sequence(state) is None else f"({shapes})"

@@ -63,7 +63,8 @@ class OwnCore(nn.Module):
         """States [T, B, H] and the last of them [1, B, H], from inputs [T, B, I] and the state before the first step."""
         driven = F.linear(inputs, self.weight_ih, self.bias_ih + self.bias_hh)
         h = driven.new_zeros(driven.shape[1:]) if state is None else state[0]
-        a, states = float(self.step_size), []
+        a = float(self.step_size)
+        states: list[Tensor] = []
         for each in driven:
             h = self._advance(each, h, a)
             states.append(h)
@@ -120,7 +121,7 @@ def _closed_form(core: nn.Module) -> nn.Module | None:
             both = core.gate_and_candidate
             cell: nn.Module = MinGRUCell(both.in_features, core.hidden_size)
             cell.register_parameter("weight_ih", cast(nn.Parameter, both.weight))
-            cell.register_parameter("bias_ih", cast(nn.Parameter, both.bias))
+            cell.register_parameter("bias_ih", both.bias)
         elif type(core) is LEM:
             cell = LEMCell(core.weight_ih.shape[1], core.hidden_size)
             for name in ("weight_ih", "bias", "weight_y", "weight_z"):
@@ -133,6 +134,6 @@ def _closed_form(core: nn.Module) -> nn.Module | None:
 
 
 OWN: dict[str, Callable[..., nn.Module]] = {
-    form: partial(OwnCore, form) for form in ("leaky", "residual", "layer-norm")
+    **{form: partial(OwnCore, form) for form in ("leaky", "residual", "layer-norm")},
+    **CORES,
 }
-OWN |= CORES

@@ -5,6 +5,8 @@ Axes: T steps, B sequences, I inputs, E the width the core is handed, H hidden u
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,9 +22,9 @@ from rnnvg.tasks.scoring import evaluating
 if TYPE_CHECKING:
     from rnnvg.tasks import Batch, Task
 
-CORES = {
-    "rnn": lambda *sizes: nn.RNN(*sizes, nonlinearity="tanh"),
-    "rnn-relu": lambda *sizes: nn.RNN(*sizes, nonlinearity="relu"),
+CORES: dict[str, Callable[[int, int, int], nn.RNNBase]] = {
+    "rnn": partial(nn.RNN, nonlinearity="tanh"),
+    "rnn-relu": partial(nn.RNN, nonlinearity="relu"),
     "lstm": nn.LSTM,
     "gru": nn.GRU,
 }

@@ -52,9 +52,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"There is no file {path}. Pass a .safetensors file that rnnvg wrote.")
     check_regular(path)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["rnnvg"])
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        opened: Any = safetensors.safe_open(path, framework="pt")  # which has no types
+        with opened as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            header = json.loads(metadata["rnnvg"])
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         whole = header.pop("sha256") == _digest(tensors, header)
     except (safetensors.SafetensorError, KeyError, AttributeError, TypeError, ValueError) as error:
         raise InputError(

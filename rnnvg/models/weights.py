@@ -13,6 +13,7 @@ from rnnvg.errors import InputError, shown
 from rnnvg.models.build import check_fits
 from rnnvg.models.sequence_model import SequenceModel
 from rnnvg.models.tensorfile import read_tensors, write_tensors
+from rnnvg.pytorch import fork_rng
 
 if TYPE_CHECKING:
     from rnnvg.tasks import Task
@@ -38,10 +39,14 @@ def save(model: SequenceModel, path: str | Path, **header: Any) -> None:
     ...     models.read_header(f"{folder}/weights")["note"]
     'small'
     """
-    if not isinstance(model, SequenceModel):
-        raise InputError(f"`model` is {shown(model)}; pass what `models.build` made.")
+    _check_model(model)
     _check_path(path)
     write_tensors(Path(path), own_tensors(model), {"format": FORMAT, "spec": model.spec, "header": header})
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, SequenceModel):
+        raise InputError(f"`model` is {shown(model)}; pass what `models.build` made.")
 
 
 def load(path: str | Path, task: Task | None = None) -> SequenceModel:
@@ -65,7 +70,7 @@ def load(path: str | Path, task: Task | None = None) -> SequenceModel:
     if task is not None:
         check_fits(spec, task, what=str(path))
     try:
-        with torch.random.fork_rng(devices=[]):
+        with fork_rng(devices=[]):
             model = SequenceModel(**spec)
         put_tensors(model, tensors)
     except (TypeError, KeyError, ValueError, RuntimeError) as error:

@@ -38,11 +38,11 @@ class Descent:
             before_clipping: called when the gradient is there.
         """
         self.optimizer.zero_grad()
-        (loss if penalty is None else loss + penalty).backward()
+        torch.autograd.backward(loss if penalty is None else loss + penalty)
         if before_clipping is not None:
             before_clipping()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        value, length = torch.stack((loss.detach(), norm)).tolist()
+        value, length = map(float, torch.stack((loss.detach(), norm)).cpu().numpy())
         named = (("loss", value), ("gradient's norm", length))
         self.fault = next((each for each in named if not math.isfinite(each[1])), None)
         self.clipped += self.fault is None and length > self.clip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,7 +36,7 @@ def chosen(device: str, tell: Callable[[str], object] | None = None) -> str:
 
 
 @contextmanager
-def deterministic(device: str) -> Iterator[None]:
+def deterministic(device: str) -> Generator[None]:
     """On a GPU the flags of PyTorch, cuDNN and cuBLAS under which the same run gives the same numbers; as before at the end.
 
     Matrix products are in float32 proper, without TF32. On a CPU nothing is changed: it needs none of them.

@@ -143,11 +143,8 @@ def fit(
     >>> found.status, found.steps
     ('ok', 3)
     """
-    if not isinstance(model, SequenceModel):
-        raise InputError(f"`model` is a {type(model).__name__}; pass one from rnnvg.models.build or load.")
+    _check_kinds(model, checkpoints)
     check_task(task)
-    if not isinstance(checkpoints, Iterable) or isinstance(checkpoints, torch.Tensor):
-        raise InputError(f"`checkpoints` is a {type(checkpoints).__name__}; pass a list of training steps.")
     arguments = FitArguments(
         steps=check_int("steps", steps, least=0),
         clip=math.inf if clip is None else check_float("clip", clip, above=0),
@@ -178,11 +175,7 @@ def fit(
     check_fits(model.spec, task)
     if device is not None:
         model.to(check_device(device))
-    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
-        raise InputError(
-            f"`generator` must be a torch.Generator on the CPU; got {shown(generator)}. "
-            "Pass torch.Generator().manual_seed(0)."
-        )
+    _check_generator(generator)
     if arguments.resume is not None:
         resume_file.check_path(arguments.resume)
     window = _window(task, bptt)
@@ -223,6 +216,21 @@ def fit(
     if not arguments.give_up:  # a sitting before this one may have looked
         parts.progress.verdict = None
     return _result(parts.progress, score)
+
+
+def _check_kinds(model: object, checkpoints: object) -> None:
+    if not isinstance(model, SequenceModel):
+        raise InputError(f"`model` is a {type(model).__name__}; pass one from rnnvg.models.build or load.")
+    if not isinstance(checkpoints, Iterable) or isinstance(checkpoints, torch.Tensor):
+        raise InputError(f"`checkpoints` is a {type(checkpoints).__name__}; pass a list of training steps.")
+
+
+def _check_generator(generator: object) -> None:
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        raise InputError(
+            f"`generator` must be a torch.Generator on the CPU; got {shown(generator)}. "
+            "Pass torch.Generator().manual_seed(0)."
+        )
 
 
 def _decay_every(decay: float | None, every: int | None) -> int | None:

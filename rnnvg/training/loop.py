@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rnnvg.models import SequenceModel
+from rnnvg.pytorch import fork_rng
 from rnnvg.seeds import seed_of
 from rnnvg.training import give_up, resume
 from rnnvg.training.descent import Descent
@@ -123,7 +124,7 @@ class Loop:
         self._report(value)
 
     @contextmanager
-    def _warming_up(self) -> Iterator[None]:
+    def _warming_up(self) -> Generator[None]:
         """The learning rate of a step among the first `warmup`, and the whole one afterwards."""
         share = (self.progress.step + 1) / max(1, self.arguments.warmup)
         if share >= 1:
@@ -176,7 +177,7 @@ class Loop:
             verdict = give_up.not_applied(f"at step {due:,} a weight is not finite")
         else:
             self._stop_clock()
-            with torch.random.fork_rng(devices=[]):
+            with fork_rng(devices=[]):
                 generator = derived_generator("give-up", self.seed)
                 verdict = give_up.look(self.model, self.task, progress.step, steps, generator)
             self.since = time.perf_counter()
@@ -186,7 +187,7 @@ class Loop:
     def _checkpoint(self) -> None:
         if self.arguments.on_checkpoint is not None and self._finite_weights():
             self._stop_clock()
-            with torch.random.fork_rng(devices=[]):
+            with fork_rng(devices=[]):
                 self.arguments.on_checkpoint(self.progress.step, self.model)
             self.since = time.perf_counter()
             self.model.train()
@@ -203,7 +204,7 @@ class Loop:
 
     def _score(self, name: str, score: Callable[..., dict[str, float]]) -> dict[str, float]:
         generator = derived_generator(name, self.seed)
-        with torch.random.fork_rng(devices=[]):
+        with fork_rng(devices=[]):
             return score(self.model, generator, self.arguments.eval_size)
 
     def _train_row(self, step: int) -> None:
@@ -251,7 +252,7 @@ class Loop:
         self.kept = time.perf_counter()
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def _changing(self) -> Generator[None]:
         self.whole = False
         yield
         self.whole = True

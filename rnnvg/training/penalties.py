@@ -11,6 +11,7 @@ from torch import Tensor
 from rnnvg.errors import InputError
 from rnnvg.models import SequenceModel
 from rnnvg.models.sequence_model import at_outputs
+from rnnvg.pytorch import qr, vector_norm
 from rnnvg.training.descent import Descent
 
 if TYPE_CHECKING:
@@ -54,19 +55,21 @@ def omega(model: SequenceModel, task: Task, batch: Batch) -> Tensor:
     matrix = core.weight_hh_l0
     slopes = 1 - hidden * hidden if core.nonlinearity == "tanh" else (hidden > 0).to(hidden.dtype)
     with torch.no_grad():
-        fixed, adjoints, scaled = matrix.detach().double(), [], []
+        fixed: Tensor = matrix.detach().double()
+        adjoints: list[Tensor] = []
+        scaled: list[Tensor] = []
         adjoint = direct[-1].double()
         for t in range(len(hidden) - 1, 0, -1):
             adjoints.append(adjoint)
             scaled.append(slopes[t].double() * adjoint)
             adjoint = scaled[-1] @ fixed + direct[t - 1].double()
     before, after = torch.stack(adjoints), torch.stack(scaled)
-    lengths = torch.linalg.vector_norm(before, dim=-1)
+    lengths = vector_norm(before, dim=-1)
     seen = lengths > _SMALL
     if not bool(seen.any()):
         return matrix.sum() * 0
     after = after[seen] / lengths[seen].unsqueeze(-1)
-    ratios = torch.linalg.vector_norm(after.to(matrix.dtype) @ matrix, dim=-1)
+    ratios = vector_norm(after.to(matrix.dtype) @ matrix, dim=-1)
     return (ratios - 1).square().mean()
 
 
@@ -87,7 +90,7 @@ def exponents(core: Any, inputs: Tensor, n: int) -> Tensor:
     logs = driven.new_zeros(n)
     for row in driven:
         state = torch.tanh(row + state @ matrix.t())
-        q, r = torch.linalg.qr((1 - state * state).unsqueeze(-1) * (matrix @ q))
+        q, r = qr((1 - state * state).unsqueeze(-1) * (matrix @ q))
         logs = logs + r.diagonal(dim1=-2, dim2=-1).abs().log().mean(0)
     return logs / len(driven)
 

@@ -49,8 +49,8 @@ class Progress:
     solved_at: int | None = None
     reason: str = ""
     best: float = float("inf")
-    rows: list[tuple[int, str, str, float]] = field(default_factory=list)
-    pending: list[float] = field(default_factory=list)
+    rows: list[tuple[int, str, str, float]] = field(default_factory=list[tuple[int, str, str, float]])
+    pending: list[float] = field(default_factory=list[float])
     seconds: float = 0.0
     verdict: Verdict | None = None
 

@@ -50,7 +50,8 @@ class SteppedCore(nn.Module):
     def forward(self, inputs: Tensor, state: StepState | None = None) -> tuple[Tensor, StepState]:
         """Outputs [T, B, H] and the state after the last step."""
         state = self.start(inputs) if state is None else state
-        states, constants = [], self.constants()
+        constants = self.constants()
+        states: list[Tensor] = []
         for driven in self.drive(inputs):
             state = self.advance(driven, state, *constants)
             states.append(state[0] if isinstance(state, tuple) else state)
