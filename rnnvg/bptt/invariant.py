@@ -22,7 +22,7 @@ from torch import Tensor
 
 from rnnvg.bptt import arguments
 from rnnvg.bptt.linearize import linearize
-from rnnvg.bptt.profile import GradientProfile, Origin, profile_of
+from rnnvg.bptt.profile import GradientProfile, Origin, profiles_of
 from rnnvg.bptt.segments import Linearization
 from rnnvg.bptt.sweep import sweep
 from rnnvg.errors import InputError
@@ -73,7 +73,7 @@ def input_sensitivity(profile: GradientProfile) -> GradientProfile:
     """
     origin = dataclasses.replace(_origin(profile), layer=None)
     linear = linearize(origin.recurrence, origin.inputs, origin.state)
-    found = profile_of(linear, profile.sources, origin, "input")
+    (found,) = profiles_of(linear, profile.sources, origin, ["input"])
     square = float(origin.inputs.double().square().mean())
     scale = 0.5 * math.log(square) if square > 0 else -math.inf
     return dataclasses.replace(found, log_norm=found.log_norm + scale)

@@ -98,8 +98,12 @@ def gradient_profiles(
     layer: int | None = None,
     direction: str | None = None,
     max_bytes: int = MAX_BYTES,
+    known: Linearization | None = None,
 ) -> list[GradientProfile]:
-    """`gradient_profile` by each of `wrt`, from one pass: the same covectors along the same trajectory."""
+    """`gradient_profile` by each of `wrt`, from one pass: the same covectors along the same trajectory.
+
+    `known` is `recurrence` linearised along these inputs, where somebody has that already and it runs one way.
+    """
     if lengths is not None:
         inputs = arguments.without_padding(recurrence, inputs, lengths)
     if runs_both_ways(recurrence):
@@ -110,7 +114,7 @@ def gradient_profiles(
     elif direction is not None:
         raise InputError(f"`direction` is {direction!r} and `recurrence` runs one way; pass direction=None.")
     else:
-        ways, linear = [], linearize(recurrence, inputs, state)
+        ways, linear = [], known or linearize(recurrence, inputs, state)
     lengths = arguments.check_lengths(lengths, linear.n_steps, linear.batch)
     shared, steps = arguments.source_steps(sources, linear.n_steps, lengths, linear.batch)
     n_distances = int(shared.max()) + 2 + isinstance(linear, BothWays) * linear.n_steps
@@ -130,15 +134,10 @@ def gradient_profiles(
     return profiles_of(linear, shared, origin, wrt, note)
 
 
-def profile_of(linear: Linearization, shared: np.ndarray, origin: Origin, wrt: str, note: str = "") -> GradientProfile:
-    """The profile of a linearised recurrence for whole-state covectors, [S, B, N] in `origin`; `shared` as `.sources`."""
-    return profiles_of(linear, shared, origin, [wrt], note)[0]
-
-
 def profiles_of(
     linear: Linearization, shared: np.ndarray, origin: Origin, wrt: Sequence[str], note: str = ""
 ) -> list[GradientProfile]:
-    """`profile_of` by each of `wrt`, from one pass."""
+    """The profiles of a linearised recurrence for whole-state covectors, [S, B, N] in `origin`; `shared` as `.sources`."""
     columns = [state_columns(linear, each, origin.layer) for each in wrt]
     n_distances = int(shared.max()) + 2
     first = linear.first_nonfinite.numpy()

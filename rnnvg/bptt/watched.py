@@ -20,7 +20,7 @@ from rnnvg.bptt import arguments
 from rnnvg.bptt.calls import Call, Recorder
 from rnnvg.bptt.certificate import Certificate
 from rnnvg.bptt.linearize import linearize
-from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, profile_of
+from rnnvg.bptt.profile import MAX_BYTES, GradientProfile, Origin, profiles_of
 from rnnvg.bptt.replay import Again, check_replay, narrowest_of
 from rnnvg.bptt.segments import Coordinate
 from rnnvg.bptt.sequences import Sequences, as_taken, collected
@@ -71,9 +71,8 @@ def profile_for(
     arguments.check_size(steps.shape[0], int(shared.max()) + 2, linear.batch, max_bytes)
     covectors = covectors_of(found, steps, linear.coordinates, linear.output)
     versions = arguments.weight_versions(run.module)
-    return profile_of(
-        linear, shared, Origin(run.module, run.inputs, run.state, steps, covectors, layer, versions), wrt, run.note
-    )
+    origin = Origin(run.module, run.inputs, run.state, steps, covectors, layer, versions)
+    return profiles_of(linear, shared, origin, [wrt], run.note)[0]
 
 
 def covectors_of(found: Sequences, steps: np.ndarray, coordinates: Sequence[Coordinate], output: slice) -> torch.Tensor:

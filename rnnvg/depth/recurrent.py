@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from rnnvg.bptt import gradient_profile, linearize
+from rnnvg.bptt import linearize
+from rnnvg.bptt.arguments import without_padding
+from rnnvg.bptt.profile import gradient_profiles
 from rnnvg.bptt.stack import ModuleLinearization
 from rnnvg.bptt.weights import CELLS, FUSED, one_layer, plain_module
 from rnnvg.bptt.why.gates import gate_values
@@ -172,11 +174,13 @@ def _name(module: nn.RNNBase, layer: int, direction: int) -> str:
 
 
 def _course(single: nn.RNNBase, x: Tensor, state: Any, lengths: Tensor | None, where: str) -> Course:
-    profile = gradient_profile(single, x, state, lengths=lengths)
-    bad = profile.first_nonfinite
-    gains = profile.curve()["log10_gain"].to_numpy(dtype=float)
+    if lengths is not None:
+        x = without_padding(single, x, lengths)
     linear = linearize(single, x, state)
     assert isinstance(linear, ModuleLinearization)
+    (profile,) = gradient_profiles(single, x, state, ["state"], lengths=lengths, known=linear)
+    bad = profile.first_nonfinite
+    gains = profile.curve()["log10_gain"].to_numpy(dtype=float)
     return Course(
         where=where,
         steps=int(profile.sources[-1]) + 1,

@@ -3,16 +3,15 @@
 Log gains in, small frozen results out. No networks, tasks or files here.
 
     memory.py    one curve's horizon          decay.py      whether an exponential fits it
-    pooling.py   models together              survival.py   the same where many horizons are censored
+    pooling.py   models together, also where many are censored
     paired.py    two networks, seed by seed    spread.py   one number of several models, as readers see it
 """
 
 from rnnvg.horizon.decay import NATS_PER_DECADE, DecayFit, decay_fit, half_life, slope
 from rnnvg.horizon.memory import THRESHOLDS, MemoryHorizon, memory_horizon
 from rnnvg.horizon.paired import PairedHorizons, compare_horizons, least_p, sign_flip
-from rnnvg.horizon.pooling import CONFIDENCE, HorizonEstimate, pool_horizons
+from rnnvg.horizon.pooling import CONFIDENCE, HorizonEstimate, HorizonSurvival, horizon_survival, pool_horizons
 from rnnvg.horizon.spread import Bounded, Spread, mark, spread
-from rnnvg.horizon.survival import HorizonSurvival, horizon_survival
 
 __all__ = [
     "CONFIDENCE",

@@ -7,8 +7,8 @@ from seen_calls import watched
 from torch import nn
 
 import rnnvg
+from rnnvg.bptt.verdict import profile_within
 from rnnvg.bptt.watched import linearised, profile_at
-from rnnvg.bptt.windows import profile_within
 
 T, B, I, H = 70, 3, 3, 6
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
