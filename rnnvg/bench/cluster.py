@@ -21,7 +21,7 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 import dask.config
-from distributed import Client, LocalCluster, Security
+from distributed import Client, LocalCluster, Nanny, Security, Status
 from distributed.utils import silence_logging_cmgr
 
 from rnnvg.errors import InputError, WorkersLostError, shown
@@ -59,9 +59,20 @@ _CONFIG = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
+
+
+class WorkerProcess(Nanny):
+    """A worker process that is started again where it died at work; older Dask starts one that dies at its start for ever."""
+
+    async def _on_worker_exit(self, exitcode: int) -> None:
+        if self.status not in (Status.init, Status.starting):
+            await super()._on_worker_exit(exitcode)
+
+
 _OPTIONS: dict[str, Any] = {
     "threads_per_worker": 1,
     "processes": True,
+    "worker_class": WorkerProcess,
     "host": "127.0.0.1",
     "dashboard_address": None,
     # The scheduler's web server starts without a dashboard too; any free port, so that two sweeps fit on a machine.

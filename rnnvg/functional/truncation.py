@@ -102,8 +102,8 @@ def truncation(model: SequenceModel, ids: Any, bptt: int) -> Truncation:
     >>> from rnnvg import models, tasks
     >>> task = tasks.make("next-word", text="agreement", n_words=2000)
     >>> model = models.build(task, "gru", hidden=8)
-    >>> truncation(model, task.corpus.test[:30], bptt=10).to_frame()["cut"].iloc[-1]
-    np.float64(1.0)
+    >>> float(truncation(model, task.corpus.test[:30], bptt=10).to_frame()["cut"].iloc[-1])
+    1.0
     """
     bptt = check_int("bptt", bptt, least=1)
     text = check_text(model, ids)
