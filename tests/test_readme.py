@@ -57,7 +57,7 @@ def test_command_lines(folder, monkeypatch, worker_here):
 
 
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_python(number, folder, monkeypatch, capsys, worker_here):
+def test_python(number, folder, monkeypatch, capsys, one_figure, worker_here):
     monkeypatch.chdir(folder)
     for text in blocks("toml"):
         (folder / text.split("\n")[0].removeprefix("# ")).write_text(text)
