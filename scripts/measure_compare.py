@@ -21,8 +21,8 @@ from typing import Any
 
 import click
 
+from rnnvg.bench.estimate import spent
 from rnnvg.bench.record import processor
-from rnnvg.bench.spent import spent
 from rnnvg.bench.store import Store
 from rnnvg.files import write_ours
 

@@ -3,6 +3,7 @@ from .differences import compare as compare
 from .estimate import Timings as Timings
 from .events import Event as Event
 from .events import Observer as Observer
+from .events import ProgressBar as ProgressBar
 from .exporting import export as export
 from .extras import Published as Published
 from .grid import Grid as Grid
@@ -10,7 +11,6 @@ from .grid import names as names
 from .grid import read as read
 from .merging import merge as merge
 from .plan import Plan as Plan
-from .progress import ProgressBar as ProgressBar
 from .run import execute as execute
 from .runner import StorageError as StorageError
 from .runner import run_all as run_all

@@ -72,8 +72,8 @@ def command(
     rnnvg compare --tasks adding,copy --length 100 --delay 40 --out runs/longer
     """
     check_memory_limit(WITH_WORKERS)
+    from rnnvg.bench.estimate import spent
     from rnnvg.bench.given_up import saving
-    from rnnvg.bench.spent import spent
     from rnnvg.report import comparison
 
     tell = output.tell

@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from rnnvg import bench
-from rnnvg.bench.events import Event
-from rnnvg.bench.progress import ProgressBar
+from rnnvg.bench.events import Event, ProgressBar
 
 RUN = "adding-T50-lstm-h64-s0-1a2b3c4d"
 EVENTS = [
@@ -53,7 +52,7 @@ def test_a_run_that_is_tried_again_begins_at_nothing(monkeypatch):
 def test_a_run_that_is_silent_is_said_to_be(monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     now = 100.0
-    monkeypatch.setattr("rnnvg.bench.progress.time", type("Clock", (), {"monotonic": staticmethod(lambda: now)}))
+    monkeypatch.setattr("rnnvg.bench.events.time", type("Clock", (), {"monotonic": staticmethod(lambda: now)}))
     file = Terminal()
     with ProgressBar(file=file) as bar:
         for event in EVENTS:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rnnvg import models, tasks
+from rnnvg.bench.estimate import spent
 from rnnvg.bench.floor import seconds_a_step
-from rnnvg.bench.spent import spent
 
 
 def test_time_is_added_over_the_runs_that_have_recorded_a_floor():

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import rnnvg
-from rnnvg.bench.progress import _kind
+from rnnvg.bench.events import _kind
 from rnnvg.cli import main
 from rnnvg.errors import InputError
 
