@@ -58,7 +58,7 @@ def draw_growth(rows: list[dict[str, Any]], path: str) -> None:
     from matplotlib.figure import Figure
 
     from rnnvg.files import write_ours
-    from rnnvg.report.svg import to_bytes
+    from rnnvg.report.picture import to_bytes
 
     figure = Figure(figsize=(9.6, 4.8), layout="constrained")
     axes = figure.subplots(2, 3, sharex="col")

@@ -99,7 +99,7 @@ def drawn(results: Sequence[Any], title: str, ending: str, **look: Any) -> bytes
     """The plots of some results below each other, as a file of that ending; the title stands above the first."""
     from matplotlib.figure import Figure
 
-    from rnnvg.report import style, svg
+    from rnnvg.report import picture, style
 
     with style.applied():
         figure = Figure(figsize=(6.4, 4.0 * len(results)), layout="constrained")
@@ -107,7 +107,7 @@ def drawn(results: Sequence[Any], title: str, ending: str, **look: Any) -> bytes
         for ax, each in zip(axes, results, strict=True):
             each.plot(ax)
         axes[0].set_title(title, **look)
-        return svg.to_bytes(figure, ending, dpi=150)
+        return picture.to_bytes(figure, ending, dpi=150)
 
 
 def _at_few_distances(profile: GradientProfile) -> Any:

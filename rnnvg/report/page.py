@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnvg.files import Mark, write_set
-from rnnvg.report.picture import Picture
+from rnnvg.report.picture import Picture, inline, stacked
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -107,16 +107,14 @@ def drawn(picture: Picture) -> Markup:
     """A picture as an element: whole, and in pieces for narrow screens."""
     from markupsafe import Markup
 
-    from rnnvg.report import svg
-
     if len(picture.svg) > SVG_ROOM:
         data = base64.b64encode(picture.png).decode()
         source = Markup("data:image/png;base64,") + Markup(data)
         return Markup('<img class="drawn" alt="{}" src="{}">').format(picture.alt, source)
-    whole = Markup(svg.inline(picture.svg, picture.name, picture.alt))
+    whole = Markup(inline(picture.svg, picture.name, picture.alt))
     if not picture.pieces:
         return whole
-    pieces = Markup(svg.stacked(picture.pieces, picture.name, picture.alt))
+    pieces = Markup(stacked(picture.pieces, picture.name, picture.alt))
     return Markup('<div class="whole">{}</div>\n<div class="pieces">{}</div>').format(whole, pieces)
 
 

@@ -49,11 +49,11 @@ def write(directory: str | Path, name: str, figure: Figure, tables: Mapping[str,
         InputError: the directory cannot be written.
     """
     from rnnvg.files import write_set
-    from rnnvg.report import svg
+    from rnnvg.report.picture import lay_out, to_bytes
 
     folder = Path(directory)
-    svg.lay_out(figure)
-    contents: dict[str, str | bytes] = {f"{name}.svg": svg.to_svg(figure), f"{name}.png": svg.to_png(figure)}
+    lay_out(figure)
+    contents: dict[str, str | bytes] = {f"{name}{ending}": to_bytes(figure, ending) for ending in (".svg", ".png")}
     for table, frame in tables.items():
         contents[f"{table}.csv"] = frame.to_csv(index=False, lineterminator="\n")
     write_set(folder, contents)

@@ -11,8 +11,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from synthetic_results import in_memory
 
+from rnnvg.report import picture as drawing
 from rnnvg.report import pooled, style
-from rnnvg.report import svg as drawing
 from rnnvg.report.results import moments
 from rnnvg.report.sections import COMPARISON, finding, gradient, learned, opening
 from rnnvg.report.style import AFTER, BEFORE
@@ -344,7 +344,7 @@ def test_a_layout_found_at_one_resolution_keeps_every_label_inside_at_another():
         figure = Figure(figsize=(11, 4), layout="constrained")
         ax = figure.subplots()
         ax.set_yticks([0, 1], [LONG, "as it is"])
-        drawing.to_svg(figure)
+        drawing.to_bytes(figure, ".svg")
         figure.set_layout_engine("none")
         for dpi in (72, 100, 160, 300):
             figure.set_dpi(dpi)

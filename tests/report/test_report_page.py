@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from synthetic_results import in_memory
 
-from rnnvg.report import page, svg
+from rnnvg.report import page, picture
 from rnnvg.report.page import Page, Picture, Section, Table, render
 from rnnvg.report.write import page as page_of
 
@@ -184,7 +184,7 @@ def test_a_figure_of_too_many_strokes_is_put_in_as_png(monkeypatch):
 
 def test_inline_svg_keeps_scales_whole_and_drops_unused_ids():
     source = '<svg width="72pt" height="9pt"><g id="gone"><path d="M 1.23456 2" transform="scale(0.015625)"/></g></svg>'
-    element = svg.inline(source, "name", "what")
+    element = picture.inline(source, "name", "what")
     assert 'id="' not in element
     assert 'd="M 1.23 2"' in element
     assert "scale(0.015625)" in element
