@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnvg.bench.plan import FOLDER, Plan, kept
+from rnnvg.bench.plan import Plan, kept_if_any
 from rnnvg.bench.spec import GIVEN_UP, RunSpec
 from rnnvg.bench.store import RESULT, Store
 from rnnvg.errors import InputError, bounded, shown
@@ -81,7 +81,7 @@ def merge(directories: Sequence[str | Path], out: str | Path, first: bool = Fals
     for store, found in pairs:
         if not found.results:
             raise InputError(f"{shown(store.directory)} holds no results. Pass directories that rnnvg wrote.")
-    plans = [_plan(store.directory) for store in stores]
+    plans = [kept_if_any(store.directory) for store in stores]
     _check_settings(stores, plans)
     holders: dict[str, list[int]] = {}
     for index, found in enumerate(readings):
@@ -126,11 +126,6 @@ def _stores(directories: Sequence[str | Path], target: Path) -> list[Store]:
     if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"`out` {shown(target)} is there already. Pass the name of a new directory.")
     return stores
-
-
-def _plan(directory: Path) -> Plan | None:
-    """The benchmarks that were asked for in a directory; None where none was, as in `train`'s."""
-    return kept(directory) if any((directory / FOLDER).glob("*.json")) else None
 
 
 def _check_settings(stores: Sequence[Store], plans: Sequence[Plan | None]) -> None:

@@ -158,6 +158,11 @@ def kept(directory: str | Path, share: tuple[int, int] = (1, 1)) -> Plan:
     return Plan(grids, patterns, share)
 
 
+def kept_if_any(directory: Path) -> Plan | None:
+    """The same; None where no benchmark was asked for in a directory, as in that of `rnnvg train`."""
+    return kept(directory) if any((directory / FOLDER).glob("*.json")) else None
+
+
 def _kept(directory: Path) -> list[tuple[Grid, tuple[str, ...]]]:
     found = []
     for path in sorted((directory / FOLDER).glob("*.json")):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ from rnnvg.report.style import AFTER, BEFORE, CELL_LABELS, cell_label, loss_unit
 from rnnvg.tasks import NAMES as TASKS
 
 if TYPE_CHECKING:
+    from rnnvg.bench import Plan
     from rnnvg.bench.store import Store
 
+RUN = ["problem", "network", "cell", "seed", "id"]
 NAMED = ["problem", "network", "cell", "seed", "status"]
 CURVES = ["step", "wrt", "distance", "log10_gain"]
 CAUSES = ["step", "quantity", "part", "distance", "value", "stderr"]
@@ -55,6 +58,22 @@ class Results:
     causes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["id", *NAMED, *CAUSES]))
     directory: Path | None = None
     recall: pd.DataFrame | None = None
+
+    @cached_property
+    def plan(self) -> Plan | None:
+        """The benchmarks that were asked for in the directory; None where none was."""
+        from rnnvg.bench.plan import kept_if_any
+
+        return None if self.directory is None else kept_if_any(self.directory)
+
+    @cached_property
+    def outcome(self) -> dict[str, pd.DataFrame]:
+        """What benchmarks came to beside their runs: "published", "ladder", "rungs"; empty where none was asked for."""
+        from rnnvg.bench.outcome import outcome
+
+        if self.directory is None or self.plan is None:
+            return {}
+        return outcome(self.directory, self.plan, {record["id"]: record for record in self.records})
 
     @property
     def problems(self) -> list[str]:

@@ -78,26 +78,15 @@ def page(results: Results, parts: Sequence[Part] | None = None) -> Page:
     from rnnvg.report.sections import COMPARISON
     from rnnvg.report.wording import count
 
-    title, about = _benchmark(results)
+    grids = () if results.plan is None else results.plan.grids
     chosen = list(bounded("parts", parts or COMPARISON))  # counted before the first is drawn
     first, *rest = [section for part in chosen if (section := part.section(results)) is not None]
     return Page(
-        title=title or TITLE,
-        lead=" ".join([*about, LEAD]),
+        title="; ".join(grid.title for grid in grids if grid.title) or TITLE,
+        lead=" ".join([*(grid.about for grid in grids if grid.about), LEAD]),
         first=first,
         sections=rest,
         chips={network: look[0] for network, look in style.looks(results).items()},
         names=results.problems,
         footer=f"Written by rnnvg from {count(len(results.runs), 'run')}. Figures and tables lie beside this page.",
     )
-
-
-def _benchmark(results: Results) -> tuple[str, list[str]]:
-    """Title and descriptions of the benchmarks that a directory holds."""
-    from rnnvg.bench.plan import FOLDER, kept
-
-    folder = results.directory
-    if folder is None or not any((folder / FOLDER).glob("*.json")):
-        return "", []
-    grids = kept(folder).grids
-    return "; ".join(grid.title for grid in grids if grid.title), [grid.about for grid in grids if grid.about]

@@ -14,7 +14,7 @@ from rnnvg.bench.stored import BROKEN_OFF
 from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, nothing
-from rnnvg.report.results import Results, moments
+from rnnvg.report.results import RUN, Results, moments
 from rnnvg.report.style import AFTER, BEFORE
 
 if TYPE_CHECKING:
@@ -34,29 +34,10 @@ def frame(results: Results) -> pd.DataFrame:
 
     A run without a horizon at a moment has a nan there; `by` is what the gradient is taken by, "state" or "input".
     """
-    columns = [
-        "id",
-        "problem",
-        "network",
-        "cell",
-        "seed",
-        "status",
-        "metric",
-        "value",
-        "baseline",
-        "best_loss",
-        "solved",
-    ]
-    runs = results.runs[columns]
-    seen = pooled.at(moments(results.horizons), results.by)
-    when = pd.DataFrame({"when": [BEFORE, AFTER]})
-    rows = runs.merge(when, how="cross").assign(by=results.by)
-    known = (
-        seen[["id", "when", "last", "censored"]]
-        if len(seen)
-        else pd.DataFrame(columns=["id", "when", "last", "censored"])
-    )
-    return rows.merge(known.astype({"last": float}), on=["id", "when"], how="left")
+    runs = results.runs[[*RUN, "status", "metric", "value", "baseline", "best_loss", "solved"]]
+    seen = pooled.at(moments(results.horizons), results.by).reindex(columns=["id", "when", "last", "censored"])
+    rows = runs.merge(pd.DataFrame({"when": [BEFORE, AFTER]}), how="cross").assign(by=results.by)
+    return rows.merge(seen.astype({"last": float}), on=["id", "when"], how="left")
 
 
 # Words ------------------------------------------------------------------------------------------------------------------
@@ -199,7 +180,7 @@ def draw(rows: pd.DataFrame, panels: Panels) -> None:
                 seeds = mine[mine["when"] == when]
                 if len(seeds) > 1:
                     _seeds(ax, seeds, place + LANES[when] - SEEDS_BELOW, panels.looks[network], when)
-                _median(ax, seeds, place + LANES[when], panels.looks[network], when, most)
+                _median(ax, seeds, place + LANES[when], panels.looks[network], when)
             if (own["network"] == network).any() and mine.empty:
                 nothing(ax, "no measurement") if len(networks) == 1 else ax.annotate(
                     "no measurement", (0.5, place), color=style.MUTED, va="center"
@@ -229,62 +210,31 @@ def axis_end(rows: pd.DataFrame, length: int | None) -> float:
 
 def _seeds(ax: Axes, seeds: pd.DataFrame, at: float, look: tuple[str, str, Any], when: str) -> None:
     colour, marker, _ = look
+    dots: Any = {"linestyle": "none", "markersize": 4.2, "markeredgewidth": 0.7, "alpha": 0.75, "zorder": 2}
+    dots |= {"markeredgecolor": colour, "markerfacecolor": "none" if when == BEFORE else colour}
     offsets = at + 0.035 * (np.arange(len(seeds)) - (len(seeds) - 1) / 2)
     censored = seeds["censored"].to_numpy(dtype=bool)
     for chosen, sign in ((~censored, marker), (censored, ">")):
         if chosen.any():
-            ax.plot(
-                seeds["last"][chosen],
-                offsets[chosen],
-                linestyle="none",
-                marker=sign,
-                markersize=4.2,
-                markeredgewidth=0.7,
-                markeredgecolor=colour,
-                markerfacecolor="none" if when == BEFORE else colour,
-                alpha=0.75,
-                zorder=2,
-                label="censored seeds" if sign == ">" else "seeds",
-            )
+            label = "censored seeds" if sign == ">" else "seeds"
+            ax.plot(seeds["last"][chosen], offsets[chosen], marker=sign, label=label, **dots)
 
 
-def _median(ax: Axes, seeds: pd.DataFrame, at: float, look: tuple[str, str, Any], when: str, most: float) -> None:
+def _median(ax: Axes, seeds: pd.DataFrame, at: float, look: tuple[str, str, Any], when: str) -> None:
     colour, marker, _ = look
     over_seeds = pooled.over(seeds)
     if over_seeds is None:
         return
+    low, high, median = over_seeds.low, over_seeds.high, over_seeds.median
     if over_seeds.n > 1:
-        ax.plot(
-            [over_seeds.low.seen, over_seeds.high.seen],
-            [at, at],
-            color=colour,
-            linewidth=1.8,
-            zorder=3,
-            label="interval",
-        )
-        if over_seeds.high.above:  # goes on beyond what was observed
-            ax.plot(
-                over_seeds.high.seen,
-                at,
-                marker=">",
-                markersize=5,
-                color=colour,
-                clip_on=False,
-                zorder=3,
-                label="goes on",
-            )
-    ax.plot(
-        over_seeds.median.seen,
-        at,
-        linestyle="none",
-        marker=">" if over_seeds.median.above else marker,
-        markersize=8,
-        markeredgewidth=1.6,
-        markeredgecolor=colour,
-        markerfacecolor=style.PAPER if when == BEFORE else colour,
-        zorder=4,
-        label="median",
-    )
+        ax.plot([low.seen, high.seen], [at, at], color=colour, linewidth=1.8, zorder=3, label="interval")
+        if high.above:  # goes on beyond what was observed
+            beyond: Any = {"marker": ">", "markersize": 5, "clip_on": False}
+            ax.plot(high.seen, at, color=colour, zorder=3, label="goes on", **beyond)
+    edge: Any = {"markersize": 8, "markeredgewidth": 1.6, "markeredgecolor": colour}
+    face = style.PAPER if when == BEFORE else colour
+    sign = ">" if median.above else marker
+    ax.plot(median.seen, at, linestyle="none", marker=sign, markerfacecolor=face, zorder=4, label="median", **edge)
 
 
 def _entries(rows: pd.DataFrame) -> list[Any]:

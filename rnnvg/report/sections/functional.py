@@ -16,7 +16,7 @@ from rnnvg.horizon import spread
 from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, by_network, each_row
-from rnnvg.report.results import Results, moments
+from rnnvg.report.results import RUN, Results, moments
 from rnnvg.report.style import AFTER
 from rnnvg.report.wording import count, listed
 
@@ -45,7 +45,7 @@ def joined(results: Results, answers: pd.DataFrame) -> pd.DataFrame:
     runs = results.runs
     new = runs[(runs["task"] == remembered.TASK) & (runs["status"] == "ok") & ~runs["id"].isin(answers["id"])]
     rows = table.merge(answers[["id", "delay", "right", "n"]], on="id").assign(by=results.by)
-    waiting = new[["problem", "network", "cell", "seed", "id"]].assign(quadrant="")
+    waiting = new[RUN].assign(quadrant="")
     return pd.concat([rows, waiting.assign(by=results.by)], ignore_index=True) if len(waiting) else rows
 
 
@@ -60,12 +60,7 @@ def horizons(results: Results, answers: pd.DataFrame, threshold: float = pooled.
         (steps), d50_censored, slope, chance, misfit, reach (the longest delay of training, steps), quadrant. A network
         without a gradient horizon has a nan there and an empty quadrant.
     """
-    after = moments(results.horizons)
-    after = after[
-        (after["when"] == AFTER)
-        & (after["wrt"] == results.by)
-        & np.isclose(after["threshold"].astype(float), threshold)
-    ]
+    after = pooled.at(moments(results.horizons), results.by, threshold, AFTER)
     gradients = {row.id: (float(row.last), bool(row.censored)) for row in each_row(after)}
     specs = {record["id"]: record["spec"] for record in results.records}
     rows = []
@@ -77,16 +72,12 @@ def horizons(results: Results, answers: pd.DataFrame, threshold: float = pooled.
         known = run.id in gradients
         gradient, beyond = gradients.get(run.id, (math.nan, False))
         reach = _reach(specs[run.id]["task"])
-        where = (
-            quadrant(math.inf if beyond else gradient, math.inf if recall.censored else recall.d50, reach)
-            if known
-            else ""
-        )
-        first = (run.problem, run.network, run.cell, run.seed, run.id, gradient, beyond)
-        rows.append((*first, *dataclasses.astuple(recall), reach, where))
-    names = ["problem", "network", "cell", "seed", "id", "gradient", "gradient_censored"]
-    found_names = ["d50", "d50_censored", "slope", "chance", "misfit"]
-    return pd.DataFrame(rows, columns=[*names, *found_names, "reach", "quadrant"])
+        ends = (math.inf if beyond else gradient, math.inf if recall.censored else recall.d50)
+        where = quadrant(*ends, reach) if known else ""
+        named = (getattr(run, name) for name in RUN)
+        rows.append((*named, gradient, beyond, *dataclasses.astuple(recall), reach, where))
+    recalled = ["d50", "d50_censored", "slope", "chance", "misfit"]
+    return pd.DataFrame(rows, columns=[*RUN, "gradient", "gradient_censored", *recalled, "reach", "quadrant"])
 
 
 def networks(rows: pd.DataFrame) -> pd.DataFrame:
@@ -187,21 +178,12 @@ def draw(rows: pd.DataFrame, panels: Panels) -> None:
 
 def _accuracies(ax: Axes, row: Any, answers: pd.DataFrame, look: tuple[str, str, Any]) -> None:
     colour, marker, dashes = look
-    ax.plot(
-        answers["delay"],
-        answers["right"] / answers["n"],
-        linestyle=dashes,
-        linewidth=1.1,
-        marker=marker,
-        markersize=3.2,
-        color=colour,
-        alpha=0.75,
-        label=f"{row.network}/{row.id}",
-    )
+    measured: Any = {"linestyle": dashes, "linewidth": 1.1, "marker": marker, "markersize": 3.2, "alpha": 0.75}
+    fit: Any = {"linestyle": (0, (1, 1)), "linewidth": 0.9, "alpha": 0.85}
+    label = f"{row.network}/{row.id}"
+    ax.plot(answers["delay"], answers["right"] / answers["n"], color=colour, label=label, **measured)
     at = np.geomspace(answers["delay"].iloc[0], answers["delay"].iloc[-1], 120)
-    ax.plot(
-        at, accuracy_at(at, _horizon(row)), color=colour, linestyle=(0, (1, 1)), linewidth=0.9, alpha=0.85, label="fit"
-    )
+    ax.plot(at, accuracy_at(at, _horizon(row)), color=colour, label="fit", **fit)
 
 
 def _quadrants(ax: Axes, rows: pd.DataFrame, look: dict[str, tuple[str, str, Any]]) -> None:
@@ -213,31 +195,16 @@ def _quadrants(ax: Axes, rows: pd.DataFrame, look: dict[str, tuple[str, str, Any
     for line in (ax.axvline, ax.axhline):
         line(reach, color=style.INK, linewidth=0.9, linestyle=style.TRAINING_DASHES, zorder=1, label="reach")
     for name, (x, y, text) in _CORNERS.items():
-        ax.text(
-            x,
-            y,
-            text,
-            transform=ax.transAxes,
-            ha="left" if x < 0.5 else "right",
-            va="bottom" if y < 0.5 else "top",
-            fontsize=7.5,
-            color=style.MUTED,
-            label=name,
-        )
+        side: Any = {"ha": "left" if x < 0.5 else "right", "va": "bottom" if y < 0.5 else "top"}
+        ax.text(x, y, text, transform=ax.transAxes, fontsize=7.5, color=style.MUTED, label=name, **side)
     for row in each_row(known):
         colour, marker, _ = look[row.network]
         at = (row.d50, row.gradient)
         ax.plot(*at, linestyle="none", marker=marker, markersize=6.5, color=colour, alpha=0.6, zorder=3, label=row.id)
         for beyond, offset in ((row.d50_censored, (13, 0)), (row.gradient_censored, (0, 13))):
             if beyond:
-                ax.annotate(
-                    "",
-                    at,
-                    offset,
-                    textcoords="offset points",
-                    arrowprops={"arrowstyle": "<-", "color": colour, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 3},
-                    zorder=2,
-                )
+                arrow = {"arrowstyle": "<-", "color": colour, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 3}
+                ax.annotate("", at, offset, textcoords="offset points", arrowprops=arrow, zorder=2)
 
 
 def _entries(table: pd.DataFrame, look: dict[str, tuple[str, str, Any]]) -> list[Any]:

@@ -14,7 +14,7 @@ from rnnvg.missing import number
 from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Part, by_network, each_row
-from rnnvg.report.results import Results, moments
+from rnnvg.report.results import RUN, Results, moments
 from rnnvg.report.style import AFTER, BEFORE
 
 SHARED = {
@@ -36,8 +36,8 @@ def frame(results: Results) -> pd.DataFrame:
     measurement has a row of nan; runs is how many seeds each network has.
     """
     seen = moments(results.horizons)
-    keys = ["problem", "network", "cell", "seed", "id", "wrt", "threshold", "when", "last", "censored"]
-    runs = results.runs[["problem", "network", "cell", "seed", "id"]]
+    keys = [*RUN, "wrt", "threshold", "when", "last", "censored"]
+    runs = results.runs[RUN]
     shared = covariance_horizons(results, pooled.THRESHOLD)
     shared = shared.merge(runs[["id", "cell", "seed"]], on="id").assign(
         wrt="covariance", threshold=pooled.THRESHOLD, when=AFTER

@@ -12,7 +12,6 @@ from rnnvg.report import pooled, style
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, each_row
 from rnnvg.report.results import Results
-from rnnvg.report.sections.published import outcomes
 from rnnvg.report.style import AFTER
 
 
@@ -41,7 +40,7 @@ def ladder_shown(climbed: pd.DataFrame, rungs: pd.DataFrame) -> pd.DataFrame:
 
 def frame(results: Results) -> pd.DataFrame:
     """What every climb came to, a row each, with the point that `draw` draws: `climbs` of a directory that holds a ladder."""
-    frames = outcomes(results)
+    frames = results.outcome
     if "ladder" not in frames or "rungs" not in frames:
         return pd.DataFrame(columns=["problem"])
     return climbs(frames["ladder"], frames["rungs"], results)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OPEN = 2.0  # a horizon that has not more than doubled has not opened
 BEFORE, AFTER, TOGETHER = "before", "after", "together"
+WHEN = ["opened_after", "opened_at", "fell_after", "fell_at"]
 NEVER_OPENED, CLOSED, NEVER_FELL = "never opened", "closed again", "never fell"
 ORDERS = {
     BEFORE: "before the loss fell",
@@ -38,7 +39,7 @@ def frame(results: Results) -> pd.DataFrame:
     runs = learned.runs_of(loss)
     horizons = runs.merge(seen[["id", "step", "last", "censored"]], on="id").assign(split="horizon")
     rows = pd.concat([loss[loss["split"] == "valid"], horizons], ignore_index=True) if len(horizons) else loss
-    when = timing(results, results.by)[["id", "order", "opened_after", "opened_at", "fell_after", "fell_at"]]
+    when = timing(results, results.by)[["id", "order", *WHEN]]
     rows = rows.merge(when, on="id", how="left").assign(by=results.by)
     return rows if len(horizons) else rows.assign(last=float("nan"), censored=None)
 
@@ -66,34 +67,11 @@ def timing(results: Results, wrt: str = "state", threshold: float = pooled.THRES
             continue
         opened = _opened(horizon["step"].to_numpy(), horizon["last"].to_numpy(dtype=float))
         fell = _fell(loss[loss["id"] == run.id], run.baseline_loss)
-        rows.append(
-            {
-                "id": run.id,
-                "problem": run.problem,
-                "network": run.network,
-                "seed": run.seed,
-                "start": float(horizon["last"].iloc[0]),
-                "most": float(horizon["last"].max()),
-                "opened_after": math.nan if isinstance(opened, str) else opened[0],
-                "opened_at": math.nan if isinstance(opened, str) else opened[1],
-                "fell_after": fell[0],
-                "fell_at": fell[1],
-                "order": opened if isinstance(opened, str) else _order(opened, fell),
-            }
-        )
-    columns = [
-        "id",
-        "problem",
-        "network",
-        "seed",
-        "start",
-        "most",
-        "opened_after",
-        "opened_at",
-        "fell_after",
-        "fell_at",
-    ]
-    return pd.DataFrame(rows, columns=[*columns, "order"])
+        order = opened if isinstance(opened, str) else _order(opened, fell)
+        between = (math.nan, math.nan) if isinstance(opened, str) else opened
+        ends = (float(horizon["last"].iloc[0]), float(horizon["last"].max()))
+        rows.append((run.id, run.problem, run.network, run.seed, *ends, *between, *fell, order))
+    return pd.DataFrame(rows, columns=["id", "problem", "network", "seed", "start", "most", *WHEN, "order"])
 
 
 def _opened(step: np.ndarray, last: np.ndarray) -> tuple[float, float] | str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 from rnnvg.report import style, wording
@@ -14,20 +12,9 @@ from rnnvg.report.results import Results
 VERDICTS = {"reproduced": "reproduced", "partly": "partly", "not": "not reproduced"}  # everything else is untested
 
 
-def outcomes(results: Results) -> dict[str, pd.DataFrame]:
-    """What a benchmark's directory came to beside its runs: "published", "ladder", "rungs"; empty for other directories."""
-    from rnnvg.bench.outcome import outcome
-    from rnnvg.bench.plan import FOLDER, kept
-
-    folder = results.directory
-    if folder is None or not any((Path(folder) / FOLDER).glob("*.json")):
-        return {}
-    return dict(outcome(folder, kept(folder), {record["id"]: record for record in results.records}))
-
-
 def frame(results: Results) -> pd.DataFrame:
     """The table `published` of a benchmark's directory."""
-    return outcomes(results).get("published", pd.DataFrame())
+    return results.outcome.get("published", pd.DataFrame())
 
 
 def published_shown(frame: pd.DataFrame) -> pd.DataFrame:

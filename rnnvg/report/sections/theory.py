@@ -58,22 +58,11 @@ def rates(rows: pd.DataFrame) -> pd.DataFrame:
             continue
         measured, predicted = slopes.mean(0)
         error = float(slopes[:, 0].std(ddof=1) / math.sqrt(len(slopes))) if len(slopes) > 1 else math.nan
-        table.append(
-            {
-                "problem": problem,
-                "network": network,
-                "cell": cell,
-                "n": len(slopes),
-                "measured": measured,
-                "stderr": error,
-                "predicted": predicted,
-                "z": (measured - predicted) / error if error else math.nan,
-                "edge": float(own.groupby("id")["edge"].first().mean()),
-            }
-        )
-    return pd.DataFrame(
-        table, columns=["problem", "network", "cell", "n", "measured", "stderr", "predicted", "z", "edge"]
-    )
+        z = (measured - predicted) / error if error else math.nan
+        edge = float(own.groupby("id")["edge"].first().mean())
+        table.append((problem, network, cell, len(slopes), measured, error, predicted, z, edge))
+    names = ["problem", "network", "cell", "n", "measured", "stderr", "predicted", "z", "edge"]
+    return pd.DataFrame(table, columns=names)
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:
