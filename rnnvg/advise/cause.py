@@ -64,13 +64,7 @@ def _of_another_cell(model: SequenceModel, encoded: Tensor) -> dict[str, Any]:
     total = float(np.nanmean(profile.log_gain()[0, steps]))
     cause = EXPLOSION if total > KEPT else "" if total > -KEPT else CELL
     sentence = f"over {steps} steps the gradient changes by {total:.3g} nats"
-    return {
-        "cause": cause,
-        "nats": finite(total),
-        "steps": steps,
-        "parts": {},
-        "sentence": sentence,
-    }
+    return {"cause": cause, "nats": finite(total), "steps": steps, "parts": {}, "sentence": sentence}
 
 
 def name_cause(total: float, parts: dict[str, float], exact: bool) -> str:

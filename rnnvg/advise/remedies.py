@@ -8,16 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rnnvg.errors import InputError, check_name
-from rnnvg.training.remedy import (
-    CELL,
-    EXPLOSION,
-    GATED,
-    GATES,
-    MATRIX,
-    SATURATION,
-    VANILLA,
-    Remedy,
-)
+from rnnvg.training.remedy import CELL, EXPLOSION, GATED, GATES, MATRIX, SATURATION, VANILLA, Remedy
 
 NONE = "none"
 CLIP = 1.0

@@ -19,10 +19,7 @@ COMMANDS = {
     "train": ("rnnvg.cli.train", "Train one network on one task."),
     "bench": ("rnnvg.cli.bench", "Run benchmarks from files; stop them, go on, compare."),
     "tasks": ("rnnvg.cli.tasks", "List the tasks, describe one, or print a worked example."),
-    "lyapunov": (
-        "rnnvg.cli.lyapunov",
-        "One network's Lyapunov exponents: rates of growth and decay.",
-    ),
+    "lyapunov": ("rnnvg.cli.lyapunov", "One network's Lyapunov exponents: rates of growth and decay."),
     "report": ("rnnvg.cli.report", "Render a directory of results again, without training."),
     "depth": ("rnnvg.cli.depth", "Follow gradients through layers: chains, networks, remedies."),
     "advise": ("rnnvg.cli.advise", "Apply the known remedies to a network and measure again."),

@@ -51,10 +51,7 @@ _TRAINING = ("lr", "optimizer", "clip")
 @click.option("--optimizer", type=options.name(OPTIMIZERS), default="sgd", help="sgd (momentum 0.9) or adam.")
 @click.option("--clip", type=options.real(0), help="Clip the gradient to this norm in training.  [default: none]")
 @click.option(
-    "--data",
-    metavar="digits|DIR",
-    default="digits",
-    help="scikit-learn's digits, or a folder with MNIST's IDX files.",
+    "--data", metavar="digits|DIR", default="digits", help="scikit-learn's digits, or a folder with MNIST's IDX files."
 )
 @click.option("--images", type=options.whole(1), help="Use the first so many images of a folder.  [default: all]")
 @click.option("--remedies", is_flag=True, help="Apply every remedy to the sick network and print the table.")
@@ -65,14 +62,7 @@ _TRAINING = ("lr", "optimizer", "clip")
 @options.quiet
 @options.as_json
 @click.pass_context
-def command(
-    context: click.Context,
-    layers: int,
-    weight: float,
-    data: str,
-    images: int | None,
-    **rest: Any,
-) -> None:
+def command(context: click.Context, layers: int, weight: float, data: str, images: int | None, **rest: Any) -> None:
     """Follow gradients through layers: chains, networks, remedies.
 
     Without --remedies and --report: the gradient by every weight of a chain, and by every layer of a network at the start
@@ -263,7 +253,7 @@ def _as_text(chain: dict[str, Any] | None, network: dict[str, Any]) -> str:
         reached = network["steps_to_90"]
         parts += [
             f"Trained for {network['steps']} steps ({network['status']}): accuracy {network['accuracy']:.1%}, 90 % "
-            f"{f'at step {reached}' if reached else 'never'}; the ratio is then {_times(network['after'])}.",
+            f"{f'at step {reached}' if reached else 'never'}; the ratio is then {_times(network['after'])}."
         ]
     return "\n".join([*parts, f"Diagnosis: {network['diagnosis']}", *output.gpu_line(network)])
 

@@ -24,11 +24,7 @@ _LEADS = (1, 2, 3, 5)
 @options.network
 @network.weights
 @click.option("--n-exponents", type=options.whole(1), help="How many exponents, the largest first.  [default: all]")
-@click.option(
-    "--burn-in",
-    type=options.whole(0),
-    help="Steps to discard before averaging.  [default: a tenth]",
-)
+@click.option("--burn-in", type=options.whole(0), help="Steps to discard before averaging.  [default: a tenth]")
 @click.option("--steps", type=options.whole(1), help="Steps to average over after them.  [default: all that are left]")
 @click.option("--sequences", type=options.whole(1), default=4, help="Held-out sequences to average over.")
 @options.device

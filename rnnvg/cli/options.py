@@ -255,10 +255,7 @@ def with_root(context: click.Context, param: click.Parameter, text: str | None) 
 
 
 root = click.option(
-    "--root",
-    metavar="DIR",
-    **_kept,
-    help="Where the files of a torchtext dataset lie.  [default: .data]",
+    "--root", metavar="DIR", **_kept, help="Where the files of a torchtext dataset lie.  [default: .data]"
 )
 text = together(
     click.option(

@@ -37,14 +37,7 @@ if TYPE_CHECKING:
 @options.quiet
 @options.as_json
 def statistics(
-    text: str,
-    longest: int,
-    words: int,
-    common: int,
-    tokens: str | None,
-    models: tuple[Path, ...],
-    seed: int,
-    out: Path,
+    text: str, longest: int, words: int, common: int, tokens: str | None, models: tuple[Path, ...], seed: int, out: Path
 ) -> None:
     """Measure what there is to remember in NAME|FILE|DIR.
 

@@ -26,11 +26,7 @@ _TRAINING = ("steps", "batch", "lr", "optimizer", "clip", "bptt", "stop_when_sol
 @click.option("--steps", type=options.whole(1), help="Training steps at most.  [default: 2000; next-word 700]")
 @click.option("--batch", type=options.whole(1), help="Sequences a step.  [default: 50; next-word 16]")
 @click.option("--lr", type=options.real(0), help="Learning rate.  [default: 0.005; copy and next-word 0.003]")
-@click.option(
-    "--optimizer",
-    type=options.name(tuple(OPTIMIZERS)),
-    help=f"{', '.join(OPTIMIZERS)}.  [default: adam]",
-)
+@click.option("--optimizer", type=options.name(tuple(OPTIMIZERS)), help=f"{', '.join(OPTIMIZERS)}.  [default: adam]")
 @click.option("--clip", type=options.real(0), help="Largest norm of the gradient.  [default: 1]")
 @click.option(
     "--bptt",

@@ -61,13 +61,7 @@ def make(
         formula = f"{'' if recall == 1 else f'{recall} '}ln {n_symbols} / {steps}"
     return Task(
         about=ABOUT,
-        settings={
-            "delay": delay,
-            "n_symbols": n_symbols,
-            "recall": recall,
-            "delimiter": delimiter,
-            "scored": scored,
-        },
+        settings={"delay": delay, "n_symbols": n_symbols, "recall": recall, "delimiter": delimiter, "scored": scored},
         n_inputs=n_symbols + 2,
         n_outputs=n_symbols + 1,
         steps=steps,

@@ -24,14 +24,7 @@ from rnnvg.tasks.worked import shown_steps, table
 
 LETTERS = ("B", "T", "P", "S", "X", "V", "E")
 # State -> letter -> next state, of the inner automaton once its own B is read; 6 is its end.
-INNER = (
-    {"T": 1, "P": 2},
-    {"S": 1, "X": 3},
-    {"T": 2, "V": 4},
-    {"X": 2, "S": 5},
-    {"P": 3, "V": 5},
-    {"E": 6},
-)
+INNER = ({"T": 1, "P": 2}, {"S": 1, "X": 3}, {"T": 2, "V": 4}, {"X": 2, "S": 5}, {"P": 3, "V": 5}, {"E": 6})
 SHORTEST = 9  # B T B T X S E T E
 
 ABOUT = Description(

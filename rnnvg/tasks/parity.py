@@ -27,10 +27,7 @@ ABOUT = Description(
     metric="accuracy",
     unit="nats per scored step",
     solved=0.99,
-    settings={
-        "length": "bits of a sequence",
-        "scored": "which steps are scored: 'all', or the 'last' alone",
-    },
+    settings={"length": "bits of a sequence", "scored": "which steps are scored: 'all', or the 'last' alone"},
 )
 
 

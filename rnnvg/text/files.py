@@ -100,10 +100,5 @@ def load_files(path: Path, *, vocabulary: object, minimum_count: int, tokens: st
         "files": {split: {"name": file.name, "sha256": encoded[split][1]} for split, file in files.items()},
     }
     return build_corpus(
-        path.resolve().name,
-        splits,
-        seen,
-        vocabulary=vocabulary,
-        minimum_count=minimum_count,
-        provenance=provenance,
+        path.resolve().name, splits, seen, vocabulary=vocabulary, minimum_count=minimum_count, provenance=provenance
     )
