@@ -9,35 +9,16 @@ import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rnnvg.bench import tables
 from rnnvg.bench.spec import SCHEMA, RunSpec
 from rnnvg.bench.store import Store
+from rnnvg.bench.stored import Result
 from rnnvg.horizon import THRESHOLDS
 
 # Everything that is known of a run that came to nothing.
-_NOTHING: dict[str, Any] = dict.fromkeys(
-    [
-        "score",
-        "solved_at",
-        "steps",
-        "seconds",
-        "training_seconds",
-        "measuring_seconds",
-        "floor_seconds",
-        "parameters",
-        "recurrence",
-        "training_steps",
-        "n_probe_steps",
-        "task",
-        "baseline",
-        "verify",
-        "give_up",
-        "started",
-        "finished",
-    ]
-)
+_NOTHING = {name: None for name, field in Result.model_fields.items() if type(None) in get_args(field.annotation)}
 
 
 def record(spec: RunSpec, outcome: Mapping[str, Any]) -> dict[str, Any]:

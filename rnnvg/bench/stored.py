@@ -93,6 +93,8 @@ class Result(_Stored):
     baseline: Baseline | None
     verify: dict[str, Any] | None
     give_up: GiveUp | None = None
+    started: str | None = None
+    finished: str | None = None
     versions: dict[str, str]
     machine: Machine
     notes: list[str] = []

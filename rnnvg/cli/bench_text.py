@@ -5,20 +5,20 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
-    from rnnvg.bench import Plan, State
-    from rnnvg.bench.differences import Differences
-    from rnnvg.bench.merging import Merged
+from rnnvg.bench import Plan, State, Store, Timings
+from rnnvg.bench.differences import Differences
+from rnnvg.bench.estimate import in_words
+from rnnvg.bench.merging import Merged
+from rnnvg.bench.published import VERDICTS
+from rnnvg.report.terminal import as_text
 
 
 def ahead(out: Path, plan: Plan, jobs: int) -> dict[str, Any]:
     """What would be run: every run with its state and about how many seconds, and all together."""
-    from rnnvg.bench import Store, Timings
-
     timings = Timings.near(out)
     results = Store(out).read().results
     rows = []
@@ -42,11 +42,6 @@ def ahead(out: Path, plan: Plan, jobs: int) -> dict[str, Any]:
 
 def ahead_in_words(facts: Mapping[str, Any], width: int) -> str:
     """`ahead` as a table and a sentence."""
-    import pandas as pd
-
-    from rnnvg.bench.estimate import in_words
-    from rnnvg.report.terminal import as_text
-
     rows = [{**row, "about": "" if row["state"] == "done" else in_words(row["seconds"])} for row in facts["runs"]]
     lines = [as_text(pd.DataFrame(rows)[["run", "state", "about"]], width), ""] if rows else []
     sentence = f"{facts['to_do']} of {len(rows)} runs would be done in {facts['directory']}"
@@ -65,8 +60,6 @@ def ahead_in_words(facts: Mapping[str, Any], width: int) -> str:
 
 def state_in_words(state: State) -> str:
     """How far a directory is."""
-    from rnnvg.bench.estimate import in_words
-
     done = sum(state.done.values())
     ended = ", ".join(f"{count} {status}" for status, count in sorted(state.done.items(), reverse=True))
     lines = [
@@ -95,7 +88,6 @@ def outcome_in_words(frames: Mapping[str, pd.DataFrame], width: int) -> str:
     """Figures beside published ones, and ladders."""
     from rnnvg.report.sections.ladder import ladder_shown
     from rnnvg.report.sections.published import published_shown
-    from rnnvg.report.terminal import as_text
 
     parts = []
     if "published" in frames:
@@ -110,9 +102,6 @@ def outcome_in_words(frames: Mapping[str, pd.DataFrame], width: int) -> str:
 
 def verdicts_in_words(table: pd.DataFrame, width: int) -> str:
     """How many figures are reproduced, and the table of all."""
-    from rnnvg.bench.published import VERDICTS
-    from rnnvg.report.terminal import as_text
-
     counts = table["verdict"].value_counts()
     counted = [f"{counts[each]} {each}" for each in VERDICTS if each in counts]
     shown = table.assign(
@@ -129,8 +118,6 @@ def verdicts_in_words(table: pd.DataFrame, width: int) -> str:
 
 def differences_in_words(differences: Differences, width: int) -> str:
     """What differs between two directories."""
-    from rnnvg.report.terminal import as_text
-
     one, other = differences.directories
     every = {**differences.settings, **differences.versions}
     lines = [f"{key}: {a} in {one}, {b} in {other}." for key, (a, b) in every.items()]

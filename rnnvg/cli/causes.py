@@ -5,17 +5,23 @@ from __future__ import annotations
 import math
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+import torch
+
+from rnnvg import models
+from rnnvg.bench import causes, measure
+from rnnvg.bptt import DecayAttribution, attribute_decay
+from rnnvg.bptt.theory import WidePrediction, overlay, predict_for
+from rnnvg.bptt.theory.overlay import Overlay
 from rnnvg.cli import network, output
 from rnnvg.errors import InputError
-
-if TYPE_CHECKING:
-    from rnnvg.bptt import DecayAttribution
-    from rnnvg.bptt.theory import WidePrediction
-    from rnnvg.bptt.theory.overlay import Overlay
-    from rnnvg.models import SequenceModel
-    from rnnvg.tasks import Batch, Task
+from rnnvg.horizon import half_life
+from rnnvg.models import SequenceModel
+from rnnvg.report import terminal
+from rnnvg.report.wording import steps as in_steps
+from rnnvg.tasks import Batch, Task
 
 NETWORKS = 5  # a standard error over fewer says little
 
@@ -38,10 +44,6 @@ class Theory:
 
 def why(model: SequenceModel, task: Task, probe: Batch) -> Why:
     """The attribution of a loss at the last step of the probe sequences."""
-    from rnnvg import models
-    from rnnvg.bench import causes
-    from rnnvg.bptt import attribute_decay
-
     return Why(
         attribute_decay(model.core, models.encoded(model, probe.inputs)), causes.recent_share(model, task, probe)
     )
@@ -59,12 +61,6 @@ def theory(rest: dict[str, Any], seed: int, sequences: int, weighted: bool) -> T
     Raises:
         InputError: trained weights, or a network that the theory does not cover.
     """
-    import torch
-
-    from rnnvg import models
-    from rnnvg.bench import measure
-    from rnnvg.bptt.theory import overlay, predict_for
-
     if weighted:
         raise InputError(
             "`--theory` is of networks as they start, and --weights brings a trained one. Leave out one of the two."
@@ -84,11 +80,6 @@ def theory(rest: dict[str, Any], seed: int, sequences: int, weighted: bool) -> T
 
 def why_as_text(reasons: Why) -> str:
     """The sentence, what the last steps add to the update, and the gates."""
-    import pandas as pd
-
-    from rnnvg.report import terminal
-    from rnnvg.report.wording import steps
-
     attribution, width = reasons.attribution, output.width()
     lines = ["Why, for a loss at the last step", textwrap.fill(f"{attribution}.", width)]
     if reasons.recent is not None:
@@ -106,13 +97,13 @@ def why_as_text(reasons: Why) -> str:
             "mean": f"{gate.mean:.3f}",
             "below 0.1": f"{100 * gate.closed:.1f} %",
             "above 0.9": f"{100 * gate.open:.1f} %",
-            "implied time constant": "" if gate.time_constant is None else steps(gate.time_constant),
+            "implied time constant": "" if gate.time_constant is None else in_steps(gate.time_constant),
         }
         for gate in attribution.gates
     ]
     lines += ["", terminal.as_text(pd.DataFrame(rows), width)]
     if attribution.shares:
-        measured = "none: an exponential does not fit" if constant is None else f"{steps(constant)} steps"
+        measured = "none: an exponential does not fit" if constant is None else f"{in_steps(constant)} steps"
         lines.append(f"Measured time constant of the whole gradient: {measured}.")
     return "\n".join(lines)
 
@@ -134,13 +125,13 @@ def why_as_json(reasons: Why) -> dict[str, Any]:
 
 def theory_as_text(theory_beside: Theory) -> str:
     """Measured and predicted rate with the z-score, and a warning past the edge."""
-    overlay, width = theory_beside.overlay, output.width()
-    last = int(overlay.distance[-1])
+    beside, width = theory_beside.overlay, output.width()
+    last = int(beside.distance[-1])
     lines = [
-        f"Theory, {overlay.n_models} networks as they start, up to distance {last}",
-        textwrap.fill(f"{overlay}.", width),
+        f"Theory, {beside.n_models} networks as they start, up to distance {last}",
+        textwrap.fill(f"{beside}.", width),
     ]
-    if math.isfinite(overlay.rate_z) and abs(overlay.rate_z) > 3:
+    if math.isfinite(beside.rate_z) and abs(beside.rate_z) > 3:
         lines.append(
             textwrap.fill(
                 "That is more than three standard errors: the theory is for wide networks and for inputs that are independent "
@@ -155,16 +146,14 @@ def theory_as_text(theory_beside: Theory) -> str:
 
 def theory_as_json(theory_beside: Theory) -> dict[str, Any]:
     """The same for programs, with the whole overlay."""
-    from rnnvg.horizon import half_life
-
-    overlay, prediction = theory_beside.overlay, theory_beside.prediction
+    beside, prediction = theory_beside.overlay, theory_beside.prediction
     names = ("rate", "rate_stderr", "predicted_rate", "rate_z", "n_models")
     return {
-        **{name: getattr(overlay, name) for name in names},
-        "half_life": half_life(overlay.rate),
-        "predicted_half_life": half_life(overlay.predicted_rate),
+        **{name: getattr(beside, name) for name in names},
+        "half_life": half_life(beside.rate),
+        "predicted_half_life": half_life(beside.predicted_rate),
         "q": prediction.q,
         "edge": prediction.edge,
         "warning": prediction.warning,
-        "overlay": output.rows(overlay.to_frame()),
+        "overlay": output.rows(beside.to_frame()),
     }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from rnnvg.bptt import GradientProfile
 from rnnvg.cli import output
-
-if TYPE_CHECKING:
-    from rnnvg.bptt import GradientProfile
+from rnnvg.horizon import THRESHOLDS, decay_fit, half_life
+from rnnvg.report import style, terminal
 
 # Letters of the longest bar.
 BAR = 24
@@ -22,11 +24,6 @@ def as_text(facts: dict[str, Any], profile: GradientProfile) -> str:
     Args:
         facts: what was measured: task, cell, hidden, layers, init, weights, wrt, sequences, n_steps, training_steps, seed.
     """
-    import pandas as pd
-
-    from rnnvg.horizon import THRESHOLDS, decay_fit
-    from rnnvg.report import style, terminal
-
     about = [
         heading(facts),
         *([f"Weights: {facts['weights']}"] if facts["weights"] else []),
@@ -65,18 +62,14 @@ def observed(profile: GradientProfile) -> bool:
 
 def heading(facts: dict[str, Any]) -> str:
     """What was measured, in a line."""
-    from rnnvg.report.style import cell_label
-
     layers = "" if facts["layers"] == 1 else f"{facts['layers']} layers of "
     state = "trained" if facts["weights"] else f"at initialisation ({facts['init']}, seed {facts['seed']})"
     on = "" if facts.get("device", "cpu") == "cpu" else f", computed on {facts['gpu']}"
-    return f"{cell_label(facts['cell'])}, {layers}{facts['hidden']} units, on {facts['task']}, {state}{on}"
+    return f"{style.cell_label(facts['cell'])}, {layers}{facts['hidden']} units, on {facts['task']}, {state}{on}"
 
 
 def as_json(facts: dict[str, Any], profile: GradientProfile) -> dict[str, Any]:
     """`facts`, horizons and the whole curve as one JSON object."""
-    from rnnvg.horizon import THRESHOLDS, half_life
-
     by_threshold = [profile.horizon(threshold) for threshold in THRESHOLDS] if observed(profile) else []
     horizons = [
         {key: value for key, value in vars(each).items() if key not in ("rate", "e_fold")} for each in by_threshold
@@ -99,7 +92,7 @@ def drawn(results: Sequence[Any], title: str, ending: str, **look: Any) -> bytes
     """The plots of some results below each other, as a file of that ending; the title stands above the first."""
     from matplotlib.figure import Figure
 
-    from rnnvg.report import picture, style
+    from rnnvg.report import picture
 
     with style.applied():
         figure = Figure(figsize=(6.4, 4.0 * len(results)), layout="constrained")
@@ -112,8 +105,6 @@ def drawn(results: Sequence[Any], title: str, ending: str, **look: Any) -> bytes
 
 def _at_few_distances(profile: GradientProfile) -> Any:
     """The curve at distances that read like 1, 2, 5, 10, 20, 50 and at the last one."""
-    import pandas as pd
-
     curve: Any = profile.curve()
     curve = curve[curve["n"] > 0]
     last = int(curve["distance"].max())

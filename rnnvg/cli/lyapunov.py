@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnvg.cli import curve, network, options, output
+from rnnvg.cli import network, options, output
 from rnnvg.errors import InputError, check_int
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def command(
 
     from rnnvg import models
     from rnnvg.bptt import lyapunov_spectrum
+    from rnnvg.cli import curve
     from rnnvg.files import write_ours
 
     model, task, spec = network.from_options(weights, rest, seed, output.tell)
@@ -132,6 +133,7 @@ def _as_json(facts: dict[str, Any], spectrum: LyapunovSpectrum) -> dict[str, Any
 
 
 def _as_text(facts: dict[str, Any], spectrum: LyapunovSpectrum) -> str:
+    from rnnvg.cli import curve
     from rnnvg.report import terminal
 
     lines = [
@@ -149,6 +151,8 @@ def _as_text(facts: dict[str, Any], spectrum: LyapunovSpectrum) -> str:
 
 def _few_rows(spectrum: Any) -> Any:
     import pandas as pd
+
+    from rnnvg.cli import curve
 
     few = spectrum[spectrum["index"].isin(curve.few(len(spectrum), _LEADS))]
     return pd.DataFrame(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rnnvg.cli import causes, curve, network, options, output
+from rnnvg.cli import network, options, output
 from rnnvg.errors import InputError
 
 WRT = ("state", "hidden", "cell", "input", "covariance")
@@ -71,6 +71,7 @@ def command(
     import torch
 
     from rnnvg.bench import measure
+    from rnnvg.cli import causes, curve
     from rnnvg.files import write_ours
     from rnnvg.models import CELLS
 

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from rnnvg.bptt.plots import BLUE, GREEN, ORANGE
 from rnnvg.report import style
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from rnnvg.advise import Advice, Effect
 
 LOOKS: dict[str, tuple[str, str, float, str]] = {
@@ -26,8 +25,6 @@ ROOM = 1.35  # beyond the finite ends, as a factor, for arrows of intervals with
 
 def remedies(advice: Advice) -> Figure:
     """A row a remedy, in the order in which they are proposed, the network as it is at the top."""
-    from matplotlib.figure import Figure
-
     effects = advice.effects()
     figure = Figure(figsize=(11.0, 0.29 * len(effects) + 1.5), layout="constrained")
     axes: Any = figure.subplots(1, 3, sharey=True, width_ratios=(1.1, 1.5, 1.0))

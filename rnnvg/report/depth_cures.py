@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from rnnvg.bptt.plots import BLUE, GREEN, ORANGE, PINK
 from rnnvg.report import style
@@ -13,7 +15,6 @@ from rnnvg.report.depth_figures import DASHES, panels
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from rnnvg.depth.story import Story
 
@@ -62,8 +63,6 @@ def finding(story: Story) -> Figure:
 
 def through_training(story: Story) -> Figure:
     """Draws every layer's gradient norm as training goes on, and below it the accuracy on the same steps."""
-    import matplotlib
-
     figure, axes = panels(2, len(TRAININGS), height=2.2, sharex="col", sharey="row")
     colours = matplotlib.colormaps["viridis"]
     for column, (name, title) in enumerate(TRAININGS.items()):

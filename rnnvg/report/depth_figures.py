@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from rnnvg.bptt.plots import BLUE, GREEN, ORANGE, PINK
 from rnnvg.report import style
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from rnnvg.depth.story import Story
 
@@ -190,8 +190,6 @@ def panels(
     rows: int, columns: int, *, height: float, width: float = 9.9, sharex: Any = False, sharey: Any = False
 ) -> tuple[Figure, Any]:
     """A figure of its own, outside pyplot, and its axes [rows, columns]; `height` is that of one row, inches."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height * rows + 0.8), layout="constrained")
     axes: Any = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
     for ax in axes.flat:  # each column can stand alone: on a narrow screen it does

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matplotlib.figure import Figure
+
 from rnnvg.report import depth_cures, depth_figures, depth_tables, depth_words, style
 from rnnvg.report.page import Page, Section, Table, save
 from rnnvg.report.picture import Picture
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from rnnvg.depth.story import Story
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from rnnvg.errors import InputError
 from rnnvg.report import style
@@ -21,8 +22,6 @@ from rnnvg.report.picture import Picture
 from rnnvg.text.tokens import UNKNOWN
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from rnnvg.functional import ContextLoss, Influence
 
 TITLE = "Where a prediction leans"

@@ -8,15 +8,16 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG, RendererSVG
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.transforms import Bbox
 
 from rnnvg.report import style
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 
 # What is drawn in these inks takes the page's own, so that it can be read on dark paper too.
 _PAGE_INKS = {
@@ -84,8 +85,6 @@ def lay_out(figure: Figure) -> None:
 
     Call it inside `style.applied()`, before `pieces_of`.
     """
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
     FigureCanvasSVG(figure)  # whose renderer says how wide letters are
     figure.set_dpi(72)
     figure.draw_without_rendering()
@@ -115,9 +114,6 @@ def pieces_of(figure: Figure, groups: Sequence[Sequence[Artist]], labels: Axes |
         groups: artists (axes, legends) of each part.
         labels: the axes whose labels of rows belong to the other axes too: every part without them gets them beside it.
     """
-    from matplotlib.backends.backend_svg import RendererSVG
-    from matplotlib.transforms import Bbox
-
     height = 72 * figure.get_figheight()
     # Letters are as wide as this renderer says; that of a bitmap puts them on whole pixels.
     renderer = RendererSVG(72 * figure.get_figwidth(), height, io.StringIO())
@@ -134,9 +130,6 @@ def pieces_of(figure: Figure, groups: Sequence[Sequence[Artist]], labels: Axes |
 
 
 def _boxes(artists: Sequence[Artist], renderer: Any) -> list[Bbox]:
-    from matplotlib.legend import Legend
-    from matplotlib.transforms import Bbox
-
     boxes = []
     for each in artists:
         if isinstance(each, Legend):

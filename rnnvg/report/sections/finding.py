@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from rnnvg.bench.spec import GIVEN_UP
 from rnnvg.bench.stored import BROKEN_OFF
@@ -16,9 +17,6 @@ from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, nothing
 from rnnvg.report.results import RUN, Results, moments
 from rnnvg.report.style import AFTER, BEFORE
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 GROWTH = 2.0  # a horizon has opened in a run where training has made it more than twice as long
 NUMBER_WORDS = {2: "both", 3: "all three", 4: "all four", 5: "all five"}

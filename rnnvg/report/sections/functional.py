@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from rnnvg.bench import remembered
 from rnnvg.functional.logistic import RecallHorizon, accuracy_at, recall_horizon
@@ -19,9 +20,6 @@ from rnnvg.report.part import Panels, Part, by_network, each_row
 from rnnvg.report.results import RUN, Results, moments
 from rnnvg.report.style import AFTER
 from rnnvg.report.wording import count, listed
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # A measured accuracy this far from the fitted one: d50 is then no summary of the curve.
 POOR = 0.15

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from rnnvg.horizon import spread
 from rnnvg.report import pooled, style, wording
@@ -14,9 +15,6 @@ from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, by_network, nothing
 from rnnvg.report.results import Results
 from rnnvg.report.style import AFTER, BEFORE
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FLOOR = -12.0  # decades; what lies below is as good as gone, and the thresholds would be lost in the top of the axis
 THRESHOLDS = {pooled.THRESHOLD: "1/e", 0.01: "0.01"}

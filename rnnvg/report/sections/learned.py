@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from rnnvg.bench.spec import GIVEN_UP
 from rnnvg.bench.stored import BROKEN_OFF
@@ -16,9 +17,6 @@ from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, each_row, nothing
 from rnnvg.report.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FALL = 0.95  # a loss that never gets below this share of the baseline has not fallen
 BASELINE_DASHES, BEST_DASHES = (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5))

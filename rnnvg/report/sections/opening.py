@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from rnnvg.report import pooled, style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, each_row, nothing
 from rnnvg.report.results import Results
 from rnnvg.report.sections import learned
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 OPEN = 2.0  # a horizon that has not more than doubled has not opened
 BEFORE, AFTER, TOGETHER = "before", "after", "together"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from rnnvg.report import wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, by_network, nothing
 from rnnvg.report.results import Results
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FLOOR = -8.0  # decades
 TENTH = -1.0  # decades

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Patch
 
 from rnnvg.bptt.plots import stack
 from rnnvg.report import pooled, style, wording
@@ -193,8 +194,6 @@ def gates_shown(rows: pd.DataFrame) -> pd.DataFrame:
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:
     """Draws nats added by each distance (vanilla RNN) or shares of what arrives (gated): a row a network, a column a task."""
-    from matplotlib.patches import Patch
-
     after = rows[rows["when"] == AFTER]
     drawn: list[dict[str, Any]] = [{} for _ in panels.looks]
     for problem, column, _ in panels.each(rows):
