@@ -15,7 +15,7 @@ import torch
 
 from rnnvg.errors import check_int
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import shown_steps, table
+from rnnvg.tasks.worked import tokens
 
 ABOUT = Description(
     name="associative-recall",
@@ -84,23 +84,17 @@ def _draw(pairs: int, n_keys: int, n_values: int, length: int, size: int, genera
 
 
 def _show(pairs: int, n_keys: int, n_values: int, batch: Batch) -> str:
-    length = len(batch.inputs)
     # Keys are letters, values numbers.
-    signs = [".", *map(_letters, range(n_keys)), *map(str, range(n_values))]
+    values = [*map(str, range(n_values))]
+    signs = [".", *map(_letters, range(n_keys)), *values]
     assert batch.weight is not None
     queries = batch.weight[:, 0].nonzero()[:, 0].tolist()
-    tokens, due, weight = batch.inputs[:, 0], batch.targets[:, 0], batch.weight[:, 0]
-    rows = {
-        "step": str,
-        "input": lambda step: signs[tokens[step]],
-        "target": lambda step: signs[1 + n_keys + int(due[step])] if weight[step] else "",
-    }
-    first = queries[0]
-    seen = int((tokens == tokens[first]).nonzero()[0]) + 1
+    first, read = queries[0], batch.inputs[:, 0]
+    seen = int((read == read[first]).nonzero()[0]) + 1
     return (
-        f"{table(rows, shown_steps(length, [*range(2 * pairs), *queries]))}\n\nEach key (a letter) is followed by its "
-        f"value (a number), which is due when the key comes again: {signs[tokens[first]]} at step {first} asks for "
-        f"{signs[tokens[seen]]}, seen {first - seen} steps before ('.' is a blank)."
+        f"{tokens(batch, signs, values, [*range(2 * pairs), *queries])}\n\nEach key (a letter) is followed by its "
+        f"value (a number), which is due when the key comes again: {signs[read[first]]} at step {first} asks for "
+        f"{signs[read[seen]]}, seen {first - seen} steps before ('.' is a blank)."
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rnnvg.errors import check_int, check_name
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import shown_steps, table
+from rnnvg.tasks.worked import tokens
 
 DELIMITERS = ("single", "row")
 SCORED = ("all", "recall")
@@ -75,7 +75,7 @@ def make(
         draw=partial(_draw, steps, n_symbols, recall, delimiter, scored),
         # By a longer delay alone.
         draw_longer=partial(_draw, 4 * steps, n_symbols, recall, delimiter, scored),
-        show=partial(_show, n_symbols, recall, scored),
+        show=partial(_show, n_symbols, recall),
         due=symbols_due,
     )
 
@@ -109,19 +109,13 @@ def _draw(
     return Batch(inputs, targets, weight)
 
 
-def _show(n_symbols: int, recall: int, scored: str, batch: Batch) -> str:
+def _show(n_symbols: int, recall: int, batch: Batch) -> str:
     steps = len(batch.inputs)
     blank, sign = ".", "!"
     signs = [blank, *(str(symbol) for symbol in range(1, n_symbols + 1)), sign]
     first_due = steps - recall
-    unscored = first_due if scored == "recall" else 0
-    rows = {
-        "step": str,
-        "input": lambda step: signs[batch.inputs[step, 0]],
-        "target": lambda step: "" if step < unscored else signs[batch.targets[step, 0]],
-    }
     symbols, verb = ("symbol", "is") if recall == 1 else (f"{recall} symbols", "are")
     return (
-        f"{table(rows, shown_steps(steps, [recall - 1, first_due - 1, first_due]))}\n\nThe {symbols} at the start "
+        f"{tokens(batch, signs, signs, [recall - 1, first_due - 1, first_due])}\n\nThe {symbols} at the start "
         f"{verb} due after the sign {sign!r}, {steps - recall} steps after being seen ({blank!r} is a blank)."
     )

@@ -18,7 +18,7 @@ from rnnvg.errors import check_int
 from rnnvg.tasks.copy_memory import BLANK
 from rnnvg.tasks.scoring import last_step
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import only_at, shown_steps, table
+from rnnvg.tasks.worked import tokens
 
 ABOUT = Description(
     name="delayed-recall",
@@ -86,12 +86,10 @@ def _draw(delay: int, shortest: int, n_symbols: int, size: int, generator: torch
 def _show(shortest: int, n_symbols: int, batch: Batch) -> str:
     delay = len(batch.inputs) - 1
     signs = [".", *(str(symbol) for symbol in range(1, n_symbols + 1)), "?"]
-    tokens = batch.inputs[:, 0]
-    place = int((tokens != BLANK).nonzero()[0])
-    symbol = signs[tokens[place]]
-    rows = {"step": str, "input": lambda step: signs[tokens[step]], "target": only_at(delay, symbol)}
+    place = int((batch.inputs[:, 0] != BLANK).nonzero()[0])
+    symbol = signs[int(batch.inputs[place, 0])]
     return (
-        f"{table(rows, shown_steps(delay + 1, [place]))}\n\n"
+        f"{tokens(batch, signs, signs[1:], [place])}\n\n"
         f"The symbol {symbol} is due at the query '?', here {delay - place} steps after being seen; the delay is "
         f"any number of steps from {shortest} to {delay} ('.' is a blank)."
     )

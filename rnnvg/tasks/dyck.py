@@ -16,7 +16,7 @@ import torch
 
 from rnnvg.errors import InputError, check_int
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import shown_steps, table
+from rnnvg.tasks.worked import tokens
 
 OPENING, CLOSING = ("(", "[", "{", "<"), (")", "]", "}", ">")
 
@@ -92,20 +92,15 @@ def _draw(length: int, kinds: int, depth: int, size: int, generator: torch.Gener
 
 
 def _show(kinds: int, batch: Batch) -> str:
-    length = len(batch.inputs)
     named = kinds <= len(OPENING)
-    opening = OPENING if named else tuple(f"({kind}" for kind in range(kinds))
+    opening = OPENING[:kinds] if named else tuple(f"({kind}" for kind in range(kinds))
     closing = CLOSING if named else tuple(f"{kind})" for kind in range(kinds))
-    tokens, due = batch.inputs[:, 0].tolist(), batch.targets[:, 0].tolist()
-    rows = {
-        "step": str,
-        "input": lambda step: opening[tokens[step]] if tokens[step] < kinds else "|",
-        "target": lambda step: closing[due[step]] if tokens[step] == kinds else "",
-    }
-    start, end = _widest(tokens, kinds)
+    brackets = batch.inputs[:, 0].tolist()
+    signs = [*opening, "|"]
+    start, end = _widest(brackets, kinds)
     return (
-        f"{table(rows, shown_steps(length, [start, end], around=5))}\n\n"
-        f"At every closing bracket '|' its kind is due: step {end} closes the {opening[tokens[start]]} of step {start}, "
+        f"{tokens(batch, signs, closing, [start, end], around=5)}\n\n"
+        f"At every closing bracket '|' its kind is due: step {end} closes the {opening[brackets[start]]} of step {start}, "
         f"{end - start} {'step' if end - start == 1 else 'steps'} before."
     )
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from rnnvg.errors import check_float, check_int
 from rnnvg.tasks.scoring import last_step
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import shown_steps, table
+from rnnvg.tasks.worked import tokens
 
 KEYS = ("x", "y")
 
@@ -81,12 +81,11 @@ def _due(batch: Batch) -> Tensor:
 
 
 def _show(batch: Batch) -> str:
-    tokens, targets = batch.inputs[:, 0].tolist(), batch.targets[:, 0].tolist()
-    lag = len(tokens)
+    lag = len(batch.inputs)
     names = [*KEYS, *(f"a{number}" for number in range(1, lag))]
-    rows = {"step": str, "input": lambda step: names[tokens[step]], "target": lambda step: names[targets[step]]}
+    last = names[int(batch.targets[-1, 0])]
     return (
-        f"{table(rows, shown_steps(lag, [0]))}\n\n"
-        f"Every next symbol follows from the one before, but the last: it is {names[targets[-1]]} because the first was, "
+        f"{tokens(batch, names, names, [0])}\n\n"
+        f"Every next symbol follows from the one before, but the last: it is {last} because the first was, "
         f"{lag} symbols earlier."
     )

@@ -16,7 +16,7 @@ import torch
 from rnnvg.errors import check_int, check_name
 from rnnvg.tasks.scoring import last_step
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import shown_steps, table
+from rnnvg.tasks.worked import tokens
 
 SCORED = ("all", "last")
 
@@ -61,7 +61,7 @@ def make(*, length: int = 20, scored: str = "all") -> Task:
         baseline_text=f"{guess} at {price:.4g} nats a step.",
         draw=partial(_draw, length, scored),
         draw_longer=partial(_draw, 4 * length, scored),
-        show=partial(_show, scored),
+        show=_show,
     )
 
 
@@ -70,18 +70,10 @@ def _draw(length: int, scored: str, size: int, generator: torch.Generator) -> Ba
     return Batch(bits, bits.cumsum(0) % 2, None if scored == "all" else last_step(length, size))
 
 
-def _show(scored: str, batch: Batch) -> str:
-    length = len(batch.inputs)
-    bits, due = batch.inputs[:, 0], batch.targets[:, 0]
-    unscored = 0 if scored == "all" else length - 1
-    rows = {
-        "step": str,
-        "input": lambda step: str(int(bits[step])),
-        "target": lambda step: "" if step < unscored else str(int(due[step])),
-    }
-    ones = int(bits.sum())
+def _show(batch: Batch) -> str:
+    ones = int(batch.inputs[:, 0].sum())
     return (
-        f"{table(rows, shown_steps(length, [], around=7))}\n\n"
-        f"Of all {length} bits {ones} {'is' if ones == 1 else 'are'} 1, which is {'odd' if ones % 2 else 'even'}: "
-        f"{int(due[-1])} is due at the last step."
+        f"{tokens(batch, '01', '01', [], around=7)}\n\n"
+        f"Of all {len(batch.inputs)} bits {ones} {'is' if ones == 1 else 'are'} 1, which is {'odd' if ones % 2 else 'even'}: "
+        f"{int(batch.targets[-1, 0])} is due at the last step."
     )

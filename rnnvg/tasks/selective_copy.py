@@ -15,7 +15,7 @@ import torch
 from rnnvg.errors import check_int, check_name
 from rnnvg.tasks.copy_memory import BLANK, SCORED, recall_price, symbols_due
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import listed, shown_steps, table
+from rnnvg.tasks.worked import listed, tokens
 
 ABOUT = Description(
     name="selective-copy",
@@ -65,7 +65,7 @@ def make(*, length: int = 20, n_symbols: int = 8, recall: int = 2, scored: str =
         draw=partial(_draw, length, n_symbols, recall, scored),
         # The same number of symbols, scattered more widely.
         draw_longer=partial(_draw, 4 * steps - recall, n_symbols, recall, scored),
-        show=partial(_show, n_symbols, recall, scored),
+        show=partial(_show, n_symbols, recall),
         due=symbols_due,
     )
 
@@ -83,19 +83,13 @@ def _draw(length: int, n_symbols: int, recall: int, scored: str, size: int, gene
     return Batch(inputs, targets, weight)
 
 
-def _show(n_symbols: int, recall: int, scored: str, batch: Batch) -> str:
-    steps, length = len(batch.inputs), len(batch.inputs) - recall
+def _show(n_symbols: int, recall: int, batch: Batch) -> str:
+    length = len(batch.inputs) - recall
     signs = [".", *(str(symbol) for symbol in range(1, n_symbols + 1)), "!"]
-    tokens, due = batch.inputs[:, 0], batch.targets[:, 0]
-    places = (tokens[:length] != BLANK).nonzero()[:, 0].tolist()
-    rows = {
-        "step": str,
-        "input": lambda step: signs[tokens[step]],
-        "target": lambda step: signs[due[step]] if scored == "all" or due[step] else "",
-    }
+    places = (batch.inputs[:length, 0] != BLANK).nonzero()[:, 0].tolist()
     away = listed([length + i - place for i, place in enumerate(places)])
     symbols, verb = ("symbol", "is") if recall == 1 else ("symbols", "are")
     return (
-        f"{table(rows, shown_steps(steps, [*places, length]))}\n\n"
+        f"{tokens(batch, signs, signs, [*places, length])}\n\n"
         f"The scattered {symbols} {verb} due at the signs '!', here {away} steps after being seen ('.' is a blank)."
     )

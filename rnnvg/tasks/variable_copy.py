@@ -15,7 +15,7 @@ import torch
 from rnnvg.errors import check_int, check_name
 from rnnvg.tasks.copy_memory import BLANK, SCORED, recall_price, symbols_due
 from rnnvg.tasks.task import Batch, Description, Task
-from rnnvg.tasks.worked import shown_steps, table
+from rnnvg.tasks.worked import tokens
 
 ABOUT = Description(
     name="variable-copy",
@@ -66,7 +66,7 @@ def make(*, delay: int = 20, shortest: int = 1, n_symbols: int = 8, recall: int 
         ),
         draw=partial(_draw, delay, shortest, n_symbols, recall, scored),
         draw_longer=partial(_draw, longer, longer, n_symbols, recall, scored),
-        show=partial(_show, delay, shortest, n_symbols, recall, scored),
+        show=partial(_show, delay, shortest, n_symbols, recall),
         due=symbols_due,
     )
 
@@ -88,18 +88,12 @@ def _draw(
     return Batch(inputs, targets, weight)
 
 
-def _show(delay: int, shortest: int, n_symbols: int, recall: int, scored: str, batch: Batch) -> str:
-    steps = len(batch.inputs)
+def _show(delay: int, shortest: int, n_symbols: int, recall: int, batch: Batch) -> str:
     signs = [".", *(str(symbol) for symbol in range(1, n_symbols + 1)), "!"]
     due = batch.targets[:, 0].nonzero()[:, 0].tolist()
-    rows = {
-        "step": str,
-        "input": lambda step: signs[batch.inputs[step, 0]],
-        "target": lambda step: signs[batch.targets[step, 0]] if scored == "all" or batch.targets[step, 0] else "",
-    }
     symbols, verb = ("symbol", "is") if recall == 1 else (f"{recall} symbols", "are")
     return (
-        f"{table(rows, shown_steps(steps, [recall - 1, due[0] - 1, *due]))}\n\n"
+        f"{tokens(batch, signs, signs, [recall - 1, due[0] - 1, *due])}\n\n"
         f"The {symbols} at the start {verb} due after the sign '!', here {due[0]} steps after being seen; the sign comes "
         f"after any number of steps from {shortest} to {delay} ('.' is a blank)."
     )

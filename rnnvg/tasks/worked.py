@@ -79,6 +79,17 @@ def table(rows: Mapping[str, Cells], steps: Sequence[int | None]) -> str:
     return "\n".join(lines)
 
 
+def tokens(batch: Batch, signs: Sequence[str], due: Sequence[str], wanted: Iterable[int], around: int = 1) -> str:
+    """The first sequence of a batch of tokens as a table: inputs by their signs, targets by theirs where they are scored."""
+    inputs, targets, weight = batch.inputs[:, 0], batch.targets[:, 0], batch.weight
+    rows = {
+        "step": str,
+        "input": lambda step: signs[int(inputs[step])],
+        "target": lambda step: due[int(targets[step])] if weight is None or weight[step, 0] > 0 else "",
+    }
+    return table(rows, shown_steps(len(inputs), wanted, around))
+
+
 def plain(batch: Batch) -> str:
     """The first sequence of a batch as a table of inputs and targets, numbers to two digits."""
     steps, inputs, weight = len(batch.inputs), batch.inputs[:, 0], batch.weight
