@@ -145,7 +145,7 @@ def verdicts(frames: list[pd.DataFrame]) -> Section:
     # Of a reason its beginning; the whole stands in the benchmark's own section.
     short = every.assign(because=every["because"].str.replace(r"([.;] | \(\.).*$", "", regex=True))
     caption = "Published figures and what was found here, median over seeds; every reason in full stands further down."
-    table = Table.of(published.verdicts_shown(short), caption)
+    table = Table(published.verdicts_shown(short), caption)
     return Section("verdicts", "Published figures", paragraphs=published.sentences(every), tables=[table])
 
 
@@ -266,7 +266,9 @@ def main(directories: list[Path], commit: str | None, out: Path) -> None:
     shown = by_verdict(pd.concat(every, ignore_index=True))
     write_ours(out / "verdicts.csv", shown.to_csv(index=False, lineterminator="\n"), "--out")
     title = "Published results"
-    made = Table("Versions, machines and commits of the runs", ("what", "value"), list(versions.items()))
+    made = Table(
+        {"what": list(versions), "value": list(versions.values())}, "Versions, machines and commits of the runs"
+    )
     sections.append(Section("made-with", "Made with", tables=[made], folded=True))
     page = Page(
         title, LEAD, sections, chips=colours, footer="Written by rnnvg from the tables beside this page.", first=first

@@ -55,12 +55,12 @@ def page(advice: Advice) -> Page:
         "",
         picture,
         [finding(advice)],
-        [Table.of(best, f"{count}{TABLE.partition('; rates')[0]}.")],
+        [Table(best, f"{count}{TABLE.partition('; rates')[0]}.")],
     )
     words = pd.DataFrame({"what was found": sentences(advice)})
     sections = [
-        Section("remedies", "Every remedy in numbers", tables=[Table.of(every, TABLE)]),
-        Section("sentences", "Every remedy in words", tables=[Table.of(words, "A sentence for each.")], folded=True),
+        Section("remedies", "Every remedy in numbers", tables=[Table(every, TABLE)]),
+        Section("sentences", "Every remedy in words", tables=[Table(words, "A sentence for each.")], folded=True),
     ]
     if advice.left_out:
         left = [f"{name} {why}." for name, why in advice.left_out.items()]

@@ -50,12 +50,10 @@ class Comparison(Shown):
 
     def to_frame(self) -> pd.DataFrame:
         """A row a task and network: horizon before and after training of each seed, score, baseline, solved; as text."""
-        import pandas as pd
-
         from rnnvg.report.sections import finding
 
         (table,) = finding.tables(finding.frame(self.results))
-        return pd.DataFrame(table.rows, columns=list(table.columns))
+        return table.frame
 
     def horizons(self) -> pd.DataFrame:
         """Memory horizons as numbers; columns as `rnnvg.report.tables.horizon_table`."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def finding(story: Story) -> list[Table]:
     shown = _remedies(story)[["remedy", "gradient before training", "after", "accuracy", "steps to 90 %"]]
     caption = "Gradient of the first layer over that of the last; accuracy on test images."
-    return [Table.of(shown, caption)]
+    return [Table(shown, caption)]
 
 
 def chains(story: Story) -> list[Table]:
@@ -52,11 +52,11 @@ def chains(story: Story) -> list[Table]:
         "0.2 a layer above": _texts(_power, frame["log10_rule"]),
     }
     return [
-        Table.of(
+        Table(
             {"estimate": list(estimates), f"left after {short - 1} layers": _texts(_power, estimates.values())},
             f"Weights of {line.weight:g}: what is left, beside what is often said.",
         ),
-        Table.of(
+        Table(
             layers,
             "The chain, layer by layer. The chain rule written out and the analyzer's sweep agree to "
             f"{worst:.0e} in the logarithm.",
@@ -87,7 +87,7 @@ def activations(story: Story) -> list[Table]:
         "Slopes: mean and root mean square for standard normal z. Flat: a slope below 0.01; dead: exactly 0, so that a unit "
         "that is there for every example gets no gradient and stays as it is."
     )
-    return [Table.of(columns, caption)]
+    return [Table(columns, caption)]
 
 
 def starts(story: Story) -> list[Table]:
@@ -95,14 +95,14 @@ def starts(story: Story) -> list[Table]:
     blocks: pd.DataFrame = story.blocks
     plain, zero = (blocks[blocks["zero_last"] == each].set_index("blocks") for each in (False, True))
     return [
-        Table.of(
+        Table(
             {
                 "initialisation": [INIT_LABELS[name] for name in story.starts],
                 "first over last": [_power(each.log_ratio() / NATS_PER_DECADE) for each in story.starts.values()],
             },
             "The millionth that is often quoted for small random weights is that of Xavier's.",
         ),
-        Table.of(
+        Table(
             {
                 "width": widths["width"],
                 "(0.25 · 0.01 · √width)⁹": _texts(_power, widths["textbook"]),
@@ -112,7 +112,7 @@ def starts(story: Story) -> list[Table]:
             "Small weights: estimate and measurement",
             folded=True,
         ),
-        Table.of(
+        Table(
             {
                 "blocks": plain.index,
                 "gains start at 1": _texts(number, plain["measured"]),
@@ -133,20 +133,21 @@ def slopes(story: Story) -> list[Table]:
         "before training": [f"{before['mean_slope'].mean():.2f}" for before, _ in tables],
         "after": [f"{after['mean_slope'].mean():.2f}" for _, after in tables],
     }
-    return [Table.of(columns, "Mean slope over all layers")]
+    return [Table(columns, "Mean slope over all layers")]
 
 
 def diagnoses(story: Story) -> list[Table]:
-    rows: list[tuple[str, str, str, str]] = []
+    rows = []
     for name, diagnosis in story.diagnoses.items():
         first = diagnosis.findings[0] if diagnosis.findings else None
         evidence = str(diagnosis).partition(": ")[2] if first is None else _raised(first.evidence)
-        rows.append((VERDICTS[name], diagnosis.verdict, evidence, "" if first is None else first.remedy))
-    return [Table("What the checker said", ("planted", "verdict", "evidence", "try first"), rows)]
+        found = {"planted": VERDICTS[name], "verdict": diagnosis.verdict, "evidence": evidence}
+        rows.append({**found, "try first": "" if first is None else first.remedy})
+    return [Table(rows, "What the checker said")]
 
 
 def remedies(story: Story) -> list[Table]:
-    return [Table.of(_remedies(story), predictions(story))]
+    return [Table(_remedies(story), predictions(story))]
 
 
 def clipping(story: Story) -> list[Table]:
@@ -162,7 +163,7 @@ def clipping(story: Story) -> list[Table]:
         "accuracy without": [_ended(free[each.network]) for each in own],
         "with": [_ended(each) for each in own],
     }
-    return [Table.of(columns, "Clipping changes no layer's share of the gradient.")]
+    return [Table(columns, "Clipping changes no layer's share of the gradient.")]
 
 
 def cells(story: Story) -> list[Table]:
@@ -181,7 +182,7 @@ def cells(story: Story) -> list[Table]:
         "seconds": _texts(number, frame["seconds"]),
     }
     caption = f"{story.cells[0].length} time steps: gradient at the first over that at the last, and what was learned."
-    return [Table.of(columns, caption)]
+    return [Table(columns, caption)]
 
 
 def settings(story: Story) -> list[Table]:
@@ -190,14 +191,14 @@ def settings(story: Story) -> list[Table]:
     from rnnvg import __version__
 
     chain = next(iter(story.chains.values()))
-    rows = [
-        ("images", f"{story.images[0]}, {story.images[1]} to train on"),
-        ("weight of the chains", f"{chain.weight:g}"),
-        *((name, str(value)) for name, value in story.settings.items()),
-        ("rnnvg, torch, Python", f"{__version__}, {torch.__version__}, {platform.python_version()}"),
-        ("machine", f"{platform.machine()}, {torch.get_num_threads()} threads"),
-    ]
-    return [Table("What the numbers depend on", ("setting", "value"), rows)]
+    values = {
+        "images": f"{story.images[0]}, {story.images[1]} to train on",
+        "weight of the chains": f"{chain.weight:g}",
+        **story.settings,
+        "rnnvg, torch, Python": f"{__version__}, {torch.__version__}, {platform.python_version()}",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+    }
+    return [Table({"setting": list(values), "value": list(values.values())}, "What the numbers depend on")]
 
 
 def _remedies(story: Story) -> pd.DataFrame:

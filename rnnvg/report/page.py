@@ -9,8 +9,11 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from rnnvg.files import Mark, write_set
 from rnnvg.report.picture import Picture, inline, stacked
@@ -21,23 +24,27 @@ if TYPE_CHECKING:
 SVG_ROOM = 500_000  # characters; a figure with more strokes than that is put in as PNG
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """A table of text: caption, column names, rows; `folded` tables are opened by a click."""
+    """A table for readers: a frame, or its columns by name, and a caption; `folded` tables are opened by a click."""
 
+    content: Any
     caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
     folded: bool = False
 
-    @classmethod
-    def of(cls, columns: Any, caption: str, folded: bool = False) -> Table:
-        """A table of a frame, or of its columns by name, every cell as text."""
-        import pandas as pd
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The table with every cell as text."""
+        frame = pd.DataFrame(self.content).map(str)
+        return frame.set_axis([str(column) for column in frame], axis=1)
 
-        frame = pd.DataFrame(columns)
-        rows = [[str(cell) for cell in row] for row in frame.itertuples(index=False)]
-        return cls(caption, [str(column) for column in frame], rows, folded)
+    @property
+    def columns(self) -> list[str]:
+        return [str(column) for column in self.frame]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        return self.frame.to_numpy().tolist()
 
 
 @dataclass(frozen=True)

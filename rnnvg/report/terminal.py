@@ -24,8 +24,7 @@ def summary(source: str | Path | Results, width: int = 100) -> str:
     rows = finding.frame(results)
     parts = [textwrap.fill(plain(" ".join(finding.sentences(rows))), width)]
     for table in finding.tables(rows):
-        shown = pd.DataFrame(table.rows, columns=list(table.columns))
-        parts += ["", as_text(shown, width), "", textwrap.fill(plain(table.caption), width)]
+        parts += ["", as_text(table.frame, width), "", textwrap.fill(plain(table.caption), width)]
     broken = results.runs[results.runs["status"] != "ok"]
     if len(broken):
         parts += ["", *(f"{run.id} {run.status}: {run.reason}" for run in broken.itertuples())]

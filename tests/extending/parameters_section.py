@@ -22,7 +22,7 @@ def draw(rows, panels: Panels):
 
 
 def tables(rows):
-    return [Table.of(rows[["problem", "network", "parameters"]], "Parameters of each network.")]
+    return [Table(rows[["problem", "network", "parameters"]], "Parameters of each network.")]
 
 
 PART = Part(

@@ -140,7 +140,7 @@ def test_names_cannot_break_out_of_the_page():
                 nasty,
                 Picture("one", nasty, nasty, SVG, PNG),
                 [nasty],
-                [Table(nasty, [nasty], [[nasty]]), Table(nasty, [nasty], [[nasty]], folded=True)],
+                [Table({nasty: [nasty]}, nasty), Table({nasty: [nasty]}, nasty, folded=True)],
             )
         ],
         first=Section("first", "", "", None, [nasty]),

@@ -58,7 +58,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
         "a factor of e "
         "every 1/exponent steps; above zero it explodes. Half-life: steps, at the median; inf where nothing decays."
     )
-    return [Table.of(shown, caption)] if len(shown) else []
+    return [Table(shown, caption)] if len(shown) else []
 
 
 def _signed(value: float) -> str:

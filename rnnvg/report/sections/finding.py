@@ -128,7 +128,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
             " Text is never solved: its perplexity stands between that of word frequencies alone and the best known"
         )
         caption += " (here: of these networks)." if any("here" in each for each in best.values()) else "."
-    return [Table.of(pd.DataFrame(shown), caption)]
+    return [Table(pd.DataFrame(shown), caption)]
 
 
 def _best(rows: pd.DataFrame) -> str:

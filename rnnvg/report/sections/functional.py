@@ -116,12 +116,12 @@ def tables(rows: pd.DataFrame) -> list[Table]:
         }
 
     return [
-        Table.of(
+        Table(
             by_network(table, cells),
             "Delay at which half of what lies above guessing is left, time steps: median (each seed); and the rank "
             "correlation of both horizons over the networks of a task.",
         ),
-        Table.of(shown(table), "Both horizons of every network after training, time steps.", folded=len(table) > 12),
+        Table(shown(table), "Both horizons of every network after training, time steps.", folded=len(table) > 12),
     ]
 
 

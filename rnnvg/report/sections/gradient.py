@@ -101,7 +101,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
         "What is left of the gradient one training length back, relative to one step back: median (each seed). Largest: the "
         "median curve's highest point after training."
     )
-    return [Table.of(table, caption)]
+    return [Table(table, caption)]
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:

@@ -116,14 +116,14 @@ def horizon_tables(rows: pd.DataFrame) -> list[Table]:
         if wrt == "covariance":
             continue
         caption = f"Memory horizons by the {wrt}, time steps: median (each seed), or [interval] from six seeds on."
-        tables.append(Table.of(_shown(rows, wrt), caption, folded=wrt != by))
+        tables.append(Table(_shown(rows, wrt), caption, folded=wrt != by))
     paired = pairs_shown(rows)
     if len(paired):
         caption = (
             "Networks compared seed by seed after training: horizon of the first over that of the second, median (each seed), "
             "with the exact sign-flip test."
         )
-        tables.append(Table.of(paired, caption, folded=True))
+        tables.append(Table(paired, caption, folded=True))
     return tables
 
 

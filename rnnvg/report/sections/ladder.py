@@ -61,7 +61,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
         columns=lambda name: name[len("shown: ") :]
     )
     caption = "Largest length solved; how many seeds solved it [exact 95 % binomial interval]; and every length tried."
-    return [Table.of(shown.dropna(how="all"), caption)]
+    return [Table(shown.dropna(how="all"), caption)]
 
 
 def draw(points: pd.DataFrame, panels: Panels) -> None:

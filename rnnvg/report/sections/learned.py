@@ -152,7 +152,7 @@ def score_tables(rows: pd.DataFrame) -> list[Table]:
         "Median (each seed) of the score on held-out data, beside a baseline without memory (described among the "
         "settings); solved runs with the exact 95 % binomial interval."
     )
-    return [Table.of(scores_shown(scores(runs)), caption)]
+    return [Table(scores_shown(scores(runs)), caption)]
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:

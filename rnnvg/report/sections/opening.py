@@ -139,7 +139,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
         "Training steps between which the horizon opened for good (half of the way, in logs, to its largest, if it doubles) "
         "and the held-out loss fell (half of the way from the baseline to its lowest)."
     )
-    return [Table.of(shown, caption, folded=True)]
+    return [Table(shown, caption, folded=True)]
 
 
 def _between(after: float, at: float) -> str:

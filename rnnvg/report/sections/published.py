@@ -79,8 +79,8 @@ def sentences(rows: pd.DataFrame) -> list[str]:
 def tables(rows: pd.DataFrame) -> list[Table]:
     """Benchmark, claim and verdict; and folded every setting that differs."""
     return [
-        Table.of(verdicts_shown(rows), "Published figures, and what was found here: median over seeds."),
-        Table.of(published_shown(rows), "Published figures with every known difference in settings.", folded=True),
+        Table(verdicts_shown(rows), "Published figures, and what was found here: median over seeds."),
+        Table(published_shown(rows), "Published figures with every known difference in settings.", folded=True),
     ]
 
 

@@ -95,8 +95,8 @@ def all_tables(rows: pd.DataFrame) -> list[Table]:
     runs = pd.DataFrame([_run(row) for row in rows.to_dict("records")])
     settings = settings_wide(rows[rows["status"] != "left out"])
     return [
-        Table.of(settings, "What the results depend on; values that differ are listed."),
-        Table.of(runs, f"Every run ({len(runs)})", folded=True),
+        Table(settings, "What the results depend on; values that differ are listed."),
+        Table(runs, f"Every run ({len(runs)})", folded=True),
     ]
 
 

@@ -43,7 +43,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
         return {"losses": len(reach), "least": min(reach), "median": median, "most": max(reach)}
 
     caption = "Distance at which a tenth of the gradient is left, over losses at many steps of one model, time steps."
-    return [Table.of(by_network(rows, cells), caption)]
+    return [Table(by_network(rows, cells), caption)]
 
 
 def _reach(rows: pd.DataFrame) -> int:

@@ -112,7 +112,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
         "seeds, to be set against a prediction of the mean. With few seeds a standard error is itself uncertain. "
         "A zero state above 1 a step is unstable."
     )
-    return [Table.of(shown, caption)]
+    return [Table(shown, caption)]
 
 
 def draw(rows: pd.DataFrame, panels: Panels) -> None:

@@ -145,7 +145,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
             }
         )
     shown_tables = [
-        Table.of(
+        Table(
             pd.DataFrame(shown),
             "Nats that the gradient loses (-) over the distance, median over seeds, and by what: nats in a vanilla network, "
             "shares of what arrives in a gated one. The change to the same trajectory that would keep most; the share of the "
@@ -158,7 +158,7 @@ def tables(rows: pd.DataFrame) -> list[Table]:
             "Gates, means over units and steps, median over seeds; implied time constant of the gate that carries the state "
             "beside the measured e-fold of the whole gradient, in steps, where an exponential fits."
         )
-        shown_tables.append(Table.of(gate_table, caption, folded=True))
+        shown_tables.append(Table(gate_table, caption, folded=True))
     return shown_tables
 
 
