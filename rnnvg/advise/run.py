@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from rnnvg import models
 from rnnvg.advise.advice import Advice
 from rnnvg.advise.remedies import NONE, chosen
 from rnnvg.advise.settings import Settings, settings
@@ -55,8 +56,6 @@ def advise(
     >>> [effect.remedy for effect in found.effects()]
     ['none', 'forget-bias']
     """
-    from rnnvg import models
-
     if isinstance(seeds, int) and seeds == 1:
         raise InputError(
             "`seeds` must be at least 2 for an interval; got 1. Of one network rnnvg.gradient_profile reports the horizon."

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from rnnvg import models, tasks
 from rnnvg.advise.remedies import REMEDIES
 from rnnvg.errors import InputError, check_float, check_int, check_name
 from rnnvg.seeds import short_digest
@@ -97,8 +98,6 @@ class Settings:
         return run_spec(self.task, **changed(fields, {**REMEDIES[remedy].changes(base), **changes}))
 
     def make_task(self) -> Task:
-        from rnnvg import tasks
-
         return tasks.make(self.task["name"], **{key: value for key, value in self.task.items() if key != "name"})
 
 
@@ -132,7 +131,6 @@ def settings(
         InputError: an argument that is unknown or out of its range, or a text (its stream is read on and on, and has no
             sequences to pair).
     """
-    from rnnvg import models, tasks
     from rnnvg.models.initialisers import check_init
 
     given = {"name": task} if isinstance(task, str) else dict(task)

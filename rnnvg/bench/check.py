@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rnnvg import models, tasks
 from rnnvg.bench.expand import expand
 from rnnvg.bench.extras import Ladder, Needs, Published
 from rnnvg.bench.faults import Fault, Place, faults_of, no_such, unknown
@@ -89,8 +90,6 @@ class Check:
             self.faults.append(Fault(place, text))
 
     def _cells(self, cells: Any) -> tuple[str, ...]:
-        from rnnvg import models
-
         if not isinstance(cells, list):
             return ()
         named = [(index, cell) for index, cell in enumerate(cells) if isinstance(cell, str)]
@@ -109,8 +108,6 @@ class Check:
         return ()
 
     def _published(self) -> tuple[Published, ...]:
-        from rnnvg import models
-
         figures = _File.model_validate(dict(self.data)).published
         for index, each in enumerate(figures):
             self._imported(("published", index, "cell"), each.cell, models.EVERY_CELL, models.check_cell)
@@ -126,8 +123,6 @@ class Check:
 
     def _setting_names(self, task: str | None) -> list[str]:
         """Every setting that a run of `task` (None: of any here) has."""
-        from rnnvg import tasks
-
         own = [key for entry in self.entries if task in (None, entry.name) for key in tasks.settings(entry.name)]
         return list(dict.fromkeys([*own, *NETWORK, *Training.model_fields]))
 
@@ -141,8 +136,6 @@ class Check:
         return []
 
     def _entry(self, table: dict[str, Any], place: Place, shared: Mapping[str, dict[str, tuple]]) -> Entry | None:
-        from rnnvg import tasks
-
         parts = {part: shared[part] | self._part(part, table.get(part, {}), (*place, part)) for part in PARTS}
         if not any("hidden" in _dict(where.get("model")) for where in (self.data, table)):
             self.fault((*place, "model", "hidden") if "model" in table else ("model", "hidden"), "is missing.")
@@ -205,8 +198,6 @@ class Check:
     def _ladder(
         self, table: dict[str, Any], known: Mapping[str, Any], settings: Mapping[str, tuple], place: Place
     ) -> Ladder | None:
-        from rnnvg import tasks
-
         ladder = self._extra(table, "ladder", Ladder, place, known)
         if ladder is None:
             return None
@@ -247,8 +238,6 @@ class Check:
         return {key: values for key, values in found.items() if values}
 
     def _part_values(self, part: str, key: str, value: Any, place: Place) -> tuple[Any, ...]:
-        from rnnvg import models
-
         model = PARTS[part]
         known = (*NETWORK, "match") if part == "model" else tuple(model.model_fields)
         if key not in known:

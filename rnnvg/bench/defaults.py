@@ -10,6 +10,8 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rnnvg import models
+from rnnvg import tasks as every_task
 from rnnvg.errors import InputError, bounded, check_name, nearest
 from rnnvg.tasks import NAMES as TASKS
 
@@ -47,7 +49,6 @@ def comparison(
     Raises:
         InputError: an unknown task or cell, a text that cannot be read, a setting that none of the tasks has.
     """
-    from rnnvg import models
     from rnnvg.bench import grid
 
     data = _default_comparison()
@@ -61,7 +62,7 @@ def comparison(
     if TEXT_TASK in chosen:
         table = next(table for table in data["task"] if table["name"] == TEXT_TASK)
         table["text"] = text or default_text(tell)
-        _make(TEXT_TASK, _own_settings(table))
+        every_task.make(TEXT_TASK, **_own_settings(table))
     elif text is not None:
         raise InputError(
             f"`{flag}text` is what {TEXT_TASK} reads, which is not among {flag}tasks. Leave it out, or add the task."
@@ -79,9 +80,7 @@ def comparison(
 
 def check_task(argument: str, name: str) -> str:
     """`name` where it is a task's or the import path of one."""
-    from rnnvg import tasks
-
-    return tasks.check(name) if tasks.imported.is_path(name) else check_name(argument, name, TASKS)
+    return every_task.check(name) if every_task.imported.is_path(name) else check_name(argument, name, TASKS)
 
 
 def training_device(device: str, tell: Callable[[str], object] | None = None) -> str:
@@ -133,9 +132,6 @@ def run(
     Raises:
         InputError: a setting that is unknown or out of its range, or a network that cannot be built for the task.
     """
-    import torch
-
-    from rnnvg import models
     from rnnvg.bench import run_spec
 
     data = _default_comparison()
@@ -153,7 +149,7 @@ def run(
     if task == TEXT_TASK and "text" not in settings:
         own["text"] = default_text(tell)
     own |= settings
-    made = _make(task, own)
+    made = every_task.make(task, **own)
     spec = run_spec(
         {"name": task, **own},
         cell or DEFAULT_CELL,
@@ -162,8 +158,7 @@ def run(
         measure=parts["measure"],
         seed=seed,
     )
-    with torch.device("meta"):  # shapes without numbers
-        models.build(made, spec.cell, **spec.network)
+    models.blueprint(made, spec.cell, **spec.network)  # refused before anything is trained
     return spec, made
 
 
@@ -181,18 +176,16 @@ def default_text(tell: Callable[[str], object]) -> str:
 
 def _give(tables: Sequence[dict[str, Any]], name: str, value: Any) -> None:
     """Set one setting in the table of every task that has it."""
-    from rnnvg import tasks
-
-    having = [table for table in tables if name in tasks.settings(table["name"])]
+    having = [table for table in tables if name in every_task.settings(table["name"])]
     if not having:
-        known = sorted({each for table in tables for each in tasks.settings(table["name"])})
+        known = sorted({each for table in tables for each in every_task.settings(table["name"])})
         guess = nearest(name, known)
         hint = f"Did you mean {guess!r}? " if guess else ""
         listed = ", ".join(table["name"] for table in tables)
         raise InputError(f"None of the tasks {listed} has a setting {name!r}. {hint}They have: {', '.join(known)}.")
     for table in having:
         table[name] = value
-        _make(table["name"], _own_settings(table))
+        every_task.make(table["name"], **_own_settings(table))
 
 
 # Tables of a benchmark file that are no settings of a task.
@@ -206,12 +199,6 @@ def _table(data: Mapping[str, Any], task: str) -> dict[str, Any]:
 
 def _own_settings(table: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key != "name" and key not in _PARTS}
-
-
-def _make(task: str, settings: Mapping[str, Any]) -> Task:
-    from rnnvg import tasks
-
-    return tasks.make(task, **settings)
 
 
 def _default_comparison() -> dict[str, Any]:

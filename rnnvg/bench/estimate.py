@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rnnvg import tasks
 from rnnvg.bench.spec import RunSpec
 from rnnvg.bench.store import RESULT
 from rnnvg.bench.stored import Timed
@@ -114,8 +115,6 @@ def _seedless(spec: RunSpec) -> str:
 @functools.lru_cache(maxsize=64)
 def _length(task: str) -> int:
     """Steps of a training sequence; of a text its window, without reading it."""
-    from rnnvg import tasks
-
     settings: Mapping[str, Any] = json.loads(task)
     return int(settings.get("bptt") or tasks.make(**settings).steps)
 

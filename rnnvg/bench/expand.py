@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rnnvg import models, tasks
 from rnnvg.bench.spec import RunSpec, settings_of
 from rnnvg.errors import InputError
 
@@ -30,8 +31,6 @@ def expand(
         parts: every value of every setting of "model", "training" and "measure"; None where the task alone is to be tried.
         cells: for each of them.
     """
-    from rnnvg import tasks
-
     specs, faults = [], []
     inits = parts["model"].get("init", ("default",)) if parts else ()
     for cell in cells if parts else ():
@@ -79,30 +78,22 @@ def _init_fits(init: str, cell: str) -> bool:
 
 def _network(task: Task, cell: str, model: Mapping[str, Any]) -> dict[str, Any]:
     """The network's settings; with `match` a hidden size that gives `cell` as many parameters as that cell has."""
-    import torch
-
-    from rnnvg import models
-
     network = {key: value for key, value in model.items() if key != "match"}
     if model.get("match", cell) != cell:
         shape = {key: value for key, value in network.items() if key in ("layers", "embed", "tied")}
-        with torch.device("meta"):  # shapes without numbers
-            wanted = models.count_parameters(models.build(task, model["match"], hidden=network["hidden"], **shape))
+        other = models.blueprint(task, model["match"], hidden=network["hidden"], **shape)
+        wanted = models.count_parameters(other)
         network["hidden"] = models.matched_hidden(task, cell, wanted, **shape)
     return network
 
 
 def _check_runnable(spec: RunSpec, task: Task) -> None:
     """What values that are each right can still get wrong together."""
-    import torch
-
-    from rnnvg import models
     from rnnvg.models.initialisers import CONSTRAINED
     from rnnvg.training import penalties
     from rnnvg.training.penalties import check_fits
 
-    with torch.device("meta"):
-        models.build(task, spec.cell, **{**spec.network, "init": "default", "constraint": None})
+    models.blueprint(task, spec.cell, **{**spec.network, "init": "default", "constraint": None})
     training = spec.training
     _check_size(spec, task)
     if "cell" in spec.measure.wrt and spec.cell in ("rnn", "rnn-relu", "gru"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rnnvg import models, tasks
 from rnnvg.bench.spec import GIVEN_UP, RunSpec
 
 
@@ -53,10 +54,5 @@ def _why_not(spec: RunSpec) -> tuple[str, str]:
 
     if because := give_up.why_not(spec.task["name"]):
         return spec.task["name"], because
-    import torch
-
-    from rnnvg import models, tasks
-
-    with torch.device("meta"):  # shapes without numbers
-        model = models.build(tasks.make(**spec.task), spec.cell, hidden=spec.hidden, layers=spec.layers)
+    model = models.blueprint(tasks.make(**spec.task), spec.cell, hidden=spec.hidden, layers=spec.layers)
     return spec.cell, give_up.why_not(spec.task["name"], model)

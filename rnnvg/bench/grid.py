@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rnnvg import tasks
 from rnnvg.bench.check import PARTS, Check, Entry
 from rnnvg.bench.extras import Needs, Published
 from rnnvg.bench.faults import refusal
@@ -129,8 +130,6 @@ class Grid:
         Raises:
             InputError: a task that the grid does not have, an unknown setting or a value out of its range.
         """
-        from rnnvg import tasks
-
         chosen = self.tasks if task is None else (check_name("task", task, self.tasks),)
         homes = {"model": (*NETWORK, "match")} | {
             part: tuple(PARTS[part].model_fields) for part in ("training", "measure")

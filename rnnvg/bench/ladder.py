@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from rnnvg import tasks
 from rnnvg.bench.extras import Ladder
 from rnnvg.bench.spec import GIVEN_UP, RunSpec, settings_of
 from rnnvg.horizon.intervals import fraction_interval
@@ -47,8 +48,6 @@ class Climb:
 
     def runs(self, length: int) -> list[RunSpec]:
         """The runs at one length, a seed each."""
-        from rnnvg import tasks
-
         fields = self.spec.to_dict() | {"task": settings_of(tasks.make(**self._task(length)))}
         return [RunSpec.model_validate(fields | {"seed": seed}) for seed in self.seeds]
 

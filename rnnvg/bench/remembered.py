@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from rnnvg import models, tasks
 from rnnvg.bench.spec import short_id
 from rnnvg.bench.store import WEIGHTS, Store
 from rnnvg.errors import InputError, shown
@@ -45,7 +46,6 @@ def remember(directory: str | Path, n: int = 500, tell: Callable[[str], object] 
     """
     import torch
 
-    from rnnvg import models, tasks
     from rnnvg.functional.recall import recall_curve
 
     store = Store(directory)

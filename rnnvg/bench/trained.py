@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnvg import models
 from rnnvg.bench.spec import is_cut_off, short_id
 from rnnvg.bench.store import VOCABULARY, WEIGHTS
 from rnnvg.errors import InputError
@@ -42,7 +43,6 @@ def language_model(path: str | Path) -> LanguageModel:
     Raises:
         InputError: nothing of the kind is there, several runs are, or the weights and the vocabulary do not belong together.
     """
-    from rnnvg import models
     from rnnvg.text.vocabulary import Vocabulary
 
     weights = weights_file(path, "next-word")

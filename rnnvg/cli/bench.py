@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnvg import bench
 from rnnvg.cli import options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.cli.lazy import HelpfulGroup
@@ -164,7 +165,6 @@ def compare(a: Path, b: Path) -> None:
     Networks are paired by seed and compared by score, memory horizon and solved fraction, each with a range or an interval
     over seeds and a p-value corrected for the number of comparisons.
     """
-    from rnnvg import bench
     from rnnvg.cli.bench_text import differences_in_words
 
     differences = bench.compare(a, b)
@@ -195,7 +195,6 @@ def merge(directories: tuple[Path, ...], out: Path, first: bool) -> None:
     """
     import dataclasses
 
-    from rnnvg import bench
     from rnnvg.cli.bench_text import merged_in_words
 
     merged = bench.merge(directories, out, first)
@@ -228,15 +227,12 @@ def verdicts(directories: tuple[Path, ...]) -> None:
 @click.option("--out", metavar="FOLDER", type=options.FOLDER, help="Where the four tables go.  [default: DIR/export]")
 def export(directory: Path, form: str, out: Path | None) -> None:
     """Write the tables of DIR, all runs together: runs, curves, training, horizons."""
-    from rnnvg import bench
-
     paths = bench.export(directory, out or directory / "export", form)
     output.result("\n".join(map(str, paths)))
 
 
 def _go(out: Path, plan: Plan, *, dry_run: bool, keep: bool = True, **how: Any) -> None:
     """Does what is left of a plan and writes the report; `how` is what `bench.run_all` takes."""
-    from rnnvg import bench
     from rnnvg.bench.cluster import check_address, exposure
     from rnnvg.bench.given_up import saving
     from rnnvg.bench.outcome import write_outcome

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnvg import models
 from rnnvg.cli import network, options, output
 from rnnvg.errors import InputError, check_int
 
@@ -57,7 +58,6 @@ def command(
     """
     import torch
 
-    from rnnvg import models
     from rnnvg.bptt import lyapunov_spectrum
     from rnnvg.cli import curve
     from rnnvg.files import write_ours

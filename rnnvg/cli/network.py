@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnvg import models
 from rnnvg.bench import defaults
 from rnnvg.errors import InputError
 
@@ -73,8 +74,6 @@ def _fresh(rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, T
     """A network as it starts: the one that `rnnvg train` starts from with the same options."""
     import torch
 
-    from rnnvg import models
-
     name = defaults.task_name(rest["task"], rest["text"])
     network = {key: rest[key] for key in _NETWORK}
     spec, task = defaults.run(
@@ -87,7 +86,6 @@ def _fresh(rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, T
 
 def _trained(weights: Path, rest: dict[str, Any], seed: int, tell: Any) -> tuple[SequenceModel, Task, RunSpec]:
     """A network from its file, and the task that it was trained on, or another one that it fits."""
-    from rnnvg import models
     from rnnvg.bench.trained import weights_file
 
     for key in ("cell", *_NETWORK):

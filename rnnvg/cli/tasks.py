@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from rnnvg import tasks
 from rnnvg.bench import defaults
 from rnnvg.cli import options, output
 from rnnvg.cli.lazy import HelpfulGroup
@@ -42,8 +43,6 @@ def show(task: str, seed: int, text: str | None, settings: dict[str, Any]) -> No
     """Print a worked example of TASK."""
     import torch
 
-    from rnnvg import tasks
-
     name = defaults.task_name(task, text)
     chosen = defaults.task_settings(text, settings)
     table, *paragraphs = tasks.make(name, **chosen).example(torch.Generator().manual_seed(seed)).split("\n\n")
@@ -55,15 +54,11 @@ def show(task: str, seed: int, text: str | None, settings: dict[str, Any]) -> No
 @options.as_json
 def describe(task: str) -> None:
     """Say what TASK is, where it comes from, and what its settings mean."""
-    from rnnvg import tasks
-
     name = defaults.task_name(task, None)
     output.result(_facts(name) if output.as_json() else _fitted(tasks.describe(name), output.width()))
 
 
 def _list() -> None:
-    from rnnvg import tasks
-
     facts = [_facts(name) for name in tasks.NAMES]
     formatter = click.HelpFormatter(width=output.width())
     formatter.write_dl([(each["task"], f"{each['about']} Settings: {', '.join(each['settings'])}.") for each in facts])
@@ -72,8 +67,6 @@ def _list() -> None:
 
 def _facts(name: str) -> dict[str, Any]:
     """A task's name, its first line after that, and its settings with their defaults and meanings."""
-    from rnnvg import tasks
-
     settings = {key: {"default": default, "about": about} for key, (default, about) in tasks.settings(name).items()}
     return {"task": name, "about": tasks.describe(name).split("\n")[2], "settings": settings}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from rnnvg import bench, tasks
 from rnnvg.cli import network, options, output
 from rnnvg.cli.exits import FAILED
 from rnnvg.models.names import OFFERED_TORCH
@@ -58,7 +59,6 @@ def planted(
     rnnvg text planted
     rnnvg text planted --cells lstm,gru --seeds 3 --steps 2000
     """
-    from rnnvg import bench
     from rnnvg.report import style, text_figures
     from rnnvg.text.agreement import heavy_tailed
     from rnnvg.text.statistics import power_law
@@ -111,7 +111,6 @@ def _measured(specs: list[Any], out: Path) -> tuple[Any, Any, Any, list[Any], fl
     """What every network remembers, by distance and in a row; the text's own statistics; gradients; the best loss."""
     import pandas as pd
 
-    from rnnvg import bench, tasks
     from rnnvg.bench import trained
     from rnnvg.functional import agreement_by_distance, reach, remembered
     from rnnvg.report.style import cell_label

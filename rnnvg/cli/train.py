@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnvg import bench
 from rnnvg.bench import defaults
 from rnnvg.cli import options, output
 from rnnvg.cli.exits import FAILED
@@ -62,7 +63,6 @@ def command(
     rnnvg train --task copy --cell gru
     rnnvg train --task adding --length 100 --cell lstm --init chrono --seed 1
     """
-    from rnnvg import bench
     from rnnvg.bench.store import WEIGHTS
 
     spec, _ = defaults.run(

@@ -1,3 +1,4 @@
+from .build import blueprint as blueprint
 from .build import build as build
 from .build import check_fits as check_fits
 from .build import check_task as check_task

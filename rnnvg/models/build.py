@@ -100,6 +100,17 @@ def _stretch(core: nn.Module, gain: float) -> None:
             parameter.mul_(gain)
 
 
+def blueprint(task: Task, cell: str, **network: Any) -> SequenceModel:
+    """The network that `build` makes with its shapes and without its numbers: nothing is drawn and nothing is held.
+
+    >>> from rnnvg import models, tasks
+    >>> models.blueprint(tasks.make("adding", length=50), "gru", hidden=10**4).readout.weight.shape
+    torch.Size([1, 10000])
+    """
+    with torch.device("meta"):
+        return build(task, cell, **network)
+
+
 def count_parameters(model: nn.Module) -> int:
     """How many numbers training can change; a tied weight counts once.
 

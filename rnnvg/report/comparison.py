@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnvg import bench
 from rnnvg.bench.silence import LONGEST_SILENCE
 from rnnvg.notebook import Shown
 
@@ -149,7 +150,6 @@ def run(
         InputError: the directory holds other settings, has no room or cannot be written.
         WorkersLostError: no worker comes up.
     """
-    from rnnvg import bench
     from rnnvg.bench.runner import BYTES_A_RUN
     from rnnvg.bench.store import RESULT
     from rnnvg.files import check_room
