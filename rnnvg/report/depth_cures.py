@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from rnnvg.bptt.plots import BLUE, GREEN, ORANGE, PINK
@@ -14,8 +15,6 @@ from rnnvg.report import style
 from rnnvg.report.depth_figures import DASHES, panels
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rnnvg.depth.story import Story
 
 TRAININGS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -12,8 +13,6 @@ from rnnvg.bptt.plots import BLUE, GREEN, ORANGE, PINK
 from rnnvg.report import style
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rnnvg.depth.story import Story
 
 CHAIN_COLOURS = {"sigmoid": BLUE, "tanh": ORANGE, "relu": GREEN}

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.report import style
 from rnnvg.report.depth_cures import VERDICTS
@@ -17,8 +19,6 @@ from rnnvg.report.page import Table
 from rnnvg.report.wording import number, power
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rnnvg.depth.story import Story
 
 
@@ -202,8 +202,6 @@ def settings(story: Story) -> list[Table]:
 
 
 def _remedies(story: Story) -> pd.DataFrame:
-    import pandas as pd
-
     from rnnvg.depth.remedies import remedy_frame
 
     frame: pd.DataFrame = remedy_frame(list(story.treated.values()))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.report import style
 from rnnvg.report.wording import factor, listed, number, power
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rnnvg.depth.remedies import Clipped, Treated
     from rnnvg.depth.story import Story
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rnnvg.report import style
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rnnvg.functional import Truncation
     from rnnvg.text.statistics import PowerLaw
 
