@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from rnnvg import __version__
-from rnnvg.cli.lazy import LazyGroup
+from rnnvg.cli.groups import LazyGroup
 from rnnvg.cli.output import colour
 
 # Name -> the module that holds it, as `command`, and what it is for.

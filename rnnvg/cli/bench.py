@@ -9,8 +9,7 @@ import click
 
 from rnnvg import bench
 from rnnvg.cli import options, output
-from rnnvg.cli.exits import FAILED
-from rnnvg.cli.lazy import HelpfulGroup
+from rnnvg.cli.groups import FAILED, HelpfulGroup
 from rnnvg.errors import InputError
 from rnnvg.faults import WITH_WORKERS, check_memory_limit
 

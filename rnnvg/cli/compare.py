@@ -10,7 +10,7 @@ import click
 
 from rnnvg.bench import defaults
 from rnnvg.cli import options, output
-from rnnvg.cli.exits import FAILED
+from rnnvg.cli.groups import FAILED
 from rnnvg.cli.report import rendered
 from rnnvg.faults import WITH_WORKERS, check_memory_limit
 from rnnvg.models.names import OFFERED

@@ -10,7 +10,7 @@ import click
 from rnnvg import tasks
 from rnnvg.bench import defaults
 from rnnvg.cli import options, output
-from rnnvg.cli.lazy import HelpfulGroup
+from rnnvg.cli.groups import HelpfulGroup
 
 
 @click.group(cls=HelpfulGroup, invoke_without_command=True)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rnnvg.cli import options, output, text_planted, text_statistics, text_window
-from rnnvg.cli.lazy import HelpfulGroup
+from rnnvg.cli.groups import HelpfulGroup
 
 
 @click.group(cls=HelpfulGroup)

@@ -9,7 +9,7 @@ import click
 
 from rnnvg import bench, tasks
 from rnnvg.cli import network, options, output
-from rnnvg.cli.exits import FAILED
+from rnnvg.cli.groups import FAILED
 from rnnvg.models.names import OFFERED_TORCH
 
 # Of the distances in the text to learn from: mostly short, as in natural text.

@@ -10,7 +10,7 @@ import click
 from rnnvg import bench
 from rnnvg.bench import defaults
 from rnnvg.cli import options, output
-from rnnvg.cli.exits import FAILED
+from rnnvg.cli.groups import FAILED
 from rnnvg.training.names import OPTIMIZERS
 
 if TYPE_CHECKING:

@@ -1,10 +1,12 @@
-"""How a command ends when it cannot go on: one sentence on stderr and an exit status.
+"""Groups of commands, and how a command ends when it cannot go on: one sentence on stderr and an exit status.
 
-No traceback for anything that a user can cause and mend; a bug is not caught and shows its own.
+The group of `rnnvg` itself imports a command when it is run. No traceback for anything that a user can cause and mend; a bug
+is not caught and shows its own.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
 import shlex
@@ -12,17 +14,78 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from rnnvg.cli.output import colour, note
-from rnnvg.errors import InputError, WorkersLostError
-from rnnvg.faults import fault_of, is_memory
+from rnnvg.errors import InputError, WorkersLostError, nearest
+from rnnvg.faults import check_memory_limit, fault_of, is_memory
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+class HelpfulGroup(click.Group):
+    """A click.Group that names the nearest command where there is none of the name."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name, known = args[0], self.list_commands(ctx)
+        if name in known or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        guess = nearest(name, known)
+        hint = f"Did you mean {guess!r}? " if guess else ""
+        raise click.UsageError(f"{ctx.command_path} has no command {name!r}. {hint}It has: {', '.join(known)}.", ctx)
+
+
+class LazyGroup(HelpfulGroup):
+    """Knows its commands by name and one line, imports one when it is asked for, and tells faults in one sentence.
+
+    Args:
+        commands_in: name -> the module that holds the command as `command`, and the line for the list of commands.
+    """
+
+    def __init__(self, *args: Any, commands_in: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.commands_in = commands_in
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands_in)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands_in:
+            return None
+        return importlib.import_module(self.commands_in[cmd_name][0]).command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in self.commands_in.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        items = [
+            CompletionItem(name, help=about)
+            for name, (_, about) in self.commands_in.items()
+            if name.startswith(incomplete)
+        ]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        command = [info_name or "", *args]
+        with in_one_sentence(command):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[__name__] = command
+        return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        command = ctx.meta[__name__]
+        with in_one_sentence(command):
+            if not {"--help", "-h"} & set(command):
+                check_memory_limit()
+            return super().invoke(ctx)
 
 
 @contextmanager
