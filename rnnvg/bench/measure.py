@@ -1,8 +1,14 @@
-"""What is measured of a network at one checkpoint: gradient against distance on fixed held-out sequences, and horizons."""
+"""What is measured of a network at one checkpoint: gradient against distance on fixed held-out sequences, and horizons.
+
+And of its training, once: the time of a step that does nothing else.
+"""
 
 from __future__ import annotations
 
+import copy
 import math
+import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
     from rnnvg.bptt.arguments import Sources
     from rnnvg.models import SequenceModel
     from rnnvg.tasks import Batch, Task
+
+REPEATS = 5  # of the step whose time is the floor
 
 
 def profile(
@@ -101,3 +109,29 @@ def residuals(model: SequenceModel, task: Task, probe: Batch, seed: int) -> dict
         "weights": max(found.weights.values(), default=None),
         "dtype": found.dtype,
     }
+
+
+def seconds_a_step(model: SequenceModel, task: Task, batch: Batch, optimizer: type[torch.optim.Optimizer]) -> float:
+    """The floor of a training: the median time of PyTorch's own forward, loss, backward and update on `batch`, in a copy.
+
+    Measured in the process that trained, on the same shapes, right after the training: what is spent above it is this house's.
+    """
+    model = copy.deepcopy(model).train()
+    device = next(model.parameters()).device
+    batch, steps = batch.to(device), optimizer(model.parameters(), lr=1e-6)  # type: ignore[call-arg]
+    taken = []
+    for _ in range(1 + REPEATS):
+        synchronize(device)
+        start = time.perf_counter()
+        steps.zero_grad()
+        task.loss(model(batch.inputs)[0], batch).backward()
+        steps.step()
+        synchronize(device)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[1:])  # the first one makes the optimiser's state
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for what a GPU was given to do; a CPU is never behind."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

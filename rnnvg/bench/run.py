@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 
 from rnnvg import models, tasks, training
-from rnnvg.bench import causes, floor, folders, measure, parts, tables
+from rnnvg.bench import causes, folders, measure, parts, tables
 from rnnvg.bench.record import failure, record, stamp
 from rnnvg.bench.spec import RunSpec, check_spec, short_id
 from rnnvg.bench.store import CAUSES, RESULT, VOCABULARY, WEIGHTS, Store
@@ -185,7 +185,7 @@ class _Run:
             batch = next(iter(self.task.stream(settings.batch, settings.bptt)))
         else:
             batch = self.task.batch(settings.batch, generator)
-        return floor.seconds_a_step(model, self.task, batch, training.OPTIMIZERS[settings.optimizer])
+        return measure.seconds_a_step(model, self.task, batch, training.OPTIMIZERS[settings.optimizer])
 
     def _train(self) -> tuple[models.SequenceModel, training.TrainingResult]:
         resume = self.folder / RESUME

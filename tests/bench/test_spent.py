@@ -7,7 +7,7 @@ import torch
 
 from rnnvg import models, tasks
 from rnnvg.bench.estimate import spent
-from rnnvg.bench.floor import seconds_a_step
+from rnnvg.bench.measure import seconds_a_step
 
 
 def test_time_is_added_over_the_runs_that_have_recorded_a_floor():
