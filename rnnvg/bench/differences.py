@@ -127,10 +127,12 @@ def compare(a: str | Path, b: str | Path) -> Differences:
     for frame in (one, other):
         for name in [name for name in keys if name not in frame]:
             frame[name] = None
-    for task, cell in sorted(_kinds(one) & _kinds(other)):
+    kinds = [set(zip(frame["task"], frame["cell"], strict=True)) for frame in (one, other)]
+    for task, cell in sorted(kinds[0] & kinds[1]):
         parts = [_texts(frame[(frame["task"] == task) & (frame["cell"] == cell)], keys) for frame in (one, other)]
-        apart = [name for name in keys if _constant(parts[0], name) != _constant(parts[1], name) and _both(parts, name)]
-        settings |= {f"{_plain(name)}": (_constant(parts[0], name), _constant(parts[1], name)) for name in apart}
+        constants = {name: (_constant(parts[0], name), _constant(parts[1], name)) for name in keys}
+        apart = [name for name, (a, b) in constants.items() if None not in (a, b) and a != b]
+        settings |= {_plain(name): constants[name] for name in apart}
         # A run that may be given up is the partner of one that may not: whether it was is in its status.
         same = [name for name in keys if name not in apart and name != "set_give_up"]
         pairs = parts[0].merge(parts[1], on=[*same, "seed"], suffixes=("_a", "_b"))
@@ -214,16 +216,10 @@ def _holm(p: np.ndarray) -> np.ndarray:
 
 def _verdict(row: Any) -> str:
     if math.isnan(row.p):
-        same = row.change in ((0.0, 1.0) if row.kind == "ratio" else (0.0,))
-        alike = (row.kind == "ratio" and row.change == 1.0) or (row.kind != "ratio" and same)
-        return "identical" if alike else "one pair"
+        return "identical" if row.change == (1.0 if row.kind == "ratio" else 0.0) else "one pair"
     if row.p_holm < LEVEL:
         return "differs"
     return "too few pairs" if row.kind != "runs" and least_p(row.pairs) > LEVEL else "within noise"
-
-
-def _kinds(frame: pd.DataFrame) -> set[tuple[str, str]]:
-    return set(zip(frame["task"], frame["cell"], strict=True))
 
 
 def _texts(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -237,10 +233,6 @@ def _text(value: Any) -> str:
 
 def _constant(frame: pd.DataFrame, name: str) -> str | None:
     return str(frame[name].iloc[0]) if frame[name].nunique() == 1 else None
-
-
-def _both(parts: list[pd.DataFrame], name: str) -> bool:
-    return all(_constant(part, name) is not None for part in parts)
 
 
 def _plain(name: str) -> str:

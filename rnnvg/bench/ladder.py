@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import pandas as pd
@@ -93,22 +93,9 @@ class Climb:
         return self.spec.task | {self.ladder.setting: length}
 
 
-RUNGS = (
-    "task",
-    "setting",
-    "cell",
-    "init",
-    "hidden",
-    "length",
-    "runs",
-    "done",
-    "solved",
-    "given_up",
-    "fraction",
-    "low",
-    "high",
-)
-CLIMBED = ("task", "setting", "cell", "init", "hidden", "solved_length", "failed_length", "bound", "finished")
+_NAMED = ("task", "setting", "cell", "init", "hidden")
+RUNGS = (*_NAMED, *(each.name for each in fields(Rung)), "fraction", "low", "high")
+CLIMBED = (*_NAMED, "solved_length", "failed_length", "bound", "finished")
 
 
 def rungs_frame(climbs: Sequence[Climb], results: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -119,8 +106,7 @@ def rungs_frame(climbs: Sequence[Climb], results: Mapping[str, Mapping[str, Any]
             if not rung.done:
                 continue
             low, high = fraction_interval(rung.solved, rung.done)
-            counts = (rung.length, rung.runs, rung.done, rung.solved, rung.given_up)
-            rows.append((*_named(climb), *counts, rung.solved / rung.done, low, high))
+            rows.append((*_named(climb), *astuple(rung), rung.solved / rung.done, low, high))
     return pd.DataFrame(rows, columns=list(RUNGS))
 
 

@@ -45,6 +45,15 @@ def number(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else f"{round(value):,}"
 
 
+def known(value: float | None, write: Callable[[float], str] = number) -> str:
+    """A number in a table's cell, which is empty where there is none.
+
+    >>> known(0.16666), known(math.nan), known(None), known(2.0, "{:+.1f}".format)
+    ('0.167', '', '', '+2.0')
+    """
+    return "" if value is None or math.isnan(value) else write(value)
+
+
 def by_input(by: str) -> str:
     """What captions say where the gradient is taken by the input; "" where it is taken by the state.
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from rnnvg.errors import InputError, check_name, nearest
 from rnnvg.tasks import imported
-from rnnvg.tasks.metrics import METRICS, Metric
-from rnnvg.tasks.task import Batch, Description, Task
+from rnnvg.tasks.task import METRICS, Batch, Description, Metric, Task
 
 # Name -> module. The copy task's module is not called `copy`, which would shadow the standard library's.
 _MODULES = {

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rnnvg.errors import check_int
-from rnnvg.tasks.metrics import METRICS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +17,33 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnnvg.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score that decides.
+
+    Attributes:
+        label: how a sentence names it.
+        short: how a table's head names it.
+        better: the better direction.
+
+    >>> from rnnvg import tasks
+    >>> tasks.METRICS["mse"].better
+    'lower'
+    """
+
+    label: str
+    short: str
+    better: Literal["lower", "higher"]
+
+
+METRICS = {
+    "mse": Metric("mean squared error", "MSE", "lower"),
+    "accuracy": Metric("accuracy", "accuracy", "higher"),
+    "recall_accuracy": Metric("recall accuracy", "recall", "higher"),
+    "perplexity": Metric("perplexity", "perplexity", "lower"),
+}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hand_made_advice import horizon, made, trial
 
-from rnnvg.report import advise_figure, advise_page, style
+from rnnvg.report import advise_page, style
 from rnnvg.report.page import render
 
 
@@ -93,7 +93,7 @@ def test_the_page_begins_with_the_cause_and_what_to_try_first():
 def test_the_figure_shows_the_numbers():
     advice = made()
     with style.applied():
-        figure = advise_figure.remedies(advice)
+        figure = advise_page.draw(advice)
     rates, horizons, steps = figure.axes
     labels = [tick.get_text() for tick in rates.get_yticklabels()]
     assert labels[0] == "as it is"

@@ -5,7 +5,7 @@ import remedy_stretched
 
 from rnnvg import InputError
 from rnnvg.advise import REMEDIES, advise
-from rnnvg.report import advise_figure, style
+from rnnvg.report import advise_page, style
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def test_it_is_applied_and_measured_like_the_others():
     assert "Orthogonal recurrent matrix times 1.1: " in str(found)
     assert found.to_frame()["remedy"].tolist() == ["none", "orthogonal", "stretched"]
     with style.applied():
-        figure = advise_figure.remedies(found)
+        figure = advise_page.draw(found)
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()][2].startswith(
         "orthogonal recurrent matrix times"
     )

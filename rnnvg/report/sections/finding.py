@@ -154,7 +154,7 @@ def _row(problem: str, network: str, rows: pd.DataFrame, best: dict[str, str]) -
         "horizon before": wording.over(pooled.over(rows[(rows["when"] == BEFORE) & rows["last"].notna()])),
         "after": wording.over(pooled.over(rows[(rows["when"] == AFTER) & rows["last"].notna()])),
         "score": f"{style.metric_short(metric)} {wording.values(ended['value'])}" if metric else "none",
-        "baseline": "" if math.isnan(baseline) else wording.number(baseline),
+        "baseline": wording.known(baseline),
         **({"best known": best[problem]} if any(best.values()) else {}),
         "solved": "; ".join(["–" if text else f"{solved} of {len(runs)}", *broken]),
     }

@@ -123,9 +123,9 @@ def scores_shown(table: pd.DataFrame) -> pd.DataFrame:
                 "task": row.problem + (f" ({style.metric_short(row.metric)})" if row.metric else ""),
                 "network": row.network,
                 "score": wording.values(pd.Series(row.values, dtype=float)),
-                "baseline": _known(row.baseline),
-                "loss": _known(row.loss),
-                "lowest loss": _known(row.best_loss),
+                "baseline": wording.known(row.baseline),
+                "loss": wording.known(row.loss),
+                "lowest loss": wording.known(row.best_loss),
                 "solved": "–" if text else fraction,
                 "at step": "" if text or math.isnan(row.steps_to_solve) else f"{row.steps_to_solve:g}",
                 "broken off": ", ".join(broken),
@@ -139,10 +139,6 @@ def scores_shown(table: pd.DataFrame) -> pd.DataFrame:
 
 def _column(status: str) -> str:
     return status.replace("-", "_")
-
-
-def _known(value: float) -> str:
-    return "" if math.isnan(value) else wording.number(value)
 
 
 def score_tables(rows: pd.DataFrame) -> list[Table]:

@@ -22,7 +22,7 @@ def published_shown(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in each_row(frame):
         where = f" ({row.where})" if row.where else ""
-        published = "" if pd.isna(row.published) else wording.number(row.published)
+        published = wording.known(row.published)
         ours = row.status
         if row.status == "run":
             spread = f" ({wording.number(row.least)}–{wording.number(row.most)})" if row.runs > 1 else ""
@@ -51,7 +51,7 @@ def verdicts_shown(frame: pd.DataFrame) -> pd.DataFrame:
             "benchmark": frame["benchmark"],
             "network": [style.cell_label(cell) for cell in frame["cell"]],
             "published claim": [_claim(row) for row in each_row(frame)],
-            "here": ["" if pd.isna(row.ours) else wording.number(row.ours) for row in each_row(frame)],
+            "here": [wording.known(row.ours) for row in each_row(frame)],
             "verdict": [VERDICTS.get(verdict, "untested") for verdict in frame["verdict"]],
             "because": frame["because"],
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,17 +101,15 @@ def all_tables(rows: pd.DataFrame) -> list[Table]:
 
 def _run(row: Mapping[Any, Any]) -> dict[str, str]:
     def known(name: str) -> str:
-        value = row.get(name)
-        return "" if value is None or (isinstance(value, float) and math.isnan(value)) else wording.number(float(value))
+        return wording.known(row.get(name))
 
-    parameters = row.get("parameters")
     return {
         "run": row["id"],
         "status": row["status"] + (f": {row['reason']}" if row["reason"] else ""),
         "score": known("value"),
         "solved at step": "" if row.get("metric") == "perplexity" else known("solved_at"),
         "steps": known("steps"),
-        "parameters": f"{parameters:,.0f}" if parameters and not math.isnan(parameters) else "",
+        "parameters": wording.known(row.get("parameters"), "{:,.0f}".format),
         "seconds": known("seconds"),
         "off autograd": known("residual"),
         "weights off": known("weights"),

@@ -99,12 +99,12 @@ def tables(rows: pd.DataFrame) -> list[Table]:
             "task": table["problem"],
             "network": table["network"],
             "measured": [f"{value:+.3f}" for value in table["measured"]],
-            "standard error": ["" if math.isnan(value) else f"{value:.3f}" for value in table["stderr"]],
+            "standard error": [wording.known(value, "{:.3f}".format) for value in table["stderr"]],
             "half-life": [wording.half_life(value) for value in table["measured"]],
             "predicted": [f"{value:+.3f}" for value in table["predicted"]],
-            "z": ["" if math.isnan(value) else f"{value:+.1f}" for value in table["z"]],
+            "z": [wording.known(value, "{:+.1f}".format) for value in table["z"]],
             "seeds": table["n"],
-            "zero state, a step": ["" if math.isnan(value) else f"{value:.3f}" for value in table["edge"]],
+            "zero state, a step": [wording.known(value, "{:.3f}".format) for value in table["edge"]],
         }
     )
     caption = (

@@ -184,8 +184,8 @@ def gates_shown(rows: pd.DataFrame) -> pd.DataFrame:
                 "mean": f"{row.mean:.2f}",
                 "below 0.1": f"{100 * row.closed:.0f} %",
                 "above 0.9": f"{100 * row.open:.0f} %",
-                "implied time constant": "" if math.isnan(row.implied) else wording.steps(row.implied),
-                "measured e-fold": "" if math.isnan(row.measured) else wording.steps(row.measured),
+                "implied time constant": wording.known(row.implied, wording.steps),
+                "measured e-fold": wording.known(row.measured, wording.steps),
             }
             for row in each_row(rows[rows["quantity"] == "gate"])
         ]
