@@ -209,15 +209,8 @@ def _network(images: Images, rest: dict[str, Any]) -> dict[str, Any]:
     facts["measured"] = start.log_ratio(network.ends) / NATS_PER_DECADE
     facts["diagnosis"] = str(planted.check(network, images, rest["seed"]))
     if rest["steps"]:
-        trained = training.fit(
-            network,
-            images,
-            steps=rest["steps"],
-            lr=rest["lr"],
-            optimizer=rest["optimizer"],
-            clip=rest["clip"],
-            generator=generator,
-        )
+        chosen = {name: rest[name] for name in ("steps", *_TRAINING)}
+        trained = training.fit(network, images, generator=generator, **chosen)
         end = gradients.network_gradients(network, x, y)
         frame["log10_weight_after"] = end.to_frame()["log10_weight"]
         facts["after"] = end.log_ratio(network.ends) / NATS_PER_DECADE

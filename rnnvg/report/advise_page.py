@@ -59,14 +59,8 @@ def page(advice: Advice) -> Page:
         if len(best) < len(effects)
         else ""
     )
-    first = Section(
-        "finding",
-        "What came out",
-        "",
-        picture,
-        [finding(advice)],
-        [Table(best, f"{count}{TABLE.partition('; rates')[0]}.")],
-    )
+    table = Table(best, f"{count}{TABLE.partition('; rates')[0]}.")
+    first = Section("finding", "What came out", "", picture, [finding(advice)], [table])
     words = pd.DataFrame({"what was found": sentences(advice)})
     sections = [
         Section("remedies", "Every remedy in numbers", tables=[Table(every, TABLE)]),

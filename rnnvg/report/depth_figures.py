@@ -16,11 +16,8 @@ if TYPE_CHECKING:
     from rnnvg.depth.story import Story
 
 CHAIN_COLOURS = {"sigmoid": BLUE, "tanh": ORANGE, "relu": GREEN}
-CHAIN_DASHES: dict[str, Any] = {
-    "sigmoid": "solid",
-    "tanh": "solid",
-    "relu": (0, (2, 2)),
-}  # tanh and ReLU lie on each other
+# tanh and ReLU lie on each other.
+CHAIN_DASHES: dict[str, Any] = {"sigmoid": "solid", "tanh": "solid", "relu": (0, (2, 2))}
 INIT_COLOURS = {"gaussian": BLUE, "xavier": ORANGE, "he": GREEN, "orthogonal": PINK}
 INIT_LABELS = {"gaussian": "N(0, 0.01²)", "xavier": "Xavier", "he": "He", "orthogonal": "orthogonal"}
 GROUPS = (("sigmoid", "tanh"), ("relu", "leaky-relu", "prelu"), ("elu", "selu"), ("gelu",))
@@ -42,14 +39,8 @@ def chains(story: Story) -> Figure:
         ("log10_gradient", BLUE, "solid", 2.2, "what happens"),
     ):
         # Bounds are of what is left of the last layer's gradient; so is everything here.
-        ax.plot(
-            frame["layer"],
-            frame[column] - frame[column].iloc[-1],
-            color=colour,
-            linestyle=dashes,
-            lw=width,
-            label=label,
-        )
+        left = frame[column] - frame[column].iloc[-1]
+        ax.plot(frame["layer"], left, color=colour, linestyle=dashes, lw=width, label=label)
     ax.set_title(f"{short} sigmoid layers, w = {line.weight:g}")
     ax.set_ylabel("gradient by the layer's weight,\nrelative to the last layer's")
     for name, colour in CHAIN_COLOURS.items():
@@ -149,9 +140,8 @@ def starts(story: Story) -> Figure:
 
 def _widths(ax: Axes, story: Story) -> None:
     table: pd.DataFrame = story.widths
-    ax.plot(
-        table["width"], table["textbook"], color=style.MUTED, linestyle=(0, (5, 1.5)), label="(0.25 · 0.01 · √width)⁹"
-    )
+    textbook: Any = {"linestyle": DASHES[1], "label": "(0.25 · 0.01 · √width)⁹"}
+    ax.plot(table["width"], table["textbook"], color=style.MUTED, **textbook)
     ax.plot(table["width"], table["measured"], color=BLUE, marker="o", linestyle="none", label="measured")
     ax.axhline(-6, color=style.MUTED, linewidth=0.9, linestyle=(0, (1, 1.5)), label="often quoted: 10⁻⁶")
     ax.set_xscale("log")
@@ -168,9 +158,8 @@ def _widths(ax: Axes, story: Story) -> None:
 def _growth(ax: Axes, story: Story) -> None:
     for zero, colour, label in ((False, ORANGE, "gains start at 1"), (True, GREEN, "last gain of a block at 0")):
         table: pd.DataFrame = story.blocks[story.blocks["zero_last"] == zero]
-        ax.plot(
-            table["blocks"], table["predicted"], color=colour, linewidth=1.1, linestyle=(0, (5, 1.5)), label="_theory"
-        )
+        theory: Any = {"linewidth": 1.1, "linestyle": DASHES[1]}
+        ax.plot(table["blocks"], table["predicted"], color=colour, label="_theory", **theory)
         ax.plot(table["blocks"], table["measured"], color=colour, marker="o", linestyle="none", label=label)
     blocks: Any = story.blocks["blocks"].unique()
     ax.plot(blocks, blocks, color=style.MUTED, linewidth=0.9, linestyle=(0, (1, 1.5)), label="= blocks")

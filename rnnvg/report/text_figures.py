@@ -65,16 +65,9 @@ def draw_truncation(truncation: Truncation, cell: str) -> Figure:
     figure, axes = style.panels(2, 1, height=2.5)
     figure.set_size_inches(6.4, 5.4)
     above, below = axes[:, 0]
-    above.plot(
-        frame["distance"], frame["log10_whole"], color=style.MUTED, linestyle="--", label="through the whole text"
-    )
-    above.plot(
-        frame["distance"],
-        frame["log10_seen"],
-        color=style.colours([cell])[cell],
-        linewidth=2,
-        label=f"within windows of {bptt} words, where not cut off",
-    )
+    whole, seen = "through the whole text", f"within windows of {bptt} words, where not cut off"
+    above.plot(frame["distance"], frame["log10_whole"], color=style.MUTED, linestyle="--", label=whole)
+    above.plot(frame["distance"], frame["log10_seen"], color=style.colours([cell])[cell], linewidth=2, label=seen)
     _title(above, "Vanishing: a number, however small")
     above.set_ylabel("log10 influence,\nrelative to the word before")
     above.legend(loc="upper right")

@@ -104,17 +104,9 @@ def _map(ax: Axes, gains: pd.DataFrame) -> Any:
         back = source - steps
         inside = (back >= distances[known].min()) & (back <= source)
         picture[row, inside] = np.interp(back[inside], distances[known], finite)
-    picture = np.clip(picture, FLOOR * 1.01, 0.5)
-    return ax.pcolormesh(
-        steps,
-        sources,
-        np.ma.masked_invalid(picture),
-        cmap="viridis",
-        shading="nearest",
-        vmin=FLOOR,
-        vmax=0.0,
-        rasterized=True,
-    )
+    shown = np.ma.masked_invalid(np.clip(picture, FLOOR * 1.01, 0.5))
+    look: Any = {"cmap": "viridis", "shading": "nearest", "rasterized": True}
+    return ax.pcolormesh(steps, sources, shown, vmin=FLOOR, vmax=0.0, **look)
 
 
 PART = Part(
