@@ -14,13 +14,13 @@ def depth_run(tmp_path_factory):
     """One run of `rnnvg depth --report`: what it measured, what it said, and the folder that it wrote."""
     from rnnvg.cli import main
     from rnnvg.depth import story
-    from rnnvg.report import svg
+    from rnnvg.report import picture
 
     folder, kept, measure = tmp_path_factory.mktemp("depth") / "new", [], story.measure
     command = ["depth", "--report", "--depth", "4", "--width", "16", "--steps", "8", "--out", str(folder)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(story, "BLOCKS", (5, 20))
-        patch.setattr(svg, "to_png", partial(svg.to_png, dpi=40))
+        patch.setattr(picture, "to_bytes", partial(picture.to_bytes, dpi=40))
         patch.setattr(story, "measure", lambda *a, **k: kept.append(measure(*a, **k)) or kept[0])
         said = CliRunner().invoke(main, command)
     return SimpleNamespace(story=kept[0], said=said, folder=folder)
