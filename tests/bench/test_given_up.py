@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import fake_runs
+import lighter
 import pytest
 from click.testing import CliRunner
 
@@ -177,11 +178,10 @@ def test_a_sweep_does_them_again_with_two_workers_as_with_one(tmp_path):
 
 
 def test_of_a_directory_that_others_write_a_run_that_was_given_up_meanwhile_is_done_to_its_end(tmp_path):
-    from rnnvg.bench.cluster import local_workers
     from rnnvg.bench.sweep import Sweep
 
     bench.execute(spec(True), tmp_path)
-    with local_workers(1) as client:
+    with lighter.client_here() as client:
         Sweep(client, Store(tmp_path), [spec(False)], lambda event: None).run()
     (found,) = Store(tmp_path).results()
     assert (found["status"], found["steps"]) == ("ok", 20)

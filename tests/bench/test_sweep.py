@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import fake_runs
+import lighter
 import psutil
 import pytest
 from fake_runs import quick, spec
@@ -259,7 +260,8 @@ def test_a_driver_that_is_ended_leaves_no_process_and_is_taken_up_again(uninterr
     assert len(Store(out).results()) < len(FAKE)
     # Ctrl-C reached the workers too, and yet what they were doing was stopped in order.
     assert bool(list(out.rglob("note"))) == (end == signal.SIGINT)
-    results = run_all(FAKE, out, jobs=2, execute=quick)
+    with lighter.worker_here():
+        results = run_all(FAKE, out, execute=quick)
     assert {result["status"] for result in results} == {"ok"}
     assert merged(out) == merged(uninterrupted)
     assert not list(out.rglob("claim.json"))
@@ -291,7 +293,7 @@ def test_a_directory_that_is_done_starts_nothing(uninterrupted, monkeypatch):
     assert told == [Event("plan", total=5, done=5)]
 
 
-def test_a_damaged_result_is_named_kept_and_done_again(uninterrupted, tmp_path):
+def test_a_damaged_result_is_named_kept_and_done_again(tmp_path, worker_here):
     specs = [spec(seed) for seed in range(2)]
     for each in specs:
         quick(each, tmp_path)
@@ -309,7 +311,7 @@ def test_a_damaged_result_is_named_kept_and_done_again(uninterrupted, tmp_path):
         assert {row["id"] for row in csv.DictReader(file)} == {each.id for each in specs}
 
 
-def test_failed_runs_are_done_again_on_request_and_other_versions_are_said(tmp_path):
+def test_failed_runs_are_done_again_on_request_and_other_versions_are_said(tmp_path, worker_here):
     outcome, texts = fake_runs.outcome_of(spec(0))
     older = record(spec(0), outcome)
     Store(tmp_path).publish(older | {"versions": older["versions"] | {"torch": "1.0"}}, texts)
