@@ -17,7 +17,8 @@ import torch
 
 from rnnvg.bptt.cells.diagonal import Diagonal
 from rnnvg.bptt.linearize import Recurrence, linearize
-from rnnvg.bptt.stack import ModuleLinearization, ModuleSegment
+from rnnvg.bptt.stack import ModuleLinearization
+from rnnvg.bptt.why.gates import gates_along
 from rnnvg.errors import InputError
 from rnnvg.notebook import Shown
 
@@ -93,13 +94,10 @@ def half_lives(recurrence: Recurrence, inputs: torch.Tensor, state: Any = None) 
     linear = linearize(recurrence, inputs, state)
     found: dict[tuple[int, str], list[torch.Tensor]] = {}
     if isinstance(linear, ModuleLinearization):
-        for segment in linear.segments():
-            assert isinstance(segment, ModuleSegment)
-            for index, (layer, path) in enumerate(zip(segment.layers, segment.paths, strict=True)):
-                for gate in layer.gates(path):
-                    if gate.log_carry is not None:
-                        channels = gate.log_carry.double().flatten(0, 1)
-                        found.setdefault((index, gate.name), []).append(channels)
+        for index, _, gates in gates_along(linear):
+            for gate in gates:
+                if gate.log_carry is not None:
+                    found.setdefault((index, gate.name), []).append(gate.log_carry.double().flatten(0, 1))
     if not found:
         raise InputError(
             "`recurrence` has no gate or eigenvalue that carries its state over; pass a gated module, a state space or a "

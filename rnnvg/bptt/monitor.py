@@ -69,10 +69,8 @@ class GradientMonitor:
         self.vanished = check_float("vanished", vanished, above=0, below=1)
         self.exploded = check_float("exploded", exploded, above=1)
         self.modules = find_recurrent(model)
-        self._followers = {name: self._follow(module) for name, module in self.modules.items()}
-
-    def _follow(self, module: nn.RNNBase) -> Follower:
-        return Follower(module, self.every, self.distance, self.vanished, self.exploded)
+        settings = self.every, self.distance, self.vanished, self.exploded
+        self._followers = {name: Follower(module, *settings) for name, module in self.modules.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, deep or pickled, keeps the settings and is not attached to anything."""

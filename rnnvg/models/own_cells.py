@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from rnnvg.bptt.cells.min_rnn import MinGRUCell
 from rnnvg.bptt.cells.oscillators import LEMCell
-from rnnvg.bptt.cells.rotations import RotationCell
+from rnnvg.bptt.cells.state_space import RotationCell
 from rnnvg.errors import InputError
 from rnnvg.models.cores import CORES
 from rnnvg.models.cores.lem import LEM

@@ -6,8 +6,8 @@
 
     linear in the state (linear.py)                             by preactivations (preactivated.py)
     min_rnn.py    minGRU, minLSTM                               xlstm.py        sLSTM (and mLSTM, linear)
-    state_space.py    LRU, S5, S4D                              oscillators.py  LEM, coRNN
-    selective.py  S6        rotations.py  LRU in real coordinates
+    state_space.py    LRU (also real), S5, S4D                  oscillators.py  LEM, coRNN
+    selective.py  S6
     linear_attention.py  GLA, DeltaNet
 
 A new recurrence is a new file with a subclass of `Cell`, and its class in CELLS: then `gradient_profile`,
@@ -39,9 +39,8 @@ from rnnvg.bptt.cells.lstm import LSTM
 from rnnvg.bptt.cells.min_rnn import MinGRU, MinLSTM
 from rnnvg.bptt.cells.oscillators import LEM, CoRNN
 from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory
-from rnnvg.bptt.cells.rotations import Rotations
 from rnnvg.bptt.cells.selective import S6
-from rnnvg.bptt.cells.state_space import LRU, S4D, S5
+from rnnvg.bptt.cells.state_space import LRU, S4D, S5, Rotations
 from rnnvg.bptt.cells.vanilla import Vanilla
 from rnnvg.bptt.cells.xlstm import MLSTM, SLSTM
 from rnnvg.bptt.weights import at_least_single, own_weights

@@ -42,7 +42,7 @@ def gate_statistics(linear: ModuleLinearization) -> tuple[GateStatistics, ...]:
     """The statistics of every gate along the trajectory, layer by layer."""
     sums: list[dict[str, Tensor]] = [{} for _ in linear.layers]
     logs: dict[int, Tensor] = {}
-    for index, _, gates in _along(linear):
+    for index, _, gates in gates_along(linear):
         for gate in gates:
             value = gate.values
             counts = torch.stack([value.sum(), (value < CLOSED).sum(), (value > OPEN).sum()]).double()
@@ -67,11 +67,12 @@ def gate_values(linear: ModuleLinearization) -> Iterator[tuple[int, int, dict[st
 
     Of a candidate or a vanilla unit the absolute value.
     """
-    for index, start, gates in _along(linear):
+    for index, start, gates in gates_along(linear):
         yield index, start, {gate.name: gate.values for gate in gates}
 
 
-def _along(linear: ModuleLinearization) -> Iterator[tuple[int, int, list[Gate]]]:
+def gates_along(linear: ModuleLinearization) -> Iterator[tuple[int, int, list[Gate]]]:
+    """The gates segment by segment: layer, first step, gates; values may be void when the next are asked for."""
     for segment in linear.segments(reuse=True):
         assert isinstance(segment, ModuleSegment)
         for index, (layer, path) in enumerate(zip(segment.layers, segment.paths, strict=True)):
