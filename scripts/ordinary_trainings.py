@@ -218,7 +218,8 @@ def train_with_lightning(steps: int, every: int | None) -> tuple[nn.Module, Any]
             return torch.optim.AdamW(self.parameters(), 0.01)
 
     torch.manual_seed(0)
-    module, callbacks = Module(), [adapter.callback(every=every)] if every else []
+    module = Module()
+    callbacks: list[Any] = [adapter.callback(every=every)] if every else []
     with tempfile.TemporaryDirectory() as directory:
         trainer = lightning.Trainer(
             max_steps=steps,
