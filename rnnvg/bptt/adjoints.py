@@ -89,7 +89,8 @@ class _Recursion:
         self.rows = rows
         self.waiting = max(1, min(WAITING_STEPS, last + 1, WAITING_NUMBERS // max(1, rows * B * linear.size)))
         # Where few adjoints have room and their lengths alone are wanted, two slots stay in the cache and only scales wait.
-        self.scales_wait = lengths and self.waiting < FEW_STEPS
+        self.lengths, self.scales_wait = lengths, lengths and self.waiting < FEW_STEPS
+        self.undivided: list[tuple[Tensor, Tensor]] = []  # vectors that wait, and what is left to divide them by
         if self.scales_wait:  # odd, because slots and scales are counted by one number
             self.waiting = (
                 (min(WAITING_STEPS, WAITING_NUMBERS // (rows * B)) - 1) | 1 if rows * B < WAITING_NUMBERS else 1
@@ -233,7 +234,11 @@ class _Recursion:
             if not used:
                 return self._step(segment, t)
             norms = norms[: used + 1].masked_fill_(dead & (norms[: used + 1] == 0), 1.0)
-        vectors[1 : used + 1] /= norms[1:]
+        if self.lengths:  # and the others perhaps never
+            vectors[used] /= norms[used]
+            self.undivided.append((vectors[1:used], norms[1:used]))
+        else:
+            vectors[1 : used + 1] /= norms[1:]
         scales = self.scales[at + 1 : at + used + 1, :n]
         torch.div(norms[1:], norms[:-1], out=scales)
         scales[0] = norms[1]
@@ -295,7 +300,11 @@ class _Recursion:
         n, used = self.under_way, self.done
         log_scale = self.logs[:used, :n].clone()
         self.logs[0] = self.logs[used]
-        kept = 0 if self.scales_wait and unit else used
+        kept = 0 if self.lengths and unit else used
+        if kept:
+            for waiting, norms in self.undivided:
+                waiting /= norms
+        self.undivided.clear()
         vectors = self._ring(self.slots, self.at - used, kept)
         inputs = torch.cat(self.inputs) if self.with_inputs else None
         self.inputs.clear()

@@ -34,6 +34,7 @@ def linearize(
     *,
     masks: Sequence[Tensor] | None = None,
     keep_bytes: int = KEEP_BYTES,
+    trajectory: bool = True,
 ) -> Linearization:
     """Linearise `recurrence` along the trajectory that `inputs` drive it through from `state`.
 
@@ -45,6 +46,7 @@ def linearize(
         masks: of a module's dropout between layers, what each layer's output is multiplied by before the next one reads it,
             time first [T, B, P] each, L - 1 of them; None leaves such dropout out, and `note` says so.
         keep_bytes: states are kept for every step up to this many bytes, and beyond it only at checkpoints.
+        trajectory: False where nothing but adjoints will be asked for, which then take less time and memory.
 
     Raises:
         InputError: an argument that does not fit, with what to pass.
@@ -66,7 +68,7 @@ def linearize(
         layers = module_layers(recurrence)
         sequence = arguments.module_inputs(recurrence, inputs, layers)
         states = arguments.module_state(recurrence, state, sequence, layers)
-        found = ModuleLinearization(layers, sequence, states, keep_bytes, masks)
+        found = ModuleLinearization(layers, sequence, states, keep_bytes, masks, trajectory)
         found.note = arguments.dropout_note(recurrence) if masks is None else ""
         return found
     if isinstance(recurrence, type):

@@ -114,7 +114,7 @@ def gradient_profiles(
     elif direction is not None:
         raise InputError(f"`direction` is {direction!r} and `recurrence` runs one way; pass direction=None.")
     else:
-        ways, linear = [], known or linearize(recurrence, inputs, state)
+        ways, linear = [], known or linearize(recurrence, inputs, state, trajectory=False)
     lengths = arguments.check_lengths(lengths, linear.n_steps, linear.batch)
     shared, steps = arguments.source_steps(sources, linear.n_steps, lengths, linear.batch)
     n_distances = int(shared.max()) + 2 + isinstance(linear, BothWays) * linear.n_steps

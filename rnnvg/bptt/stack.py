@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rnnvg.bptt.cells import Buffers, Cell, StateViews, Trajectory, steps_of
+from rnnvg.bptt.cells import Buffers, Cell, LastingBuffers, StateViews, Trajectory, steps_of
 from rnnvg.bptt.cells.linear import ElementwiseCell
 from rnnvg.bptt.segments import KEEP_BYTES, Coordinate, Linearization, Segment, split_steps
 from rnnvg.errors import InputError
 
 # A segment's gates should stay in a core's own cache between the passes over them, and its products be large enough.
 SEGMENT_NUMBERS = 2**18
+# Where factors alone are kept there are fewer passes over a segment, and more is lost with each that is begun.
+RUN_NUMBERS = 2**20
 # Multiplications up to which a step's pull takes less time than the dozen small operations beside it.
 CHEAP_WORK = 2**21
 # So many of a segment's steps are cut out of it one by one before all are.
@@ -41,6 +43,7 @@ class ModuleLinearization(Linearization):
         states: Sequence[tuple[Tensor, ...]],
         keep_bytes: int = KEEP_BYTES,
         masks: Sequence[Tensor] | None = None,
+        trajectory: bool = True,
     ) -> None:
         self.layers = list(layers)
         self.inputs = inputs
@@ -63,6 +66,11 @@ class ModuleLinearization(Linearization):
         keep = self.n_steps * self.batch * per_step * inputs.element_size() <= keep_bytes
         self._kept: list[Trajectory] | None = None
         self._checkpoints: list[Sequence[tuple[Tensor, ...]]] = []
+        self._factors: ModuleSegment | None = None
+        runs = split_steps(self.n_steps, RUN_NUMBERS // (self.batch * widest))
+        if keep and not trajectory and len(runs) > 1 and all(layer.lasting for layer in layers):
+            self._factors = self._run_for_factors(states, runs)
+            return
         if keep:
             self._kept = self._run(0, inputs, states, [Buffers() for _ in layers])
             for path in self._kept:
@@ -77,13 +85,27 @@ class ModuleLinearization(Linearization):
 
     @torch.no_grad()
     def _run(
-        self, start: int, x: Tensor, states: Sequence[tuple[Tensor, ...]], buffers: list[Buffers]
+        self, start: int, x: Tensor, states: Sequence[tuple[Tensor, ...]], buffers: Sequence[Buffers]
     ) -> list[Trajectory]:
         """Every layer's trajectory over one segment."""
         paths: list[Trajectory] = []
         for index, (layer, state, new) in enumerate(zip(self.layers, states, buffers, strict=True)):
             paths.append(layer.run(_read_by(index, start, x, paths, self.masks), state, new))
         return paths
+
+    @torch.no_grad()
+    def _run_for_factors(self, states: Sequence[tuple[Tensor, ...]], bounds: list[tuple[int, int]]) -> ModuleSegment:
+        """Every step's factors, each segment's made while its gates are in the cache, as one segment without trajectories."""
+        buffers = [LastingBuffers(self.n_steps) for _ in self.layers]
+        steps: list[list[Any]] = [[] for _ in self.layers]
+        for start, stop in bounds:
+            paths = self._run(start, self.inputs[start:stop], states, buffers)
+            for layer, path, new, own in zip(self.layers, paths, buffers, steps, strict=True):
+                own += steps_of(layer.factors(path, new))
+                self._note_nonfinite(path.states[0][1:], start)
+            states = [tuple(part[-1] for part in path.states) for path in paths]
+        self.bounds = [(0, self.n_steps)]
+        return ModuleSegment(self, 0, self.inputs, [], self._buffers, steps=steps)
 
     def outputs(self) -> Tensor:
         """What the module gives, [T, B, P]: the top layer's h after every step."""
@@ -101,6 +123,9 @@ class ModuleLinearization(Linearization):
         return self._segment(index, self._buffers, change)
 
     def _segment(self, index: int, buffers: list[Buffers], change: str | None) -> ModuleSegment:
+        if self._factors is not None:
+            assert change is None, "the trajectory was not asked for"
+            return self._factors
         start, stop = self.bounds[index]
         x = self.inputs[start:stop]
         if self._kept is not None:
@@ -184,15 +209,20 @@ class ModuleSegment(Segment):
         paths: list[Trajectory],
         buffers: list[Buffers],
         change: str | None = None,
+        steps: list[list[Any]] | None = None,
     ) -> None:
         self.start, self.stop = start, start + x.shape[0]
         self.layers, self.places, self._masks = whole.layers, whole.places, whole.masks
         self.inputs, self.paths = x, paths
         self.by_runs = len(self.layers) == 1 and self.layers[0].by_runs
         self.cheap = self.layers[0].by_runs or (whole.work is not None and whole.work * whole.batch <= CHEAP_WORK)
-        with torch.no_grad():
-            found = zip(self.layers, paths, buffers, strict=True)
-            self.factors = [layer.factors(path, new, change) for layer, path, new in found]
+        self.factors: list[Any] = []
+        if steps is not None:
+            self._steps = steps
+        else:
+            with torch.no_grad():
+                found = zip(self.layers, paths, buffers, strict=True)
+                self.factors = [layer.factors(path, new, change) for layer, path, new in found]
         self.deltas: list[Any] = []
         self._buffers = buffers
         self._n, self._singly = -1, 0

@@ -161,3 +161,23 @@ def test_batch_first_and_initial_states():
     assert (linear.n_steps, linear.batch) == (6, 4)
     for t, expected in enumerate(jacobians(module, inputs.transpose(0, 1), state, linear)):
         torch.testing.assert_close(dense(linear.pushforward, t, 6, 4), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_factors_without_a_trajectory_are_those_along_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that overwrite each other, the last of them shorter; a state that is not finite is found in a later block."""
+    module, inputs, state = recurrence(name, 23, 4, seed=5)
+    with torch.no_grad():
+        for weight_name, weight in module.named_parameters():
+            weight *= 1e6 if "weight_ih" in weight_name and not weight_name.endswith(("l1", "l2")) else 1
+    inputs /= 1e6
+    inputs[13, 2] = torch.tensor([1e305, -1e305], dtype=torch.float64)
+    monkeypatch.setattr("rnnvg.bptt.stack.RUN_NUMBERS", 5 * 4 * 16)
+    whole, alone = (linearize(module, inputs, state, trajectory=kept) for kept in (True, False))
+    assert alone.first_nonfinite.tolist() == whole.first_nonfinite.tolist()
+    assert name != "relu" or alone.first_nonfinite.tolist() == [-1, -1, 13, -1]
+    adjoint = torch.randn(3, 4, whole.size, dtype=torch.float64)
+    for t in (0, 4, 5, 12, 13, 22):
+        expected = whole.pullback(t, adjoint)
+        assert bool(torch.isfinite(expected[:, :2]).all())
+        torch.testing.assert_close(alone.pullback(t, adjoint), expected, rtol=1e-12, atol=1e-14, equal_nan=True)

@@ -7,6 +7,7 @@ from torch import nn
 
 from rnnvg import gradient_profile
 from rnnvg.bptt import Diagonal
+from rnnvg.bptt.profile import gradient_profiles
 from tests.reference import assert_same, log_norms
 
 
@@ -150,3 +151,22 @@ def test_every_source_and_sequence_has_a_covector_of_its_own():
     squares = squares_of_covectors(2, 2000, 3)
     assert len({round(value, 9) for value in squares[..., 0].ravel()}) == 4000
     assert abs(np.corrcoef(squares[0, :, 0], squares[1, :, 0])[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("module", [nn.LSTM, nn.GRU, nn.RNN])
+def test_lengths_alone_are_those_of_the_vectors(module: type[nn.RNNBase], dtype: torch.dtype) -> None:
+    """The state's norm alone is read off the scales where it can be; beside the input's it comes from the same adjoints'
+    vectors. One sequence begins late, one dies at a step, one never lives."""
+    torch.manual_seed(0)
+    recurrence, inputs = module(2, 3).to(dtype), torch.randn(300, 4, 2, dtype=dtype)
+    output_grad = torch.randn(300, 4, 3, dtype=dtype)
+    output_grad[:, 3] = 0
+    if module is nn.RNN:
+        recurrence.nonlinearity = "relu"
+        inputs[100, 1] = -1e3 * recurrence.weight_ih_l0.detach().sum(0).sign()
+    asked = {"sources": [280, 299], "lengths": [300, 300, 281, 300], "output_grad": output_grad}
+    alone = gradient_profile(recurrence, inputs, **asked).log_norm
+    beside = gradient_profiles(recurrence, inputs, None, ["state", "input"], **asked)[0].log_norm
+    np.testing.assert_allclose(alone, beside, rtol=1e-6 if dtype == torch.float32 else 1e-13)
+    assert np.isneginf(alone[:, :, 3]).any()

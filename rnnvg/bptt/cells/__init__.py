@@ -38,7 +38,7 @@ from rnnvg.bptt.cells.linear_attention import GLA, DeltaNet
 from rnnvg.bptt.cells.lstm import LSTM
 from rnnvg.bptt.cells.min_rnn import MinGRU, MinLSTM
 from rnnvg.bptt.cells.oscillators import LEM, CoRNN
-from rnnvg.bptt.cells.parts import Buffers, Gate, Part, StateViews, Trajectory
+from rnnvg.bptt.cells.parts import Buffers, Gate, LastingBuffers, Part, StateViews, Trajectory
 from rnnvg.bptt.cells.selective import S6
 from rnnvg.bptt.cells.state_space import LRU, S4D, S5, Rotations
 from rnnvg.bptt.cells.vanilla import Vanilla
@@ -67,6 +67,7 @@ CELLS: list[type[Cell]] = [
 __all__ = [
     "CELLS",
     "Buffers",
+    "LastingBuffers",
     "Cell",
     "Gate",
     "Part",

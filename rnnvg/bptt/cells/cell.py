@@ -33,6 +33,7 @@ class Cell:
             the elementwise factors make of its adjoint.
         by_runs: `pull_run` is there.
         by_outputs: `retrace` is there.
+        lasting: what `factors` returns comes from `Buffers.lasting` and `Buffers.kept`, so that it may outlive a trajectory.
         carry_gate: the name of the gate that keeps the state, or None.
         theory: the name in `theories` of the wide limit that holds for this one, or None.
         parts: blocks of the state in order; the first is what the layer above and the outside read.
@@ -48,6 +49,7 @@ class Cell:
     by_runs: ClassVar[bool] = False
     carry_gate: ClassVar[str | None] = None
     by_outputs: ClassVar[bool] = False
+    lasting: ClassVar[bool] = False
     theory: str | None = None
 
     parts: tuple[Part, ...]

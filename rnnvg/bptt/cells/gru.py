@@ -87,6 +87,7 @@ class GRU(Cell):
     carry_gate = "update gate"
     theory = "gru"
     by_outputs = True
+    lasting = True
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
@@ -115,22 +116,18 @@ class GRU(Cell):
         from_x = products(x, self.weights.input, self._bias, new("x", h, steps, batch, 3 * H))
         from_h = new("h", h, steps, batch, 3 * H)
         hidden = states_from("hidden", h, steps, new)
-        rows = hidden.unbind()
         gates, candidates = new("gates", h, steps, batch, 2 * H), new("candidates", h, steps, batch, H)
-        resets, updates = gates.chunk(2, -1)
-        values = zip(gates.unbind(), resets.unbind(), updates.unbind(), candidates.unbind(), strict=True)
-        x_rows = zip(from_x[..., : 2 * H].unbind(), from_x[..., 2 * H :].unbind(), strict=True)
-        h_rows = zip(from_h.unbind(), from_h[..., : 2 * H].unbind(), from_h[..., 2 * H :].unbind(), strict=True)
+        values = gates, *gates.chunk(2, -1), candidates
+        split = [part for each in (from_x, from_h) for part in (each[..., : 2 * H], each[..., 2 * H :])]
+        rows = new.rows((hidden,), from_h, *split, *values)
         with threads_for(self._recurrent.numel() * batch, x.device):
-            for k, ((x_gates, x_n), (h_row, h_gates, h_n), (gate, reset, update, candidate)) in enumerate(
-                zip(x_rows, h_rows, values, strict=True)
-            ):
-                torch.mm(rows[k], self._recurrent, out=h_row)
+            for h_row, x_gates, x_n, h_gates, h_n, gate, reset, update, candidate, before, after in rows:
+                torch.mm(before, self._recurrent, out=h_row)
                 if self._candidate_bias is not None:
                     h_n.add_(self._candidate_bias)
                 torch.add(x_gates, h_gates, out=gate).sigmoid_()
                 torch.addcmul(x_n, reset, h_n, out=candidate).tanh_()
-                torch.lerp(candidate, rows[k], update, out=rows[k + 1])
+                torch.lerp(candidate, before, update, out=after)
         return Trajectory((hidden,), Values(from_x, from_h, gates, candidates))
 
     def retrace(self, x: Tensor, hidden: Tensor, state: tuple[Tensor, ...], new: Buffers) -> Trajectory:
@@ -155,7 +152,7 @@ class GRU(Cell):
         closing = torch.add(from_x[..., : 2 * H], from_h[..., : 2 * H], out=new("closing", from_x, *lead, 2 * H))
         closing.neg_().sigmoid_()  # 1 - r and 1 - z, to full relative precision
         reset_closing, update_closing = closing[..., :H], closing[..., H:]
-        into = new("into", closing, *lead, 4, H)
+        into = new.lasting("into", closing, *lead, 4, H)
         into_n, into_r, into_z, into_hn = into.unbind(-2)
         torch.sub(before, candidate, out=into_z).mul_(update).mul_(update_closing)
         proposed = torch.addcmul(from_x[..., 2 * H :], reset, hn, out=new("proposed", closing, *lead, H))
@@ -173,7 +170,7 @@ class GRU(Cell):
             into_z.zero_()
         if change in (GATES_HELD, RESET_OPEN, ALL_OPEN):
             into_r.zero_()
-        return Factors(into, update)
+        return Factors(into, new.kept("update", update))
 
     def new_delta(self, like: Tensor, new: Buffers) -> Delta:
         delta = new("delta", like, *like.shape[:2], 4, self.hidden)

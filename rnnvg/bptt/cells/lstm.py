@@ -88,6 +88,7 @@ class LSTM(Cell):
     carry_gate = "forget gate"
     theory = "lstm"
     by_outputs = True
+    lasting = True
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
@@ -107,19 +108,19 @@ class LSTM(Cell):
         z = products(x, self.weights.input, self._bias, new("z", h, steps, batch, 4 * H))
         gates, squashed = new("gates", h, steps, batch, 4 * H), new("squashed", h, steps, batch, H)
         hidden, cell = states_from("hidden", h, steps, new), states_from("cell", c, steps, new)
-        h_rows, c_rows, gate_rows, squashed_rows = hidden.unbind(), cell.unbind(), gates.unbind(), squashed.unbind()
-        into, forget, candidate, out = (each.unbind() for each in gates.chunk(4, -1))
-        with threads_for(self._recurrent.numel() * batch, x.device):
-            for k, (row, proposed) in enumerate(zip(z.unbind(), z[..., 2 * H : 3 * H].unbind(), strict=True)):
-                row.addmm_(h_rows[k], self._recurrent)
-                torch.sigmoid(row, out=gate_rows[k])
-                torch.tanh(proposed, out=candidate[k])
-                torch.mul(into[k], candidate[k], out=c_rows[k + 1]).addcmul_(forget[k], c_rows[k])
-                torch.tanh(c_rows[k + 1], out=squashed_rows[k])
-                if self.weights.projection is None:
-                    torch.mul(out[k], squashed_rows[k], out=h_rows[k + 1])
+        rows = new.rows((hidden, cell), z, z[..., 2 * H : 3 * H], gates, *gates.chunk(4, -1), squashed)
+        recurrent, projection = self._recurrent, self.weights.projection
+        with threads_for(recurrent.numel() * batch, x.device):
+            for row, proposed, gate, into, forget, candidate, out, squash, h_before, h_after, c_before, c_after in rows:
+                row.addmm_(h_before, recurrent)
+                torch.sigmoid(row, out=gate)
+                torch.tanh(proposed, out=candidate)
+                torch.mul(into, candidate, out=c_after).addcmul_(forget, c_before)
+                torch.tanh(c_after, out=squash)
+                if projection is None:
+                    torch.mul(out, squash, out=h_after)
                 else:
-                    torch.mm(out[k] * squashed_rows[k], self.weights.projection.t(), out=h_rows[k + 1])
+                    torch.mm(out * squash, projection.t(), out=h_after)
         shape = (steps, batch, 4, H)
         return Trajectory((hidden, cell), Values(z.view(shape), gates.view(shape), squashed))
 
@@ -148,12 +149,12 @@ class LSTM(Cell):
         z, gates, squashed = path.values
         before, after = path.states[1][:-1], path.states[1][1:]
         into, forget, candidate, out = gates.unbind(-2)
-        slopes = torch.copysign(z, -1.0, out=new("slopes", z, *z.shape))
+        slopes = torch.abs(z, out=new.lasting("slopes", z, *z.shape)).neg_()  # copysign takes longer than both
         slopes[:, :, 2].mul_(2)
         slopes.sigmoid_().addcmul_(slopes, slopes, value=-1)
         slopes[:, :, 2].mul_(4)
         of_into, of_forget, of_candidate, of_out = slopes.unbind(-2)
-        slope = slope_of_tanh(after, new("slope", z, *after.shape))
+        slope = slope_of_tanh(after, new.lasting("slope", z, *after.shape))
         if change == SLOPES_1:
             of_candidate.fill_(1)
             slope.fill_(1)
@@ -169,7 +170,7 @@ class LSTM(Cell):
         of_forget.mul_(before)
         of_candidate.mul_(into)
         of_out.mul_(squashed)
-        return Factors(slope.mul_(out), slopes[:, :, :3], of_out, forget)
+        return Factors(slope.mul_(out), slopes[:, :, :3], of_out, new.kept("forget", forget))
 
     def new_delta(self, like: Tensor, new: Buffers) -> Delta:
         delta = new("delta", like, *like.shape[:2], 4, self.hidden)

@@ -10,7 +10,7 @@ from it would be called zero where it is small. With p = sigmoid(-|z|) <= 1/2, s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -76,6 +76,7 @@ class Buffers:
 
     def __init__(self) -> None:
         self._memory: dict[str, Tensor] = {}
+        self._rows: dict[int, list[Any]] = {}
 
     def __call__(self, name: str, like: Tensor, *shape: int) -> Tensor:
         """An uninitialised tensor of `shape`, the same memory for the same name while it is large enough."""
@@ -84,7 +85,47 @@ class Buffers:
         if memory is None or memory.numel() < size:
             # A little more than is asked for, because the number of adjoints grows by one source at a time.
             memory = self._memory[name] = empty(like, size if memory is None else 2 * size)
+            self._rows.clear()
         return memory[:size].view(shape)
+
+    def rows(self, states: Sequence[Tensor], *values: Tensor) -> list[Any]:
+        """What a loop over steps reads and writes at each of them, cut up once for all segments of c steps: the rows of
+        `values` [c, ...], and of each of `states` [c+1, ...] the one before the step and the one after it."""
+        steps = len(values[0])
+        found = self._rows.get(steps)
+        if found is None:
+            columns = [each.unbind() for each in values]
+            for state in states:
+                rows = state.unbind()
+                columns += rows[:-1], rows[1:]
+            found = self._rows[steps] = list(zip(*columns, strict=True))
+        return found
+
+    def lasting(self, name: str, like: Tensor, *shape: int) -> Tensor:
+        """As a call, for what `Cell.factors` returns."""
+        return self(name, like, *shape)
+
+    def kept(self, name: str, values: Tensor) -> Tensor:
+        """Values of the trajectory that `Cell.factors` returns as they are."""
+        return values
+
+
+class LastingBuffers(Buffers):
+    """Buffers of a run of segments, in order of time, whose trajectories overwrite each other and whose factors stay."""
+
+    def __init__(self, n_steps: int) -> None:
+        super().__init__()
+        self._n_steps = n_steps
+        self._whole: dict[str, tuple[Tensor, int]] = {}
+
+    def lasting(self, name: str, like: Tensor, *shape: int) -> Tensor:
+        steps, rest = shape[0], shape[1:]
+        whole, first = self._whole.get(name) or (empty(like, self._n_steps * math.prod(rest)).view(-1, *rest), 0)
+        self._whole[name] = whole, first + steps
+        return whole[first : first + steps]
+
+    def kept(self, name: str, values: Tensor) -> Tensor:
+        return self.lasting(name, values, *values.shape).copy_(values)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ class Vanilla(Cell):
     changes = (SLOPES_1,)
     chain = ("saturation", "matrix")
     by_outputs = True
+    lasting = True
 
     def __init__(self, weights: Weights, nonlinearity: str) -> None:
         self.weights, self.nonlinearity = weights, nonlinearity
@@ -95,9 +96,9 @@ class Vanilla(Cell):
         (h,) = state
         z = products(x, self.weights.input, self._bias, new("z", h, *x.shape[:2], self.hidden))
         hidden = states_from("hidden", h, len(x), new)
-        rows = hidden.unbind()
+        rows = new.rows((hidden,), z)
         with threads_for(self._recurrent.numel() * h.shape[0], x.device):
-            for before, after, gate in zip(rows, rows[1:], z.unbind(), strict=False):
+            for gate, before, after in rows:
                 gate.addmm_(before, self._recurrent)
                 if self.nonlinearity == "relu":
                     torch.clamp_min(gate, 0, out=after)
@@ -118,7 +119,7 @@ class Vanilla(Cell):
 
     def factors(self, path: Trajectory, new: Buffers, change: str | None = None) -> Factors:
         z: Tensor = path.values.z
-        slopes = new("slopes", z, *z.shape)
+        slopes = new.lasting("slopes", z, *z.shape)
         if change == SLOPES_1:
             return Factors(slopes.fill_(1))
         if self.nonlinearity == "relu":
