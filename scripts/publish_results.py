@@ -25,10 +25,9 @@ import pandas as pd
 from rnnvg import bench, load_results
 from rnnvg.bench import Plan, Store
 from rnnvg.bench.grid import names
-from rnnvg.bench.outcome import outcome, published_table
-from rnnvg.bench.outcome import verdicts as verdicts_of
 from rnnvg.bench.plan import FOLDER, kept
-from rnnvg.bench.published import VERDICTS
+from rnnvg.bench.published import VERDICTS, outcome, published_table
+from rnnvg.bench.published import verdicts as verdicts_of
 from rnnvg.bench.spec import Measure, Training
 from rnnvg.errors import InputError
 from rnnvg.files import write_ours, write_whole

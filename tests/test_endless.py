@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 import rnnvg
 from rnnvg import InputError, bench, depth, errors, functional, models, report, tasks, text, training
 from rnnvg.advise import advise
-from rnnvg.bench.outcome import verdicts
+from rnnvg.bench.published import verdicts
 from rnnvg.depth import clip_threshold
 from rnnvg.functional.quadrants import count_quadrants
 from rnnvg.text import torch_text, vocabulary

@@ -110,14 +110,15 @@ def run(
     """
     if not how["dry_run"]:
         check_memory_limit(WITH_WORKERS)
-    from rnnvg.bench import Plan, choose, grid
+    from rnnvg.bench import Plan, grid
+    from rnnvg.bench.plan import share
 
     made = grid.read(spec)
     made = made.select(seeds=seeds) if seeds is not None else made
     made = made.change(**dict(settings)) if settings else made
     made = made.change(device=device) if device != "cpu" else made
     made = made.change(give_up=True) if give_up else made
-    plan = Plan.of(made, _patterns(how), choose.share(how.pop("shard")))
+    plan = Plan.of(made, _patterns(how), share(how.pop("shard")))
     _go(out or Path(f"runs/{made.name}"), plan, **how)
 
 
@@ -130,12 +131,12 @@ def resume(directory: Path, **how: Any) -> None:
     \b
     rnnvg bench resume runs/my --jobs 4
     """
-    from rnnvg.bench import Plan, choose, plan
+    from rnnvg.bench import Plan, plan
 
-    number = choose.share(how.pop("shard"))
+    number = plan.share(how.pop("shard"))
     kept, patterns = plan.kept(directory, number), _patterns(how)
     if patterns:
-        choose.only([run for grid in kept.grids for run in grid.runs()], patterns)
+        plan.only([run for grid in kept.grids for run in grid.runs()], patterns)
         kept = Plan(kept.grids, tuple(patterns for _ in kept.grids), number)
     _go(directory, kept, keep=False, **how)
 
@@ -213,7 +214,7 @@ def verdicts(directories: tuple[Path, ...]) -> None:
     rnnvg bench verdicts runs/published/*
     rnnvg bench verdicts results tcn-adding
     """
-    from rnnvg.bench.outcome import verdicts as verdicts_of
+    from rnnvg.bench.published import verdicts as verdicts_of
     from rnnvg.cli.bench_text import verdicts_in_words
 
     table = verdicts_of(directories)
@@ -234,7 +235,7 @@ def _go(out: Path, plan: Plan, *, dry_run: bool, keep: bool = True, **how: Any) 
     """Does what is left of a plan and writes the report; `how` is what `bench.run_all` takes."""
     from rnnvg.bench.cluster import check_address, exposure
     from rnnvg.bench.given_up import saving
-    from rnnvg.bench.outcome import write_outcome
+    from rnnvg.bench.published import write_outcome
     from rnnvg.bench.spec import by_id
     from rnnvg.cli import bench_text
     from rnnvg.cli.report import rendered

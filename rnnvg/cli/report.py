@@ -31,7 +31,7 @@ def command(directory: Path, functional: bool) -> None:
     rnnvg report runs/recall --functional
     """
     if functional:
-        from rnnvg.bench.remembered import remember
+        from rnnvg.bench.trained import remember
 
         remember(directory, tell=output.tell)
     output.tell("Drawing the figures ...")

@@ -69,7 +69,7 @@ class Results:
     @cached_property
     def outcome(self) -> dict[str, pd.DataFrame]:
         """What benchmarks came to beside their runs: "published", "ladder", "rungs"; empty where none was asked for."""
-        from rnnvg.bench.outcome import outcome
+        from rnnvg.bench.published import outcome
 
         if self.directory is None or self.plan is None:
             return {}
@@ -160,8 +160,8 @@ def read(directory: str | Path) -> Results:
     Raises:
         InputError: there is no such directory, or no run in it is done.
     """
-    from rnnvg.bench.remembered import RECALL, answers
     from rnnvg.bench.store import Store
+    from rnnvg.bench.trained import RECALL, answers
 
     store = Store(directory)
     how = _HOW_TO_GET_SOME.format(shown(store.directory).strip("'"))

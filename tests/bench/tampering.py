@@ -19,7 +19,7 @@ from typing import NamedTuple
 from click.testing import CliRunner
 
 from rnnvg import bench, load_results
-from rnnvg.bench import grid, remembered, store
+from rnnvg.bench import grid, store, trained
 from rnnvg.cli import main
 from rnnvg.errors import InputError
 
@@ -62,7 +62,7 @@ def make(place: Path) -> Path:
     claim = {"token": "x", "pid": 1, "place": "elsewhere"}
     (bench.Store(place).folder(rest[0].id) / "claim.json").write_text(json.dumps(claim))
     rows = [f"{spec.id},{delay},1,20,0.25" for spec in rest for delay in (1, 2, 4)]
-    (place / remembered.RECALL).write_text("\n".join([",".join(remembered.COLUMNS), *rows]) + "\n")
+    (place / trained.RECALL).write_text("\n".join([",".join(trained.COLUMNS), *rows]) + "\n")
     assert {"resume.safetensors", "part-000000000.csv"} <= {path.name for path in place.rglob("*")}
     return place
 

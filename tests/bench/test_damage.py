@@ -18,10 +18,9 @@ from click.testing import CliRunner
 from tampering import tamper
 
 from rnnvg import bench
-from rnnvg.bench import grid, remembered, run
+from rnnvg.bench import grid, run, trained
 from rnnvg.bench.claims import claimed
-from rnnvg.bench.outcome import published_table
-from rnnvg.bench.published import beside_published
+from rnnvg.bench.published import beside_published, published_table
 from rnnvg.cli import main
 from rnnvg.depth.kept import Kept
 from rnnvg.errors import InputError
@@ -168,12 +167,12 @@ def kept_part(folder):
 
 def kept_answers(folder):
     """The table of what networks answered."""
-    path = folder / remembered.RECALL
+    path = folder / trained.RECALL
     rows = [f"run-{index},{index + 1},{index},20,0.25" for index in range(8)]
-    path.write_text("\n".join([",".join(remembered.COLUMNS), *rows]) + "\n")
+    path.write_text("\n".join([",".join(trained.COLUMNS), *rows]) + "\n")
 
     def read():
-        found = remembered.answers(folder)
+        found = trained.answers(folder)
         return found is None or bool((found[["delay", "right", "n", "chance"]] >= 0).all(axis=None))
 
     return path, read
@@ -256,9 +255,9 @@ def test_damaged_files_beside_the_runs(kind, tmp_path):
     ],
 )
 def test_a_row_of_answers_that_cannot_be_is_named(tmp_path, row, fault):
-    (tmp_path / remembered.RECALL).write_text(",".join(remembered.COLUMNS) + "\n" + row + "\n")
+    (tmp_path / trained.RECALL).write_text(",".join(trained.COLUMNS) + "\n" + row + "\n")
     with pytest.raises(InputError, match=fault):
-        remembered.answers(tmp_path)
+        trained.answers(tmp_path)
 
 
 def test_a_part_whose_value_was_changed_is_made_again(tmp_path):

@@ -10,7 +10,7 @@ from fake_runs import quick, spec
 from test_run import Interrupts, adding, contents
 
 from rnnvg import bench, models
-from rnnvg.bench import choose, remembered, run, store
+from rnnvg.bench import plan, run, store, trained
 from rnnvg.bench.grid import from_dict
 from rnnvg.bench.record import write_off
 from rnnvg.bench.spec import run_spec, short_id
@@ -155,8 +155,8 @@ def test_an_older_run_that_was_interrupted_goes_on_where_it_was(tmp_path):
 
 def test_answers_kept_under_8_digits_are_those_of_their_runs(tmp_path):
     rows = [f"{short_id(spec(seed).id)},{delay},1,20,0.25" for seed in (0, 1) for delay in (1, 2)]
-    (tmp_path / "recall.csv").write_text("\n".join([",".join(remembered.COLUMNS), *rows]) + "\n")
-    found = remembered.answers(tmp_path, [spec(0).id, "some-other-run"])
+    (tmp_path / "recall.csv").write_text("\n".join([",".join(trained.COLUMNS), *rows]) + "\n")
+    found = trained.answers(tmp_path, [spec(0).id, "some-other-run"])
     assert found is not None
     assert list(found["id"]) == [spec(0).id] * 2 + [short_id(spec(1).id)] * 2
 
@@ -164,9 +164,9 @@ def test_answers_kept_under_8_digits_are_those_of_their_runs(tmp_path):
 def test_an_id_may_be_cut_off_within_its_digits(tmp_path):
     made = [spec(seed) for seed in (0, 1)]
     for cut in (short_id(made[1].id), made[1].id[:-11], short_id(made[1].id)[-8:], f"*-{short_id(made[1].id)[-8:]}"):
-        assert choose.only(made, [cut]) == [made[1]]
+        assert plan.only(made, [cut]) == [made[1]]
     with pytest.raises(InputError, match="matches none of the 2 runs"):
-        choose.only(made, ["adding-T1"])
+        plan.only(made, ["adding-T1"])
     for each in made:
         (tmp_path / "runs" / each.id).mkdir(parents=True)
         (tmp_path / "runs" / each.id / "weights.safetensors").touch()

@@ -9,7 +9,7 @@ from fake_runs import outcome_of
 
 from rnnvg import InputError
 from rnnvg.bench import Plan, Store, grid
-from rnnvg.bench.outcome import verdicts
+from rnnvg.bench.published import verdicts
 from rnnvg.bench.record import record
 
 FIGURE = {"cell": "gru", "metric": "mse", "value": 0.01, "source": "a paper", "settings": {"length": 10}}

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from synthetic_results import in_memory, write_results
 
 from rnnvg import bench
-from rnnvg.bench.remembered import answers, remember
+from rnnvg.bench.trained import answers, remember
 from rnnvg.cli import main
 from rnnvg.errors import InputError
 from rnnvg.functional.quadrants import BOTH, LATCHED, NEITHER, UNUSED

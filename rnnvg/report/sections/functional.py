@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rnnvg.bench import remembered
+from rnnvg.bench import trained
 from rnnvg.functional.logistic import RecallHorizon, accuracy_at, recall_horizon
 from rnnvg.functional.quadrants import BOTH, LATCHED, NEITHER, UNUSED, quadrant, rank_correlation
 from rnnvg.horizon import spread
@@ -41,7 +41,7 @@ def joined(results: Results, answers: pd.DataFrame) -> pd.DataFrame:
     """`horizons`, a row a network and delay, with the right answers there; a network that was not asked has one row."""
     table = horizons(results, answers)
     runs = results.runs
-    new = runs[(runs["task"] == remembered.TASK) & (runs["status"] == "ok") & ~runs["id"].isin(answers["id"])]
+    new = runs[(runs["task"] == trained.TASK) & (runs["status"] == "ok") & ~runs["id"].isin(answers["id"])]
     rows = table.merge(answers[["id", "delay", "right", "n"]], on="id").assign(by=results.by)
     waiting = new[RUN].assign(quadrant="")
     return pd.concat([rows, waiting.assign(by=results.by)], ignore_index=True) if len(waiting) else rows
@@ -51,7 +51,7 @@ def horizons(results: Results, answers: pd.DataFrame, threshold: float = pooled.
     """Both horizons of every network that was asked, after training.
 
     Args:
-        answers: id, delay, right, n, chance, as `rnnvg.bench.remembered.remember` gives it.
+        answers: id, delay, right, n, chance, as `rnnvg.bench.trained.remember` gives it.
 
     Returns:
         problem, network, cell, seed, id, gradient (memory horizon by `results.by`, steps), gradient_censored, d50
@@ -64,7 +64,7 @@ def horizons(results: Results, answers: pd.DataFrame, threshold: float = pooled.
     rows = []
     for run in each_row(results.runs):
         mine = answers[answers["id"] == run.id].sort_values("delay")
-        if mine.empty or run.task != remembered.TASK:  # only there is there a delay to remember over
+        if mine.empty or run.task != trained.TASK:  # only there is there a delay to remember over
             continue
         recall = recall_horizon(mine["delay"], mine["right"], mine["n"], float(mine["chance"].iloc[0]))
         known = run.id in gradients
