@@ -214,3 +214,21 @@ def test_a_fit_in_pieces_is_the_fit(monkeypatch):
             assert getattr(other, name) == (pytest.approx(value, rel=1e-10) if isinstance(value, float) else value), (
                 name
             )
+
+
+@pytest.mark.parametrize("mask", [True, False, [False, False, True, False, False, True]])
+def test_what_is_masked_is_unobserved(mask):
+    curve = -0.5 * np.arange(6.0)
+    masked = np.ma.masked_array(curve, mask=mask)
+    if mask is True:
+        with pytest.raises(InputError, match="no observed value among its 6"):
+            memory_horizon(masked)
+        return
+    plain = np.where(mask, np.nan, curve)
+    assert memory_horizon(masked, 0.3) == memory_horizon(plain, 0.3)
+    assert memory_horizon(np.ma.masked_array(-np.arange(6), mask=mask)) == memory_horizon(
+        np.where(mask, np.nan, -np.arange(6.0))
+    )
+    assert decay_fit(masked) == decay_fit(plain)
+    if mask:  # the last value observed is at distance 4, and what lies under the mask at 2 is never read
+        assert memory_horizon(np.ma.masked_array([0.0, -3.0, 0.0, -3.0, -3.0, 0.0], mask=mask)).last == 0

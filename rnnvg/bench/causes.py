@@ -19,6 +19,7 @@ from rnnvg.bptt import attribute_decay, lyapunov_spectrum, temporal_contribution
 from rnnvg.bptt.curves import mean_log_gain
 from rnnvg.bptt.invariant import covariance_weighted
 from rnnvg.errors import InputError
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.models import encoded, has_recurrence, loss_gradient
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _map(step: int, profile: Any) -> list[Row]:
     """quantity "map" ("map by input" by the input), part = the source's step, distance; value in decades relative to one step
     back."""
     past = profile.distance >= 0
-    gain = profile.log_gain()[:, past] / math.log(10)
+    gain = profile.log_gain()[:, past] / NATS_PER_DECADE
     quantity = "map by input" if profile.wrt == "input" else "map"
     rows: list[Row] = []
     for row, source in enumerate(profile.sources):

@@ -20,7 +20,7 @@ from torch import nn
 
 from rnnvg.bptt import input_profile
 from rnnvg.bptt.profile import gradient_profiles
-from rnnvg.horizon import THRESHOLDS, memory_horizon
+from rnnvg.horizon import NATS_PER_DECADE, THRESHOLDS, memory_horizon
 from rnnvg.models import encoded, has_recurrence, recurrence
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def horizons(curves: pd.DataFrame, status: str) -> list[tuple[Any, ...]]:
         step, wrt = each["step"].iloc[0], each["wrt"].iloc[0]
         distance, log10_gain = each["distance"].to_numpy(), each["log10_gain"].to_numpy()
         log_gain = np.full(distance.max() + 1, math.nan)
-        log_gain[distance] = log10_gain * math.log(10)
+        log_gain[distance] = log10_gain * NATS_PER_DECADE
         for threshold in THRESHOLDS:
             if np.isnan(log_gain).all():
                 rows.append((step, wrt, threshold, None, None, None, None, None, status))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def half_life(rate: float) -> float:
 
 
 def check_numbers(argument: str, values: object) -> np.ndarray:
-    """`values` as float64: real numbers, in an array, a list or a tensor on the CPU.
+    """`values` as float64: real numbers, in an array, a list or a tensor on the CPU; nan where an array is masked.
 
     Raises:
         InputError: anything else; complex numbers and truth values are not cast silently.
@@ -82,7 +83,9 @@ def check_numbers(argument: str, values: object) -> np.ndarray:
         raise InputError(
             f"`{argument}` is a {type(values).__name__}{kind}; pass real numbers, such as a float64 array."
         )
-    return found.astype(np.float64, copy=False)
+    found = found.astype(np.float64, copy=False)
+    source: Any = values
+    return np.where(source.mask, np.nan, found) if np.ma.isMaskedArray(source) else found
 
 
 def decay_fit(log_gain: np.ndarray) -> DecayFit:

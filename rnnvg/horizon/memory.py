@@ -76,7 +76,7 @@ def memory_horizon(log_gain: np.ndarray, threshold: float = math.exp(-1)) -> Mem
     """The last distance at which at least `threshold` of the gradient is left.
 
     Args:
-        log_gain: ln gain at distances 0..K-1, [K]; -inf is an exact zero, nan is unobserved.
+        log_gain: ln gain at distances 0..K-1, [K]; -inf is an exact zero, nan (or masked) is unobserved.
         threshold: fraction of the gradient at the reference distance, in (0, 1).
 
     Raises:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rnnvg.bptt.plots import BLUE, GREEN, ORANGE, PINK
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.report import style
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def starts(story: Story) -> Figure:
     ax = axes[0, 0]
     for name, gradients in story.starts.items():
         layers = np.arange(1, len(gradients.log_weight) + 1)
-        relative = (gradients.log_activation[1:] - gradients.log_activation[-1]) / np.log(10)
+        relative = (gradients.log_activation[1:] - gradients.log_activation[-1]) / NATS_PER_DECADE
         ax.plot(layers, relative, color=INIT_COLOURS[name], marker="o", markersize=4, label=INIT_LABELS[name])
     ax.set_title(f"{story.settings['depth']} sigmoid layers, {story.settings['width']} wide")
     ax.set_xlabel("layer (1 the first)")

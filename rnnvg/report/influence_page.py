@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rnnvg.errors import InputError
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.report import style
 from rnnvg.report.page import document, drawn
 from rnnvg.report.picture import Picture
@@ -142,7 +143,7 @@ def draw(influence: Influence, context: ContextLoss) -> Figure:
 
 def _data(text: ReadText, influence: Influence) -> dict[str, Any]:
     """What the script reads; the word with the widest reach is chosen first."""
-    log10 = influence.log_norm / math.log(10)
+    log10 = influence.log_norm / NATS_PER_DECADE
     rows: list[list[int | None]] = [[]]
     reach = [0]
     for s, row in enumerate(log10):

@@ -20,6 +20,7 @@ from torch import Tensor
 from rnnvg.bptt.by_input.layout import Layout
 from rnnvg.bptt.by_input.subject import Forward
 from rnnvg.bptt.logscale import log_norm
+from rnnvg.horizon import NATS_PER_DECADE
 
 ROUNDING = 1e4  # a gradient from the future below so many units of rounding is rounding
 
@@ -190,7 +191,7 @@ class Range:
         return self.floor * 2 / 3
 
     def __str__(self) -> str:
-        return f"1e{math.ceil(self.floor / math.log(10))}"
+        return f"1e{math.ceil(self.floor / NATS_PER_DECADE)}"
 
 
 def exponents_to_try(dtype: torch.dtype) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rnnvg.bptt.gaussian import EDGE_ERROR, side_of_edge
+from rnnvg.horizon import NATS_PER_DECADE
 from rnnvg.report import style, wording
 from rnnvg.report.page import Table
 from rnnvg.report.part import Panels, Part, each_row
@@ -27,7 +28,7 @@ def frame(results: Results) -> pd.DataFrame:
     width = {record["id"]: record["spec"]["hidden"] for record in results.records}
     predicted = predicted[predicted["distance"] <= predicted["id"].map(width).astype(float)]
     measured = results.curves[(results.curves["step"] == 0) & (results.curves["wrt"] == "state")]
-    measured = measured.assign(measured=measured["log10_gain"] * math.log(10))[["id", "distance", "measured"]]
+    measured = measured.assign(measured=measured["log10_gain"] * NATS_PER_DECADE)[["id", "distance", "measured"]]
     rows = (
         predicted.rename(columns={"value": "predicted"}).drop(columns="stderr").merge(measured, on=["id", "distance"])
     )
@@ -122,9 +123,9 @@ def draw(rows: pd.DataFrame, panels: Panels) -> None:
         for network, lines in own.groupby("network", sort=False):
             colour = panels.looks[str(network)][0]
             for _, line in lines.groupby("id", sort=False):
-                decades = line["measured"] / math.log(10)
+                decades = line["measured"] / NATS_PER_DECADE
                 ax.plot(line["distance"], decades, color=colour, linewidth=0.9, alpha=0.7, label=f"{network}")
-            mean = lines.groupby("distance")["predicted"].mean() / math.log(10)
+            mean = lines.groupby("distance")["predicted"].mean() / NATS_PER_DECADE
             look: Any = {"color": colour, "linestyle": (0, (4, 2)), "linewidth": 2, "label": f"{network}, theory"}
             ax.plot(mean.index, mean.to_numpy(), **look)
         ax.set_xlabel("distance (time steps back)")
