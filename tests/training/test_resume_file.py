@@ -113,8 +113,8 @@ def test_interrupted_in_the_middle_of_something(case, where, path, monkeypatch):
             inner, fuse = kind.loss, Interrupt(40)
             patch.setattr(kind, "loss", lambda *a: (inner(*a), fuse())[0])
         elif where == "backward":
-            inner, fuse = torch.Tensor.backward, Interrupt(40)
-            patch.setattr(torch.Tensor, "backward", lambda *a: (inner(*a), fuse())[0])
+            inner, fuse = torch.autograd.backward, Interrupt(40)
+            patch.setattr(torch.autograd, "backward", lambda *a: (inner(*a), fuse())[0])
         elif where == "score":
             inner, fuse = kind.score, Interrupt(4)
             patch.setattr(kind, "score", lambda *a, **k: (inner(*a, **k), torch.rand(1), fuse())[0])
