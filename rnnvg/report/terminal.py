@@ -27,8 +27,13 @@ def summary(source: str | Path | Results, width: int = 100) -> str:
         parts += ["", as_text(table.frame, width), "", textwrap.fill(plain(table.caption), width)]
     broken = results.runs[results.runs["status"] != "ok"]
     if len(broken):
-        parts += ["", *(f"{run.id} {run.status}: {run.reason}" for run in broken.itertuples())]
+        parts += ["", *(_sentence(f"{run.id} {run.status}: {run.reason}", width) for run in broken.itertuples())]
     return "\n".join(parts)
+
+
+def _sentence(text: str, width: int) -> str:
+    """Wrapped, what goes on below indented; an id stays whole."""
+    return textwrap.fill(plain(text), width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def plain(text: str) -> str:

@@ -109,7 +109,9 @@ def test_a_checkpoint_is_measured_in_one_pass_and_gives_the_same_numbers(cell, m
     passes = []
     adjoints, linearize = sweep.adjoints, profile.linearize
     monkeypatch.setattr(sweep, "adjoints", lambda *given, **more: passes.append("back") or adjoints(*given, **more))
-    monkeypatch.setattr(profile, "linearize", lambda *given: passes.append("forth") or linearize(*given))
+    monkeypatch.setattr(
+        profile, "linearize", lambda *given, **more: passes.append("forth") or linearize(*given, **more)
+    )
     both = measure.profiles(model, task, probe, wrt, 5)
     assert sorted(passes) == ([] if cell == "attention" else ["back", "forth"])
     for one, other in zip(alone, both, strict=True):
