@@ -7,6 +7,7 @@ the specification stored in it: 8 digits of two runs agree sooner or later.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,13 @@ def find(runs: Path, run: str, is_sound: Callable[[Path], bool]) -> Path:
         is_sound: whether the run in a folder is done, its files as they were written.
     """
     folder, older = runs / run, runs / short_id(run)
-    if older == folder or not older.is_dir() or is_sound(folder):
-        return folder
-    ended = (older / RESULT).exists()
+    if older == folder or not os.path.isdir(older) or not os.access(older, os.X_OK) or is_sound(folder):
+        return folder  # what cannot be looked into may be anybody's
+    ended = os.path.exists(older / RESULT)
     if (spec := stored_spec(older)) is not None:
         return older if spec.id == run and (ended or not folder.exists()) else folder
-    # Interrupted before specifications were stored at the start; its resume file is held against the run's settings.
+    # Interrupted before specifications were stored at the start. If it is another run's that agrees in 8 digits, its resume
+    # file does not fit this one's settings, and is kept beside as unusable.
     return folder if ended or folder.exists() else older
 
 
@@ -47,7 +49,7 @@ def begin(folder: Path, spec: RunSpec) -> None:
         OSError: it cannot be written.
     """
     make_folder(folder)
-    if stored_spec(folder) is None:
+    if (stored := stored_spec(folder)) is None or stored.id != spec.id:
         write_whole(folder / SPEC, json.dumps(spec.to_dict(), indent=1) + "\n")
 
 

@@ -189,8 +189,8 @@ def _of_seed_0(spec: RunSpec) -> RunSpec:
 def matches(run: str, patterns: Sequence[str]) -> bool:
     """Whether an id matches one of `patterns`; none at all match every id.
 
-    A pattern with * or ? is held against the whole id, one without against whole words of it, between hyphens. An id may be
-    cut off within its digits; cut to 8 of them it is as ids once were.
+    A pattern with * or ? is held against the whole id, one without against whole words of it, between hyphens. A whole id
+    may be cut off within its digits; the digits alone are 8 of them, as ids once had, or all 12.
 
     >>> run = "adding-T50-rnn-relu-h64-s1-1a2b3c4d5e6f"
     >>> matches(run, ["s1"]), matches(run, ["s"]), matches(run, ["rnn-relu-h64"]), matches(run, ["adding-*-s2-*", "*T50*"])

@@ -76,7 +76,7 @@ def execute(spec: RunSpec, directory: str | Path, on_progress: OnProgress | None
         check_function("on_progress", on_progress, "of step, steps and loss")
     store, began, clock = Store(directory), datetime.now(UTC), time.perf_counter()
     store.check_tables()
-    if (store.folder(spec.id) / RESULT).exists():
+    while (store.folder(spec.id) / RESULT).exists():  # a run may have a folder under 12 digits and one under 8
         if spec.is_done_by(standing := store.result(spec.id)) and standing is not None:
             return standing
         store.set_aside(spec.id)

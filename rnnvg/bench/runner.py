@@ -151,15 +151,23 @@ def _to_do(store: Store, wanted: dict[str, RunSpec], retry_failed: bool, tell: O
         tell(Event("note", text=f"{run}: {what}. It was moved to {store.move_aside(store.runs / run)}."))
     done = dict(reading.results)
     for run in [run for run in wanted if retry_failed and done.get(run, {}).get("status") == "failed"]:
-        store.set_aside(run)
-        del done[run]
+        _set_aside(store, done, run, lambda result: result["status"] == "failed")
     again = [run for run, spec in wanted.items() if run in done and not spec.is_done_by(done[run])]
     if again:
         tell(Event("note", text=given_up.done_again(again)))
     for run in again:
-        store.set_aside(run)
-        del done[run]
+        _set_aside(store, done, run, lambda result, spec=wanted[run]: not spec.is_done_by(result))
     return [spec for run, spec in wanted.items() if run not in done]
+
+
+def _set_aside(store: Store, done: dict[str, Any], run: str, unwanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Sets aside a run's unwanted result, and then the one that its other folder holds, under 8 digits, if that is too."""
+    while (result := store.result(run)) is not None and unwanted(result):
+        store.set_aside(run)
+    if result is None:
+        del done[run]
+    else:
+        done[run] = result
 
 
 def _versions(store: Store) -> list[str]:

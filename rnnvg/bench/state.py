@@ -27,7 +27,7 @@ class State:
         left: ids without a result that nobody claims.
         failed: id -> reason, of runs that diverged or failed.
         given_up: id -> what the stopping rule saw, of runs that it ended.
-        damaged: id -> what is wrong with its files; to be set aside and done again by the next run.
+        damaged: name of a folder in `runs` -> what is wrong with its files; to be set aside and done again by the next run.
         set_aside: folders that were set aside.
         missing: task -> what it reads that is not there, and how to get it.
         climbing: whether a ladder has lengths ahead that are not known yet.

@@ -146,7 +146,7 @@ class Sweep:
         for _ in range(len(self.waiting)):
             spec = self.waiting.popleft()
             self.store.check_run(spec)
-            if (given := self.store.result(spec.id)) and not spec.is_done_by(given):
+            while (given := self.store.result(spec.id)) and not spec.is_done_by(given):
                 self.store.set_aside(spec.id)
             make_folder(folder := self.store.folder(spec.id))
             ours = self.claims.take(folder)

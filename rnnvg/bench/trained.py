@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rnnvg import models, tasks
+from rnnvg.bench.folders import stored_spec
 from rnnvg.bench.spec import is_cut_off, short_id
 from rnnvg.bench.store import VOCABULARY, WEIGHTS, Store
 from rnnvg.errors import InputError, shown
@@ -100,7 +101,7 @@ def weights_file(path: str | Path, task: str | None = None) -> Path:
         return path
     if not path.exists() and path.parent.is_dir():
         # The folder of a run by the beginning of its id, which once had 8 digits.
-        begun = sorted(folder for folder in path.parent.iterdir() if is_cut_off(path.name, folder.name))
+        begun = _one_a_run(folder for folder in path.parent.iterdir() if is_cut_off(path.name, folder.name))
         if len(begun) > 1:
             raise InputError(
                 f"{str(path)!r} is the beginning of {len(begun)} runs; pass one of them, such as {str(begun[0])!r}."
@@ -110,7 +111,7 @@ def weights_file(path: str | Path, task: str | None = None) -> Path:
         raise InputError(f"There is no run {str(path)!r}; pass the folder of a run, or its {WEIGHTS}.")
     if (path / WEIGHTS).is_file():
         return path / WEIGHTS
-    folders = sorted(file.parent for file in path.glob(f"runs/*/{WEIGHTS}"))
+    folders = _one_a_run(file.parent for file in path.glob(f"runs/*/{WEIGHTS}"))
     found = [folder for folder in folders if folder.name.startswith(task or "")]
     kind = f"runs of {task}" if task else "runs with weights"
     if len(found) == 1:
@@ -119,6 +120,12 @@ def weights_file(path: str | Path, task: str | None = None) -> Path:
         raise InputError(f"{str(path)!r} holds {len(found)} {kind}; pass one of them, such as {str(found[0])!r}.")
     command = f"rnnvg train --task {task}" if task else "rnnvg train"
     raise InputError(f"{str(path)!r} holds no {kind.replace('runs', 'run', 1)}; train one with: {command}.")
+
+
+def _one_a_run(folders: Iterable[Path]) -> list[Path]:
+    """Sorted; of a run that has a folder under 12 digits and one under 8, the former."""
+    specs = ((folder, stored_spec(folder)) for folder in sorted(folders))
+    return list({folder.name if spec is None else spec.id: folder for folder, spec in specs}.values())
 
 
 def remember(directory: str | Path, n: int = 500, tell: Callable[[str], object] = lambda line: None) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from fake_runs import quick, spec
 from test_run import Interrupts, adding, contents
 
 from rnnvg import bench, models
-from rnnvg.bench import plan, run, store, trained
+from rnnvg.bench import folders, plan, run, store, trained
 from rnnvg.bench.grid import from_dict
 from rnnvg.bench.record import write_off
 from rnnvg.bench.spec import run_spec, short_id
@@ -126,6 +126,59 @@ def test_a_run_under_both_names_is_one_run(older):
     bench.run_all([spec(0), spec(1)], older / "old", jobs=1, execute=never)
     assert {path.name for path in (older / "old" / "runs").iterdir()} == {short_id(spec(0).id), short_id(spec(1).id)}
     assert [path.name for path in (older / "old" / "set-aside").iterdir()] == [f"{spec(0).id}-1"]
+
+
+def both_forms(directory, each):
+    """One run in a folder under 12 digits and in one under 8, as somebody leaves who copies old runs beside new ones."""
+    bench.execute(each, directory)
+    folders = [directory / "runs" / name for name in (each.id, short_id(each.id))]
+    shutil.copytree(*folders)
+    return folders
+
+
+def test_where_both_forms_of_a_run_are_damaged_both_are_kept(tmp_path):
+    for folder in both_forms(tmp_path, adding()):
+        (folder / "curve.csv").write_text(f"edited in {folder.name}\n")
+    assert bench.execute(adding(), tmp_path)["status"] == "ok"
+    kept = {path.read_text() for path in (tmp_path / "set-aside").glob("*/curve.csv")}
+    assert kept == {f"edited in {adding().id}\n", f"edited in {short_id(adding().id)}\n"}
+    assert len(load_results(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("older_ended", ["failed", "ok"])
+def test_a_failure_under_both_names_is_done_again_and_a_sound_run_is_not(tmp_path, older_ended):
+    for folder in both_forms(tmp_path, adding()):
+        if folder.name == adding().id or older_ended == "failed":
+            content = json.loads((folder / "result.json").read_text()) | {"status": "failed", "reason": "by hand"}
+            content["checksum"] = store._checksum(content)
+            (folder / "result.json").write_text(json.dumps(content, indent=1) + "\n")
+    assert Store(tmp_path).result(adding().id)["status"] == "failed"
+    execute = quick if older_ended == "failed" else never
+    (result,) = bench.run_all([adding()], tmp_path, jobs=1, retry_failed=True, execute=execute)
+    assert result["status"] == "ok"
+    assert len(list((tmp_path / "set-aside").iterdir())) == (2 if older_ended == "failed" else 1)
+
+
+def test_the_weights_of_a_run_under_both_names_are_those_under_12_digits(tmp_path):
+    folder, _ = both_forms(tmp_path, adding())
+    assert (
+        weights_file(tmp_path) == weights_file(tmp_path / "runs" / adding().id[:-6]) == folder / "weights.safetensors"
+    )
+
+
+def test_a_folder_that_names_another_run_says_which_one_is_done_in_it(tmp_path):
+    folder = tmp_path / "runs" / adding().id
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text(json.dumps(spec(7).to_dict()))
+    folders.begin(folder, adding())
+    assert folders.stored_spec(folder) == adding()
+
+
+def test_a_folder_that_cannot_be_looked_into_is_nobodys(tmp_path, monkeypatch):
+    bench.execute(adding(), tmp_path)
+    with_8_digits(tmp_path, adding())
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert Store(tmp_path).folder(adding().id) == tmp_path / "runs" / adding().id
 
 
 def test_a_damaged_older_run_is_set_aside_and_done_under_12_digits(tmp_path):
