@@ -271,17 +271,24 @@ text = together(
 )
 
 
-def _there(context: click.Context, param: click.Parameter, device: str) -> str:
-    return device if context.resilient_parsing else defaults.training_device(device, output.tell)
-
-
-device = click.option(
+_device = click.option(
     "--device",
     type=name(DEVICES),
     default="cpu",
-    callback=_there,
     help="Where to compute: cpu, cuda, or auto, a GPU where there is one. What a GPU gives says so.",
 )
+
+
+def device(command: Any) -> Any:
+    """The option `device`, looked for once every other option has been read, by its name in PyTorch."""
+
+    @functools.wraps(command)
+    def on_device(*context: click.Context, device: str, **rest: Any) -> Any:
+        return command(*context, device=defaults.training_device(device, output.tell), **rest)
+
+    return _device(on_device)
+
+
 seed = click.option("--seed", type=whole(0), default=0, help="What weights and sequences are drawn from.")
 _settings = together(
     click.option("--length", type=int, metavar="N", help="Steps of a sequence, of adding: --set length=N."),

@@ -30,6 +30,12 @@ NO_GPU = "PyTorch finds no GPU here: `--device` auto computes on the CPU."
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU")
 
 
+def test_what_else_is_wrong_is_said_before_a_gpu_is_looked_for(rnnvg, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "`--steps` must be a whole number" in rnnvg("train", "--device", "cuda", "--steps", "0").stderr
+    assert "Missing option '--weights'" in rnnvg("text", "influence", "--device", "cuda", "--words", "3").stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_gpu_that_is_not_there_is_one_sentence(name, rnnvg, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
