@@ -9,8 +9,6 @@ from types import CodeType
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._C._dynamo import eval_frame
-from torch._C._functorch import peek_interpreter_stack
 from torch.nn.utils.prune import BasePruningMethod
 
 fork_rng: Callable[..., AbstractContextManager[None]] = torch.random.fork_rng
@@ -21,13 +19,34 @@ qr: Callable[[Tensor], tuple[Tensor, Tensor]] = torch.linalg.qr
 eigh: Callable[[Tensor], tuple[Tensor, Tensor]] = torch.linalg.eigh
 lu_factor_ex: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] = torch.linalg.lu_factor_ex
 
-# Of the backward pass under way: its number (-1 for none), whether it will reach a node, and what to call at its end.
-graph_task_id: Callable[[], int] = torch._C._current_graph_task_id
-will_execute: Callable[[torch.autograd.graph.Node], bool] = torch._C._will_engine_execute_node
-queue_callback: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
-# Of the call under way: a transform of torch.func, or torch.jit's tracing; None for neither.
-func_transform: Callable[[], object | None] = peek_interpreter_stack
-tracing: Callable[[], object | None] = torch._C._get_tracing_state
+
+# Private names are looked up where they are used: what does without one goes on where a version of PyTorch lacks it.
+def graph_task_id() -> int:
+    """The number of the backward pass under way, -1 for none."""
+    return torch._C._current_graph_task_id()
+
+
+def will_execute(node: torch.autograd.graph.Node) -> bool:
+    """Whether the backward pass under way will reach a node."""
+    return torch._C._will_engine_execute_node(node)
+
+
+def queue_callback(call: Callable[[], None]) -> None:
+    """`call` at the end of the backward pass under way."""
+    torch.autograd.Variable._execution_engine.queue_callback(call)
+
+
+def func_transform() -> object | None:
+    """The transform of torch.func that is under way."""
+    from torch._C._functorch import peek_interpreter_stack
+
+    return peek_interpreter_stack()
+
+
+def tracing() -> object | None:
+    """What torch.jit is tracing."""
+    return torch._C._get_tracing_state()
+
 
 DROPOUTS: tuple[type[nn.modules.dropout._DropoutNd]] = (nn.modules.dropout._DropoutNd,)
 BATCH_NORMS: tuple[type[nn.modules.batchnorm._BatchNorm]] = (nn.modules.batchnorm._BatchNorm,)
@@ -70,6 +89,8 @@ def apply(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> None:
 
 def leave_uncompiled(code: CodeType) -> None:
     """Tell torch.compile to run a function as it is, with all that it calls, once it comes to it at a graph break."""
+    from torch._C._dynamo import eval_frame
+
     if hasattr(eval_frame, "set_code_exec_strategy"):
         skip = eval_frame._FrameAction.SKIP
         eval_frame.set_code_exec_strategy(code, eval_frame._FrameExecStrategy(skip, skip))

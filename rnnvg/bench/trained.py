@@ -124,8 +124,14 @@ def weights_file(path: str | Path, task: str | None = None) -> Path:
 
 def _one_a_run(folders: Iterable[Path]) -> list[Path]:
     """Sorted; of a run that has a folder under 12 digits and one under 8, the former."""
-    specs = ((folder, stored_spec(folder)) for folder in sorted(folders))
-    return list({folder.name if spec is None else spec.id: folder for folder, spec in specs}.values())
+    found = sorted(folders)
+    names = {folder.name for folder in found}
+
+    def is_older(folder: Path) -> bool:
+        spec = stored_spec(folder)
+        return spec is not None and folder.name == short_id(spec.id) and spec.id in names - {folder.name}
+
+    return [folder for folder in found if not is_older(folder)]
 
 
 def remember(directory: str | Path, n: int = 500, tell: Callable[[str], object] = lambda line: None) -> pd.DataFrame:

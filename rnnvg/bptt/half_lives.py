@@ -97,7 +97,7 @@ def half_lives(recurrence: Recurrence, inputs: torch.Tensor, state: Any = None) 
         for index, _, gates in gates_along(linear):
             for gate in gates:
                 if gate.log_carry is not None:
-                    found.setdefault((index, gate.name), []).append(gate.log_carry.double().flatten(0, 1))
+                    found.setdefault((index, gate.name), []).append(gate.log_carry.double().flatten(0, 1).clone())
     if not found:
         raise InputError(
             "`recurrence` has no gate or eigenvalue that carries its state over; pass a gated module, a state space or a "

@@ -44,7 +44,13 @@ def callback(every: int = 100, prefix: str = "gradient/", **settings: Any) -> Ca
             self.monitor = GradientMonitor(pl_module, every, **settings)
 
         def on_train_batch_end(
-            self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+            self,
+            trainer: Trainer,
+            pl_module: LightningModule,
+            outputs: object,
+            batch: object,
+            batch_idx: int,
+            *_: object,
         ) -> None:
             assert self.monitor is not None
             found = self.monitor.metrics()
@@ -55,7 +61,9 @@ def callback(every: int = 100, prefix: str = "gradient/", **settings: Any) -> Ca
                         {prefix + name: value for name, value in found.items()}, step=trainer.global_step
                     )
 
-        def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        def on_before_optimizer_step(
+            self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, *_: object
+        ) -> None:
             if trainer.global_step % every == 0:
                 found = {f"{prefix}norm/{name}": value for name, value in layer_norms(pl_module).items()}
                 for logger in trainer.loggers:

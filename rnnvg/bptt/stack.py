@@ -18,6 +18,8 @@ from rnnvg.bptt.cells.linear import ElementwiseCell
 from rnnvg.bptt.segments import KEEP_BYTES, Coordinate, Linearization, Segment, split_steps
 from rnnvg.errors import InputError
 
+WITHOUT = "`trajectory` was False, and only adjoints can be asked for; linearise with trajectory=True."
+
 # A segment's gates should stay in a core's own cache between the passes over them, and its products be large enough.
 SEGMENT_NUMBERS = 2**18
 # Where factors alone are kept there are fewer passes over a segment, and more is lost with each that is begun.
@@ -111,6 +113,8 @@ class ModuleLinearization(Linearization):
         """What the module gives, [T, B, P]: the top layer's h after every step."""
         if self._kept is not None:
             return self._kept[-1].states[0][1:]
+        if self._factors is not None:
+            raise InputError(WITHOUT)
         found = self.inputs.new_empty(self.n_steps, self.batch, self.n_outputs, dtype=self.dtype)
         for (start, stop), states in zip(self.bounds, self._checkpoints, strict=True):
             found[start:stop] = self._run(start, self.inputs[start:stop], states, self._buffers)[-1].states[0][1:]
@@ -124,7 +128,8 @@ class ModuleLinearization(Linearization):
 
     def _segment(self, index: int, buffers: list[Buffers], change: str | None) -> ModuleSegment:
         if self._factors is not None:
-            assert change is None, "the trajectory was not asked for"
+            if change is not None:
+                raise InputError(WITHOUT)
             return self._factors
         start, stop = self.bounds[index]
         x = self.inputs[start:stop]
@@ -213,12 +218,12 @@ class ModuleSegment(Segment):
     ) -> None:
         self.start, self.stop = start, start + x.shape[0]
         self.layers, self.places, self._masks = whole.layers, whole.places, whole.masks
-        self.inputs, self.paths = x, paths
+        self.inputs, self._paths = x, paths
         self.by_runs = len(self.layers) == 1 and self.layers[0].by_runs
         self.cheap = self.layers[0].by_runs or (whole.work is not None and whole.work * whole.batch <= CHEAP_WORK)
         self.factors: list[Any] = []
         if steps is not None:
-            self._steps = steps
+            self._steps, self._paths = steps, None
         else:
             with torch.no_grad():
                 found = zip(self.layers, paths, buffers, strict=True)
@@ -226,6 +231,12 @@ class ModuleSegment(Segment):
         self.deltas: list[Any] = []
         self._buffers = buffers
         self._n, self._singly = -1, 0
+
+    @property
+    def paths(self) -> list[Trajectory]:
+        if self._paths is None:
+            raise InputError(WITHOUT)
+        return self._paths
 
     @cached_property
     def _steps(self) -> list[list[Any]]:
@@ -248,7 +259,7 @@ class ModuleSegment(Segment):
         if self._n != vectors.shape[1]:
             self._prepare(views[0])
         (delta,), (new,) = self.deltas, self._buffers
-        for step, a, out in zip(reversed(self._steps[0][:stop]), own, own[1:], strict=False):
+        for step, a, out in zip(reversed(self._steps[0][stop - len(own) + 1 : stop]), own, own[1:], strict=False):
             if not layer.pull_dense(step, a, out, None, new):
                 layer.pull(step, a, out, delta, None)
         return None

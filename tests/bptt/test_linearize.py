@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rnnvg.bptt import Diagonal, linearize
+from rnnvg.bptt.profile import gradient_profiles
+from rnnvg.bptt.why.gates import gates_along
+from rnnvg.errors import InputError
 from tests.bptt.test_step_functions import STEPS, problem
 from tests.reference import initial_parts, unrollable, unrollable_step
 
@@ -161,6 +164,37 @@ def test_batch_first_and_initial_states():
     assert (linear.n_steps, linear.batch) == (6, 4)
     for t, expected in enumerate(jacobians(module, inputs.transpose(0, 1), state, linear)):
         torch.testing.assert_close(dense(linear.pushforward, t, 6, 4), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_run_of_pulls_cuts_its_own_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the segment is, all runs of pulls together cut each step once."""
+    monkeypatch.setattr("rnnvg.bptt.stack.RUN_NUMBERS", 64)
+    cut: list[int] = []
+
+    class Counted(list):
+        def __getitem__(self, which):
+            found = super().__getitem__(which)
+            cut.append(len(found) if isinstance(which, slice) else 1)
+            return found
+
+    module, inputs = nn.RNN(2, 8), torch.randn(2000, 1, 2)
+    linear = linearize(module, inputs, trajectory=False)
+    segment = linear.segment(0)
+    segment._steps = [Counted(steps) for steps in segment._steps]
+    gradient_profiles(module, inputs, None, wrt=("state",), known=linear)
+    assert max(cut) > 1
+    assert sum(cut) <= 2000
+
+
+def test_without_a_trajectory_only_adjoints_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnvg.bptt.stack.RUN_NUMBERS", 64)
+    linear = linearize(nn.LSTM(2, 8, 2), torch.randn(50, 3, 2), trajectory=False)
+    sentence = "^`trajectory` was False, and only adjoints can be asked for; linearise with trajectory=True.$"
+    for ask in (linear.outputs, lambda: next(linear.states()), lambda: linear.changed_segment(0, "any")):
+        with pytest.raises(InputError, match=sentence):
+            ask()
+    with pytest.raises(InputError, match=sentence):
+        list(gates_along(linear))
 
 
 @pytest.mark.parametrize("name", MODULES)
