@@ -4,6 +4,7 @@
 # make legacy    set up .venv-legacy (torch 2.3 and torchtext 0.18.0, about 3 GB), then the tests that read texts
 # make cases     run every program in CASES=DIR against the analyzer, each of which ends with 0 (right) or 1 (wrong)
 # make test      set up .venv once, then lint, every test that is not marked `acceptance`, and every example in a docstring
+# make pytest    the tests of `make test` alone
 # make lint      ruff, pyright, codespell and the layers and circles of import-linter
 # make coverage  the same tests, with the share of the package that they run; fails below its floor
 # make portable  the same tests as other machines run them: instruction sets, threads, an empty home directory, the oldest
@@ -28,7 +29,7 @@ EXTRAS := dev,torchtext,digits,tensorboard,lightning,parquet
 TESTS ?=
 COVERAGE_FLOOR := 80
 
-.PHONY: env compare docs links cases test lint coverage portable acceptance legacy clean
+.PHONY: env compare docs links cases test pytest lint coverage portable acceptance legacy clean
 
 env: $(READY)
 
@@ -44,7 +45,11 @@ $(READY): constraints.txt pyproject.toml
 compare: $(READY)
 	@$(BIN)/rnnvg compare --text shakespeare
 
-test: $(READY) lint
+# pyright computes on one core alone for half a minute: the tests begin beside it.
+test: $(READY)
+	@$(MAKE) --no-print-directory -j 2 lint pytest
+
+pytest: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 docs: $(READY)
